@@ -58,22 +58,22 @@ void copy_field(const uint8_t* from, uint8_t* to) {
   }
 }
 
+template <const auto& kFields, size_t kStart, size_t... kI>
+void copy_fields(const uint8_t* msg, uint8_t* row, std::index_sequence<kI...>) {
+  (copy_field<kFields[kI].kind, kFields[kI].width>(msg + kFields[kI].offset,
+                                                   row + row_offset(kFields, kI, kStart)),
+   ...);
+}
+
+template <size_t kMessage>
+constexpr std::span<const ItchField> kFieldsOf = kItch50Messages[kMessage].fields;
+
 template <size_t kMessage>
 void write_row(const uint8_t* msg, uint8_t* row) {
-  constexpr std::span<const ItchField> kHeader(kItch50Header);
-  constexpr std::span<const ItchField> kFields = kItch50Messages[kMessage].fields;
-  [&]<size_t... kI>(std::index_sequence<kI...>) {
-    (copy_field<kHeader[kI].kind, kHeader[kI].width>(msg + kHeader[kI].offset,
-                                                     row + row_offset(kHeader, kI, kFirstField)),
-     ...);
-  }
-  (std::make_index_sequence<kHeader.size()>());
-  [&]<size_t... kI>(std::index_sequence<kI...>) {
-    (copy_field<kFields[kI].kind, kFields[kI].width>(msg + kFields[kI].offset,
-                                                     row + row_offset(kFields, kI, kHeaderEnd)),
-     ...);
-  }
-  (std::make_index_sequence<kFields.size()>());
+  copy_fields<kItch50Header, kFirstField>(msg, row,
+                                          std::make_index_sequence<std::size(kItch50Header)>());
+  copy_fields<kFieldsOf<kMessage>, kHeaderEnd>(
+      msg, row, std::make_index_sequence<kFieldsOf<kMessage>.size()>());
 }
 
 struct RowWriter {
@@ -88,14 +88,9 @@ constexpr auto kWriters = []<size_t... kI>(std::index_sequence<kI...>) {
 (std::make_index_sequence<kItch50Types>());
 
 std::string numpy_format(const ItchField& field) {
-  switch (field.kind) {
-    case ItchKind::kAlpha:
-      return "S" + std::to_string(field.width);
-    case ItchKind::kU8:
-      return "u1";
-    default:
-      return "<u" + std::to_string(row_width(field));
-  }
+  std::string format = field.kind == ItchKind::kAlpha ? "S" : field.width == 1 ? "u" : "<u";
+  format += std::to_string(row_width(field));
+  return format;
 }
 
 ItchRowLayout make_layout(const ItchMessage& m) {
