@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+// A Port is a NIC, or its stand-in, opened through one backend. To write a backend: implement
+// the virtual functions below in a folder of its own and register it (backend.h). They are
+// called per burst, never per packet.
+//
+// Threads: rx, tx, release and wait of one queue are called by one thread at a time; different
+// queues may be driven by different threads. info, stats and close are the control thread's.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/batch.h"
+#include "core/clock.h"
+#include "core/options.h"
+#include "core/steering.h"
+#include "core/telemetry.h"
+#include "core/value.h"
+
+namespace wp {
+
+// What a backend can do. The conformance suite checks each claim, and that what is not claimed
+// is refused rather than half done.
+struct Capabilities {
+  bool rx = true;
+  bool tx = false;
+  bool pass = false;  // WP_PASS can be carried out from user space
+  bool multi_queue = false;
+  bool everything = false;       // steering may be "everything"
+  bool ethernet_headers = true;  // false: headers are laid on by the backend, not off the wire
+  bool waitable = false;         // fd() gives a descriptor that becomes readable
+  bool finite = false;           // the source ends (a capture)
+  uint32_t max_frame = 0;        // longest frame it can carry, bytes
+};
+
+struct PortConfig {
+  std::string spec;    // as the user wrote it
+  std::string device;  // between the backend's name and the first comma
+  Options options;
+  Steering steering;
+  uint32_t batch_size = 64;  // largest burst that rx will be asked for
+  Clock* clock = nullptr;
+  Telemetry* telemetry = nullptr;
+};
+
+class Port {
+ public:
+  explicit Port(const PortConfig& config)
+      : clock_(*config.clock),
+        telemetry_(*config.telemetry),
+        spec_(config.spec),
+        steering_(config.steering) {}
+  virtual ~Port() = default;  // closes
+  Port(const Port&) = delete;
+  Port& operator=(const Port&) = delete;
+
+  // Up to min(batch.capacity, burst size) frames from `queue` into `batch`; sets count, data,
+  // length, timestamp, verdict (WP_DROP) and handle. Returns count. Never blocks.
+  virtual uint32_t rx(uint32_t queue, wp_batch& batch) noexcept = 0;
+
+  // Sends every frame whose verdict is WP_TX. Frames may come from any port; what could not be
+  // queued is counted as a drop. A frame of this very port leaves without a copy and its handle
+  // becomes WP_NO_FRAME. Returns how many were queued. Flushes before it returns.
+  virtual uint32_t tx(uint32_t queue, wp_batch& batch) noexcept {
+    (void)queue, (void)batch;
+    return 0;
+  }
+
+  // Gives back every frame of the batch that has a handle and whose verdict is not WP_KEEP.
+  // Held frames come back the same way, in a batch that the holder makes.
+  virtual void release(uint32_t queue, wp_batch& batch) noexcept = 0;
+
+  // Blocks until `queue` may have frames, at most timeout_us; true = try rx. Waking the driver
+  // where it asked to be woken is part of it.
+  virtual bool wait(uint32_t queue, int64_t timeout_us) noexcept {
+    (void)queue, (void)timeout_us;
+    return true;
+  }
+
+  // Descriptor that becomes readable when `queue` has frames, or -1.
+  virtual int fd(uint32_t queue) const noexcept {
+    (void)queue;
+    return -1;
+  }
+
+  // Backend, driver, mode, queues, wake-up mode, timestamp source, tuning: as read back.
+  virtual Info info() const = 0;
+
+  // Brings counters that the kernel or a device keeps up to date.
+  virtual void refresh_stats() noexcept {}
+
+  virtual Capabilities capabilities() const noexcept = 0;
+
+  uint32_t queues() const noexcept { return queues_; }
+  const std::string& spec() const noexcept { return spec_; }
+  const Steering& steering() const noexcept { return steering_; }
+  // A finite source has handed out its last frame, or the device is gone.
+  bool finished() const noexcept { return finished_.load(std::memory_order_acquire); }
+
+  // Every counter of every queue, summed by name. "drop.*" are frames that did not reach the
+  // consumer, each in exactly one of them.
+  std::vector<std::pair<std::string, uint64_t>> stats() {
+    refresh_stats();
+    std::vector<std::pair<std::string, uint64_t>> out;
+    for (const Group& group : groups_)
+      for (size_t i = 0; i < group.names.size(); i++) {
+        const auto same = [&](const auto& have) { return have.first == group.names[i]; };
+        const auto found = std::find_if(out.begin(), out.end(), same);
+        if (found == out.end())
+          out.emplace_back(group.names[i], group.cells[i].value());
+        else
+          found->second += group.cells[i].value();
+      }
+    return out;
+  }
+
+ protected:
+  // One group of counters per queue (or one for the port with queue = -1).
+  Counter* add_counters(int queue, std::span<const char* const> names) {
+    std::string group = "port/" + spec_;
+    if (queue >= 0) group += "/q" + std::to_string(queue);
+    Counter* cells = telemetry_.counters(group, names);
+    groups_.push_back({std::vector<std::string>(names.begin(), names.end()), cells});
+    return cells;
+  }
+
+  Clock& clock_;
+  Telemetry& telemetry_;
+  uint32_t queues_ = 1;
+  std::atomic<bool> finished_{false};
+
+ private:
+  struct Group {
+    std::vector<std::string> names;
+    Counter* cells;
+  };
+  std::string spec_;
+  Steering steering_;
+  std::vector<Group> groups_;
+};
+
+}  // namespace wp

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/shm.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "core/error.h"
+
+namespace wp {
+namespace {
+
+std::string path_of(const std::string& name) {
+  return "/wirepath." + name;
+}
+
+void check_name(const std::string& name) {
+  bool good = !name.empty() && name.size() <= 200;
+  for (char c : name)
+    good = good && (isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '_' || c == '-');
+  if (!good)
+    throw config_error("name", "\"" + name + "\"",
+                       "1 to 200 letters, digits, dots, dashes or underscores");
+}
+
+Error sys_error(const std::string& what, int code) {
+  const ErrorKind kind = code == EACCES || code == EPERM ? ErrorKind::kPermission : ErrorKind::kIo;
+  return Error(kind, what + ": " + std::strerror(code));
+}
+
+}  // namespace
+
+SharedMemory::SharedMemory(std::string name, int fd, bool owner, bool writable, size_t bytes)
+    : name_(std::move(name)), fd_(fd), owner_(owner), size_(bytes) {
+  data_ = mmap(nullptr, bytes, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
+  if (data_ == MAP_FAILED) {
+    const int code = errno;
+    close(fd);
+    if (owner && !name_.empty()) shm_unlink(path_of(name_).c_str());
+    throw sys_error("cannot map " + std::to_string(bytes) + " bytes of shared memory", code);
+  }
+}
+
+SharedMemory::SharedMemory(SharedMemory&& other) noexcept
+    : name_(std::move(other.name_)),
+      fd_(std::exchange(other.fd_, -1)),
+      owner_(std::exchange(other.owner_, false)),
+      data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)) {}
+
+SharedMemory::~SharedMemory() {
+  if (data_) munmap(data_, size_);
+  if (owner_ && !name_.empty()) shm_unlink(path_of(name_).c_str());
+  if (fd_ >= 0) close(fd_);
+}
+
+SharedMemory SharedMemory::create(const std::string& name, size_t bytes) {
+  int fd = -1;
+  if (name.empty()) {
+    fd = memfd_create("wirepath", MFD_CLOEXEC);
+    if (fd < 0) throw sys_error("cannot create shared memory", errno);
+  } else {
+    check_name(name);
+    // The owner holds a lock on the file for as long as it lives: a file without a lock was
+    // left by a process that was killed, and may be replaced.
+    for (int attempt = 0; attempt < 2 && fd < 0; attempt++) {
+      fd = shm_open(path_of(name).c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+      if (fd >= 0) break;
+      if (errno != EEXIST) throw sys_error("cannot create shared memory \"" + name + "\"", errno);
+      const int old = shm_open(path_of(name).c_str(), O_RDWR | O_CLOEXEC, 0600);
+      if (old < 0) continue;
+      const bool free = flock(old, LOCK_EX | LOCK_NB) == 0;
+      if (free) shm_unlink(path_of(name).c_str());
+      close(old);
+      if (!free)
+        throw Error(ErrorKind::kBusy, "shared memory \"" + name + "\" belongs to a running process",
+                    "choose another name, or stop that process: fuser /dev/shm/wirepath." + name);
+    }
+    if (fd < 0) throw sys_error("cannot create shared memory \"" + name + "\"", EEXIST);
+    flock(fd, LOCK_EX | LOCK_NB);
+  }
+  if (ftruncate(fd, static_cast<off_t>(bytes)) != 0) {
+    const int code = errno;
+    close(fd);
+    if (!name.empty()) shm_unlink(path_of(name).c_str());
+    throw sys_error("cannot size shared memory to " + std::to_string(bytes) + " bytes", code);
+  }
+  return SharedMemory(name, fd, true, true, bytes);
+}
+
+SharedMemory SharedMemory::attach(const std::string& name, bool writable) {
+  check_name(name);
+  const int fd = shm_open(path_of(name).c_str(), (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC, 0600);
+  if (fd < 0)
+    throw errno == ENOENT
+        ? Error(ErrorKind::kIo, "there is no shared memory named \"" + name + "\"",
+                "see what there is: ls /dev/shm/wirepath.*")
+        : sys_error("cannot open shared memory \"" + name + "\"", errno);
+  struct stat st {};
+  if (fstat(fd, &st) != 0 || st.st_size == 0) {
+    close(fd);
+    throw Error(ErrorKind::kIo, "shared memory \"" + name + "\" is empty");
+  }
+  return SharedMemory(name, fd, false, writable, static_cast<size_t>(st.st_size));
+}
+
+void SharedMemory::remove_abandoned() noexcept {
+  DIR* dir = opendir("/dev/shm");
+  if (!dir) return;
+  while (const dirent* entry = readdir(dir)) {
+    if (std::strncmp(entry->d_name, "wirepath.", 9) != 0) continue;
+    const int fd = openat(dirfd(dir), entry->d_name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0) continue;
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) unlinkat(dirfd(dir), entry->d_name, 0);
+    close(fd);
+  }
+  closedir(dir);
+}
+
+}  // namespace wp

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/worker.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "core/error.h"
+#include "core/pause.h"
+
+namespace wp {
+namespace {
+
+enum : size_t {
+  kBursts,
+  kIdlePolls,
+  kFrames,
+  kVerdict0,
+  kPassUnsupported = kVerdict0 + WP_VERDICTS,
+  kBadVerdict,
+  kBadTarget,
+  kCounters
+};
+constexpr std::array<const char*, kCounters> kNames{"bursts",           "idle_polls",
+                                                    "frames",           "verdict.aborted",
+                                                    "verdict.drop",     "verdict.pass",
+                                                    "verdict.tx",       "verdict.redirect",
+                                                    "verdict.keep",     "drop.pass_unsupported",
+                                                    "drop.bad_verdict", "drop.bad_target"};
+
+constexpr uint32_t kBurstsBetweenIdleCalls = 256;
+constexpr int kMaxFds = 64;
+
+}  // namespace
+
+Worker::Worker(WorkerConfig config)
+    : config_(std::move(config)), batch_(config_.batch_size), outbound_(config_.batch_size) {
+  if (config_.cpu_core && (*config_.cpu_core < 0 || *config_.cpu_core >= CPU_SETSIZE))
+    throw config_error("cpu_core", std::to_string(*config_.cpu_core), "a core of this machine");
+}
+
+Worker::~Worker() {
+  stop();
+  if (thread_.joinable()) thread_.join();
+}
+
+uint16_t Worker::add_port(std::shared_ptr<Port> port, std::vector<uint32_t> queues) {
+  if (thread_.joinable())
+    throw Error(ErrorKind::kConfig, "a port cannot be added to a running worker", "stop it first");
+  const auto number = static_cast<uint16_t>(ports_.size());
+  if (queues.empty())
+    for (uint32_t q = 0; q < port->queues(); q++) queues.push_back(q);
+  for (const uint32_t q : queues) {
+    if (q >= port->queues())
+      throw config_error(
+          "queue", std::to_string(q),
+          "below " + std::to_string(port->queues()) + ", the queues of " + port->spec());
+    sources_.push_back({number, q});
+  }
+  ports_.push_back(std::move(port));
+  return number;
+}
+
+void Worker::add_stage(std::shared_ptr<Stage> stage) {
+  if (thread_.joinable())
+    throw Error(ErrorKind::kConfig, "a stage cannot be added to a running worker", "stop it first");
+  stages_.push_back(std::move(stage));
+}
+
+void Worker::start() {
+  if (thread_.joinable())
+    throw Error(ErrorKind::kConfig, "worker " + config_.name + " has been started already",
+                "join it, then make a new one");
+  if (sources_.empty())
+    throw Error(ErrorKind::kConfig, "worker " + config_.name + " has no port",
+                "add one with add_port()");
+  if (config_.cpu_core) {
+    cpu_set_t allowed;
+    CPU_ZERO(&allowed);
+    sched_getaffinity(0, sizeof allowed, &allowed);
+    if (!CPU_ISSET(*config_.cpu_core, &allowed)) {
+      std::string list;
+      for (int c = 0; c < CPU_SETSIZE; c++)
+        if (CPU_ISSET(c, &allowed)) list += (list.empty() ? "" : ", ") + std::to_string(c);
+      throw config_error("cpu_core", std::to_string(*config_.cpu_core),
+                         "one of the cores this process may use: " + list);
+    }
+  }
+  if (!counters_) counters_ = Telemetry::process().counters("worker/" + config_.name, kNames);
+  running_.store(true, std::memory_order_release);
+  thread_ = std::thread([this] { run(); });
+}
+
+void Worker::stop() noexcept {
+  stop_.store(true, std::memory_order_release);
+}
+
+void Worker::join() {
+  if (thread_.joinable()) thread_.join();
+  if (failed_) {
+    failed_ = false;
+    throw Error(ErrorKind::kIo, error_);
+  }
+}
+
+void Worker::fail(std::string what) noexcept {
+  if (!failed_) error_ = std::move(what);
+  failed_ = true;
+  stop();
+}
+
+void Worker::run() noexcept {
+  if (config_.cpu_core) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(*config_.cpu_core, &set);
+    pthread_setaffinity_np(pthread_self(), sizeof set, &set);
+    CPU_ZERO(&set);
+    pthread_getaffinity_np(pthread_self(), sizeof set, &set);
+    if (CPU_COUNT(&set) == 1 && CPU_ISSET(*config_.cpu_core, &set))
+      affinity_.store(*config_.cpu_core);
+    else
+      fail("the kernel did not pin worker " + config_.name + " to core " +
+           std::to_string(*config_.cpu_core));
+  }
+  pthread_setname_np(pthread_self(), config_.name.substr(0, 15).c_str());
+  Clock& clock = Clock::process();
+  uint32_t since_idle = 0;
+  while (!stop_.load(std::memory_order_relaxed)) {
+    uint32_t frames = 0;
+    for (const Source source : sources_) {
+      Port& port = *ports_[source.port];
+      const uint32_t n = port.rx(source.queue, *batch_);
+      if (n == 0) continue;
+      frames += n;
+      batch_->port = source.port;
+      batch_->queue = static_cast<uint16_t>(source.queue);
+      for (const auto& stage : stages_)
+        if (!stage->process(*batch_)) {
+          fail(stage->error());
+          break;
+        }
+      carry_out(source);
+      port.release(source.queue, *batch_);
+      counters_[kBursts].add(1);
+      counters_[kFrames].add(n);
+    }
+    if (frames != 0 && ++since_idle < kBurstsBetweenIdleCalls) continue;
+    since_idle = 0;
+    clock.recalibrate();
+    const int64_t now = clock.now();
+    for (const auto& stage : stages_)
+      if (!stage->idle(now)) fail(stage->error());
+    if (frames != 0) continue;
+    counters_[kIdlePolls].add(1);
+    if (config_.stop_when_finished &&
+        std::ranges::all_of(ports_, [](const auto& p) { return p->finished(); }))
+      break;
+    wait_for_work();
+  }
+  running_.store(false, std::memory_order_release);
+}
+
+// Counts every verdict and sends what is to be sent. The common case, all WP_DROP or WP_KEEP,
+// is one pass over a byte array.
+void Worker::carry_out(Source source) noexcept {
+  wp_batch& batch = *batch_;
+  uint32_t by_verdict[256] = {};
+  for (uint32_t i = 0; i < batch.count; i++) by_verdict[batch.verdict[i]]++;
+  for (size_t v = 0; v < WP_VERDICTS; v++)
+    if (by_verdict[v]) counters_[kVerdict0 + v].add(by_verdict[v]);
+  const uint32_t plain =
+      by_verdict[WP_ABORTED] + by_verdict[WP_DROP] + by_verdict[WP_KEEP] + by_verdict[WP_TX];
+  if (by_verdict[WP_TX]) ports_[source.port]->tx(source.queue, batch);
+  if (plain == batch.count) [[likely]]
+    return;
+  const Capabilities& can = ports_[source.port]->capabilities();
+  for (uint32_t i = 0; i < batch.count; i++) {
+    switch (batch.verdict[i]) {
+      case WP_ABORTED:
+      case WP_DROP:
+      case WP_TX:
+      case WP_KEEP:
+        break;
+      case WP_PASS:
+        if (!can.pass) counters_[kPassUnsupported].add(1);
+        break;
+      case WP_REDIRECT:
+        if (batch.target[i] >= ports_.size()) counters_[kBadTarget].add(1);
+        break;
+      default:
+        counters_[kBadVerdict].add(1);
+        batch.verdict[i] = WP_DROP;  // an unknown verdict must not leak the frame
+    }
+  }
+  // One burst per target port: the frames are copied by the sending port, then released here.
+  for (uint16_t target = 0; by_verdict[WP_REDIRECT] && target < ports_.size(); target++) {
+    wp_batch& out = *outbound_;
+    out.count = 0;
+    for (uint32_t i = 0; i < batch.count; i++) {
+      if (batch.verdict[i] != WP_REDIRECT || batch.target[i] != target) continue;
+      out.data[out.count] = batch.data[i];
+      out.length[out.count] = batch.length[i];
+      out.timestamp[out.count] = batch.timestamp[i];
+      out.hash[out.count] = batch.hash[i];
+      out.handle[out.count] = WP_NO_FRAME;
+      out.verdict[out.count] = WP_TX;
+      out.count++;
+    }
+    if (out.count) ports_[target]->tx(source.queue % ports_[target]->queues(), out);
+  }
+}
+
+void Worker::wait_for_work() noexcept {
+  if (config_.idle == IdlePolicy::kSpin) {
+    cpu_pause();
+    return;
+  }
+  if (sources_.size() == 1) {
+    ports_[sources_[0].port]->wait(sources_[0].queue, config_.poll_timeout_us);
+    return;
+  }
+  pollfd fds[kMaxFds];
+  nfds_t n = 0;
+  for (const Source source : sources_) {
+    const int fd = ports_[source.port]->fd(source.queue);
+    if (fd < 0) return;  // a port without a descriptor is polled
+    if (n < kMaxFds) fds[n++] = {fd, POLLIN, 0};
+  }
+  const timespec timeout{config_.poll_timeout_us / 1'000'000,
+                         config_.poll_timeout_us % 1'000'000 * 1000};
+  ppoll(fds, n, &timeout, nullptr);
+}
+
+std::vector<std::pair<std::string, uint64_t>> Worker::stats() const {
+  std::vector<std::pair<std::string, uint64_t>> out;
+  for (size_t i = 0; i < kNames.size(); i++)
+    out.emplace_back(kNames[i], counters_ ? counters_[i].value() : 0);
+  return out;
+}
+
+}  // namespace wp

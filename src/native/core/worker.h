@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+// A worker is one thread, pinned where asked, that runs to completion: poll the ports, run the
+// stages over each batch, carry the verdicts out, release. No locks, no allocation after start.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "core/batch_storage.h"
+#include "core/port.h"
+#include "core/stage.h"
+
+namespace wp {
+
+enum class IdlePolicy {
+  kSpin,   // never sleep: lowest latency, a whole core
+  kSleep,  // wait in the kernel until a port is readable, at most poll_timeout_us
+};
+
+struct WorkerConfig {
+  std::string name = "worker";
+  std::optional<int> cpu_core;  // none = no affinity
+  uint32_t batch_size = 64;
+  IdlePolicy idle = IdlePolicy::kSleep;
+  int64_t poll_timeout_us = 100;
+  // Stop when every port is finished (captures); a live port never is.
+  bool stop_when_finished = true;
+};
+
+class Worker {
+ public:
+  explicit Worker(WorkerConfig config);
+  ~Worker();  // stops and joins; an error not yet taken by join() is lost
+
+  // Before start. `queues` of the port that this worker drives; empty = all of them.
+  // Returns the port's number, for WP_REDIRECT.
+  uint16_t add_port(std::shared_ptr<Port> port, std::vector<uint32_t> queues = {});
+  void add_stage(std::shared_ptr<Stage> stage);
+
+  void start();          // throws kConfig when there is nothing to do or the core does not exist
+  void stop() noexcept;  // asks; returns at once
+  void join();           // waits, then throws the first error that stopped the worker
+  bool running() const noexcept { return running_.load(std::memory_order_acquire); }
+
+  std::vector<std::pair<std::string, uint64_t>> stats() const;
+  const WorkerConfig& config() const noexcept { return config_; }
+  int affinity() const noexcept { return affinity_.load(); }  // core as read back, -1 = none
+
+ private:
+  struct Source {
+    uint16_t port;
+    uint32_t queue;
+  };
+  void run() noexcept;
+  void carry_out(Source source) noexcept;
+  void wait_for_work() noexcept;
+  void fail(std::string what) noexcept;
+
+  WorkerConfig config_;
+  std::vector<std::shared_ptr<Port>> ports_;
+  std::vector<std::shared_ptr<Stage>> stages_;
+  std::vector<Source> sources_;
+  BatchStorage batch_;
+  BatchStorage outbound_;
+  Counter* counters_ = nullptr;
+  std::thread thread_;
+  std::atomic<bool> stop_{false};
+  std::atomic<bool> running_{false};
+  std::atomic<int> affinity_{-1};
+  bool failed_ = false;
+  std::string error_;
+};
+
+}  // namespace wp
