@@ -123,37 +123,52 @@ inline uint64_t load_raw64(const uint8_t* p) {
 /* Largest Price(8) that fits the record; no Price(4) comes near it. */
 inline constexpr uint64_t kMaxPrice8 = uint64_t{INT64_MAX} / 10;
 
+/* 'B' and 'S' as they are, all else 0. A compare would be a branch that misses
+ * every second time. */
+inline constexpr std::array<uint8_t, 256> kSides = [] {
+  std::array<uint8_t, 256> sides{};
+  sides['B'] = 'B';
+  sides['S'] = 'S';
+  return sides;
+}();
+
+template <size_t kWord>
+inline void store_word(wp_record* out, uint64_t value) {
+  // Through the register: left alone, GCC gathers the words on its stack to store
+  // them in pairs, and stalls on that.
+  asm("" : "+r"(value));
+  std::memcpy(reinterpret_cast<uint8_t*>(out) + 8 * kWord, &value, sizeof value);
+}
+
 /* The message is known to be plan.length bytes long. Eight whole-word stores:
  * the record is one cache line and need not be read. */
 inline void decode_known(const uint8_t* p, const Plan& plan, const Itch50Context& ctx, uint64_t seq,
                          wp_record* out) {
   const uint64_t timestamp = load_be64(p + 3) & 0xffff'ffff'ffffULL;
-  const uint64_t order_id = load_be64(p + plan.order_at) & plan.order_mask;
-  const uint64_t aux_raw = load_raw64(p + plan.aux_at);
-  const uint64_t aux = (aux_raw & plan.symbol_mask) | (__builtin_bswap64(aux_raw) & plan.aux_mask);
+  store_word<0>(out, seq);
+  store_word<1>(out, static_cast<uint64_t>(ctx.midnight_ns) + timestamp);
+  store_word<2>(out, static_cast<uint64_t>(ctx.recv_time));
+  store_word<3>(out, load_be64(p + plan.order_at) & plan.order_mask);
+  const uint64_t aux = load_raw64(p + plan.aux_at);
+  store_word<4>(out, (aux & plan.symbol_mask) | (__builtin_bswap64(aux) & plan.aux_mask));
+
+  uint64_t flags = ctx.flags | (plan.printable_mask & -uint64_t{p[plan.printable_at] == 'N'});
   const uint64_t price_raw = load_be64(p + plan.price_at) & plan.price_mask;
-  const uint64_t qty_raw = load_be64(p + plan.qty_at) & plan.qty_mask;
-  const uint64_t qty = std::min<uint64_t>(qty_raw, UINT32_MAX);
-  const bool price_big = price_raw > kMaxPrice8;
-  const uint64_t price = price_big ? uint64_t{INT64_MAX} : price_raw * plan.price_scale;
-  const bool saturated = price_big | (qty != qty_raw);
-  const uint8_t side_raw = p[plan.side_at] & plan.side_mask;
-  const uint8_t side = ((side_raw == 'B') | (side_raw == 'S')) ? side_raw : 0;
-  const uint64_t flags = uint64_t{ctx.flags} |
-                         (p[plan.printable_at] == 'N' ? plan.printable_mask : 0u) |
-                         (saturated ? uint64_t{WP_FLAG_SATURATED} : 0u);
-  const uint64_t words[8] = {
-      seq,
-      static_cast<uint64_t>(ctx.midnight_ns) + timestamp,
-      static_cast<uint64_t>(ctx.recv_time),
-      order_id,
-      aux,
-      price,
-      qty | uint64_t{load_be16(p + 1)} << 32,
-      uint64_t{p[0]} | uint64_t{plan.action} << 16 | uint64_t{side} << 24 | flags << 32 |
-          uint64_t{WP_VENUE_NASDAQ} << 40 | uint64_t{ctx.channel} << 48,
-  };
-  std::memcpy(out, words, sizeof words);
+  uint64_t price = price_raw * plan.price_scale;
+  if (price_raw > kMaxPrice8) [[unlikely]] {
+    price = uint64_t{INT64_MAX};
+    flags |= WP_FLAG_SATURATED;
+  }
+  store_word<5>(out, price);
+  uint64_t qty = load_be64(p + plan.qty_at) & plan.qty_mask;
+  if (qty > UINT32_MAX) [[unlikely]] {
+    qty = UINT32_MAX;
+    flags |= WP_FLAG_SATURATED;
+  }
+  store_word<6>(out, qty | uint64_t{load_be16(p + 1)} << 32);
+  const uint64_t side = kSides[p[plan.side_at] & plan.side_mask];
+  store_word<7>(out, uint64_t{p[0]} | uint64_t{plan.action} << 16 | side << 24 | flags << 32 |
+                         uint64_t{WP_VENUE_NASDAQ} << 40 | uint64_t{ctx.channel} << 48);
 }
 static_assert(offsetof(wp_record, qty) == 48 && offsetof(wp_record, instrument) == 52 &&
               offsetof(wp_record, action) == 58 && offsetof(wp_record, side) == 59 &&
