@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// The steering program: frames of the flows asked for go to the AF_XDP socket of the queue on
+// which they came, the rest goes on to the host.
+#include <linux/bpf.h>
+
+#include <bpf/bpf_helpers.h>
+
+#include "steer_shared.h"
+
+struct {
+  __uint(type, BPF_MAP_TYPE_XSKMAP);
+  __uint(max_entries, 64); /* set before loading: the NIC's receive queues */
+  __type(key, __u32);
+  __type(value, __u32);
+} xsks SEC(".maps");
+
+struct steer_key_slot {
+  __u8 bytes[24];
+};
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, 1); /* set before loading: the number of keys */
+  __type(key, struct steer_key_slot);
+  __type(value, __u8);
+} rules SEC(".maps");
+
+struct {
+  __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct steer_counters);
+} counters SEC(".maps");
+
+/* Constants once loaded: the verifier drops the lookups that no rule needs. */
+const volatile struct steer_config config = {};
+/* Raised when every socket is in the map, so that opening does not look like loss. */
+volatile __u32 enabled = 0;
+
+#define STEER_LOOKUP(table, key) (bpf_map_lookup_elem(&rules, key) != 0)
+#include "steer_match.h"
+
+STEER_INLINE int stamp(struct xdp_md* ctx) {
+  if (bpf_xdp_adjust_meta(ctx, -(int)sizeof(struct steer_stamp))) return 0;
+  struct steer_stamp* meta = (void*)(long)ctx->data_meta;
+  if ((void*)(meta + 1) > (void*)(long)ctx->data) return 0;
+  meta->magic = config.stamp_magic;
+  meta->tai_ns = bpf_ktime_get_tai_ns();
+  return 1;
+}
+
+SEC("xdp")
+int wirepath_steer(struct xdp_md* ctx) {
+  const __u32 zero = 0;
+  struct steer_counters* count = bpf_map_lookup_elem(&counters, &zero);
+  if (!count || !enabled) return XDP_PASS;
+  const __u8* data = (void*)(long)ctx->data;
+  const __u8* end = (void*)(long)ctx->data_end;
+  const int result = steer_match(data, end, 0, config.features);
+  if (result != STEER_MATCH) {
+    if (result == STEER_FRAGMENT) count->fragments++;
+    count->passed++;
+    return XDP_PASS;
+  }
+  const int action = bpf_redirect_map(&xsks, ctx->rx_queue_index, XDP_PASS);
+  if (action != XDP_REDIRECT) {
+    count->no_socket++;
+    return XDP_PASS;
+  }
+  count->matched++;
+  if (config.stamp_magic && !stamp(ctx)) count->unstamped++;
+  return XDP_REDIRECT;
+}
+
+char _license[] SEC("license") = "GPL";
