@@ -7,7 +7,6 @@
  */
 #pragma once
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -16,6 +15,7 @@
 #include "core/record.h"
 #include "feed/itch50_tables.h"
 #include "feed/itch_file.h"
+#include "net/bytes.h"
 
 namespace wp::feed {
 
@@ -114,12 +114,6 @@ consteval std::array<Plan, 256> make_plans() {
 }
 inline constexpr std::array<Plan, 256> kPlans = make_plans();
 
-inline uint64_t load_raw64(const uint8_t* p) {
-  uint64_t v;
-  std::memcpy(&v, p, sizeof v);
-  return v;
-}
-
 /* Largest Price(8) that fits the record; no Price(4) comes near it. */
 inline constexpr uint64_t kMaxPrice8 = uint64_t{INT64_MAX} / 10;
 
@@ -144,28 +138,28 @@ inline void store_word(wp_record* out, uint64_t value) {
  * the record is one cache line and need not be read. */
 inline void decode_known(const uint8_t* p, const Plan& plan, const Itch50Context& ctx, uint64_t seq,
                          wp_record* out) {
-  const uint64_t timestamp = load_be64(p + 3) & 0xffff'ffff'ffffULL;
+  const uint64_t timestamp = net::load_be64(p + 3) & 0xffff'ffff'ffffULL;
   store_word<0>(out, seq);
   store_word<1>(out, static_cast<uint64_t>(ctx.midnight_ns) + timestamp);
   store_word<2>(out, static_cast<uint64_t>(ctx.recv_time));
-  store_word<3>(out, load_be64(p + plan.order_at) & plan.order_mask);
-  const uint64_t aux = load_raw64(p + plan.aux_at);
+  store_word<3>(out, net::load_be64(p + plan.order_at) & plan.order_mask);
+  const uint64_t aux = net::load_le<uint64_t>(p + plan.aux_at);
   store_word<4>(out, (aux & plan.symbol_mask) | (__builtin_bswap64(aux) & plan.aux_mask));
 
   uint64_t flags = ctx.flags | (plan.printable_mask & -uint64_t{p[plan.printable_at] == 'N'});
-  const uint64_t price_raw = load_be64(p + plan.price_at) & plan.price_mask;
+  const uint64_t price_raw = net::load_be64(p + plan.price_at) & plan.price_mask;
   uint64_t price = price_raw * plan.price_scale;
   if (price_raw > kMaxPrice8) [[unlikely]] {
     price = uint64_t{INT64_MAX};
     flags |= WP_FLAG_SATURATED;
   }
   store_word<5>(out, price);
-  uint64_t qty = load_be64(p + plan.qty_at) & plan.qty_mask;
+  uint64_t qty = net::load_be64(p + plan.qty_at) & plan.qty_mask;
   if (qty > UINT32_MAX) [[unlikely]] {
     qty = UINT32_MAX;
     flags |= WP_FLAG_SATURATED;
   }
-  store_word<6>(out, qty | uint64_t{load_be16(p + 1)} << 32);
+  store_word<6>(out, qty | uint64_t{net::load_be16(p + 1)} << 32);
   const uint64_t side = kSides[p[plan.side_at] & plan.side_mask];
   store_word<7>(out, uint64_t{p[0]} | uint64_t{plan.action} << 16 | side << 24 | flags << 32 |
                          uint64_t{WP_VENUE_NASDAQ} << 40 | uint64_t{ctx.channel} << 48);
@@ -251,14 +245,14 @@ inline size_t Itch50Decoder::decode_frames(const uint8_t* buf, size_t n, wp_reco
   while (slot != slots_end) {
     const size_t left = static_cast<size_t>(end - at);
     if (left < 3) [[unlikely]] {
-      if (left >= 2 && load_be16(at) == 0) {
+      if (left >= 2 && net::load_be16(at) == 0) {
         end_ = ItchFileEnd::kEndOfSession;
       } else {
         end_ = left == 0 ? ItchFileEnd::kClean : ItchFileEnd::kTruncated;
       }
       break;
     }
-    const size_t length = load_be16(at);
+    const size_t length = net::load_be16(at);
     const itch50_detail::Plan& plan = itch50_detail::kPlans[at[2]];
     if (length > left - 2) [[unlikely]] {
       end_ = ItchFileEnd::kTruncated;

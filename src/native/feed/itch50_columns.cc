@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "net/bytes.h"
 
 namespace wp::feed {
 namespace {
@@ -41,19 +42,17 @@ void copy_field(const uint8_t* from, uint8_t* to) {
   if constexpr (kKind == ItchKind::kAlpha || kWidth == 1) {
     std::memcpy(to, from, kWidth);
   } else if constexpr (kWidth == 2) {
-    const uint16_t v = load_be16(from);
+    const uint16_t v = net::load_be16(from);
     std::memcpy(to, &v, sizeof v);
   } else if constexpr (kWidth == 4) {
-    uint32_t v;
-    std::memcpy(&v, from, sizeof v);
-    v = __builtin_bswap32(v);
+    const uint32_t v = net::load_be32(from);
     std::memcpy(to, &v, sizeof v);
   } else if constexpr (kWidth == 6) {
-    const uint64_t v = load_be64(from - 2) & 0xffff'ffff'ffffULL;
+    const uint64_t v = net::load_be64(from - 2) & 0xffff'ffff'ffffULL;
     std::memcpy(to, &v, sizeof v);
   } else {
     static_assert(kWidth == 8);
-    const uint64_t v = load_be64(from);
+    const uint64_t v = net::load_be64(from);
     std::memcpy(to, &v, sizeof v);
   }
 }

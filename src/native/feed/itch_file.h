@@ -10,8 +10,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <span>
+
+#include "net/bytes.h"
 
 namespace wp::feed {
 
@@ -22,24 +23,7 @@ enum class ItchFileEnd : uint8_t {
   kTruncated,     // the last frame is incomplete
 };
 
-inline uint16_t load_be16(const uint8_t* p) {
-  uint16_t v;
-  std::memcpy(&v, p, sizeof v);
-  return __builtin_bswap16(v);
-}
-inline uint64_t load_be64(const uint8_t* p) {
-  uint64_t v;
-  std::memcpy(&v, p, sizeof v);
-  return __builtin_bswap64(v);
-}
-inline void store_be16(uint8_t* p, uint16_t v) {
-  v = __builtin_bswap16(v);
-  std::memcpy(p, &v, sizeof v);
-}
-inline void store_be64(uint8_t* p, uint64_t v) {
-  v = __builtin_bswap64(v);
-  std::memcpy(p, &v, sizeof v);
-}
+using net::load_be16;
 
 class ItchFileReader {
  public:

@@ -16,6 +16,7 @@
 
 #include "feed/mold_udp64_packet.h"
 #include "feed/sequence_gaps.h"
+#include "net/bytes.h"
 
 namespace wp::feed {
 
@@ -163,8 +164,8 @@ void MoldUDP64::on_packet(const uint8_t* p, size_t n, int64_t recv_time, Sink&& 
     ++counters_.malformed;
     return;
   }
-  uint64_t seq = load_be64(p + 10);
-  const uint16_t count = load_be16(p + 18);
+  uint64_t seq = net::load_be64(p + 10);
+  const uint16_t count = net::load_be16(p + 18);
   const bool control = count == kMoldHeartbeat || count == kMoldEndOfSession;
   if (!control && seq > UINT64_MAX - count) [[unlikely]] {
     ++counters_.malformed;
@@ -199,7 +200,7 @@ void MoldUDP64::on_packet(const uint8_t* p, size_t n, int64_t recv_time, Sink&& 
     const size_t left = static_cast<size_t>(end - at);
     if (left < 2) [[unlikely]]
       break;
-    const uint16_t len = load_be16(at);
+    const uint16_t len = net::load_be16(at);
     if (len > left - 2) [[unlikely]]
       break;
     const uint8_t* const data = at + 2;

@@ -18,7 +18,7 @@
 #include <string>
 
 #include "core/error.h"
-#include "feed/itch_file.h"
+#include "net/bytes.h"
 
 namespace wp::feed {
 
@@ -34,12 +34,12 @@ using MoldSession = std::array<char, kMoldSessionSize>;  // left as sent, usuall
 /* Every block that the header counts lies within the packet. */
 inline bool mold_blocks_complete(const uint8_t* p, size_t n) {
   if (n < kMoldHeaderSize) return false;
-  const uint16_t count = load_be16(p + 18);
+  const uint16_t count = net::load_be16(p + 18);
   if (count == kMoldEndOfSession) return true;
   size_t at = kMoldHeaderSize;
   for (uint16_t i = 0; i < count; ++i) {
     if (n - at < 2) return false;
-    const size_t len = load_be16(p + at);
+    const size_t len = net::load_be16(p + at);
     if (len > n - at - 2) return false;
     at += 2 + len;
   }
@@ -49,8 +49,8 @@ inline bool mold_blocks_complete(const uint8_t* p, size_t n) {
 inline void mold_encode_header(uint8_t* p, const MoldSession& session, uint64_t sequence,
                                uint16_t count) {
   std::memcpy(p, session.data(), kMoldSessionSize);
-  store_be64(p + 10, sequence);
-  store_be16(p + 18, count);
+  net::store_be64(p + 10, sequence);
+  net::store_be16(p + 18, count);
 }
 
 struct MoldRequest {
@@ -68,8 +68,8 @@ inline void mold_encode_request(const MoldRequest& request, uint8_t* out) {
 inline bool mold_decode_request(const uint8_t* p, size_t n, MoldRequest* out) {
   if (n != kMoldHeaderSize) return false;
   std::memcpy(out->session.data(), p, kMoldSessionSize);
-  out->sequence = load_be64(p + 10);
-  out->count = load_be16(p + 18);
+  out->sequence = net::load_be64(p + 10);
+  out->count = net::load_be16(p + 18);
   return true;
 }
 
@@ -108,7 +108,7 @@ class MoldPacketizer {
   /* False, and nothing done, when the message does not fit any more. */
   bool append(const void* message, uint16_t length) {
     if (count_ == max_messages_ || used_ + 2 + length > max_payload_) return false;
-    store_be16(buffer_ + used_, length);
+    net::store_be16(buffer_ + used_, length);
     std::memcpy(buffer_ + used_ + 2, message, length);
     used_ += size_t{2} + length;
     ++count_;
