@@ -51,8 +51,8 @@ Telemetry::Telemetry(SharedMemory memory) : memory_(std::move(memory)) {
                 "or it was written by another version of wirepath");
 }
 
-Telemetry Telemetry::attach(const std::string& name) {
-  return Telemetry(SharedMemory::attach(name, false));
+std::unique_ptr<Telemetry> Telemetry::attach(const std::string& name) {
+  return std::unique_ptr<Telemetry>(new Telemetry(SharedMemory::attach(name, false)));
 }
 
 void* Telemetry::take(size_t bytes) {

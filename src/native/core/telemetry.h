@@ -8,7 +8,7 @@
 
 #include <atomic>
 #include <cstdint>
-#include <functional>
+#include <memory>
 #include <mutex>
 #include <span>
 #include <string>
@@ -49,7 +49,7 @@ class Telemetry {
 
   // `name` of the shared-memory segment; empty keeps it private to this process.
   explicit Telemetry(const std::string& name);
-  static Telemetry attach(const std::string& name);
+  static std::unique_ptr<Telemetry> attach(const std::string& name);
 
   // A block of counters that one thread writes, on cache lines of its own: "<group>/<name>"
   // each. The pointer stays valid for the life of the Telemetry. Groups with a name already

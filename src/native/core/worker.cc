@@ -163,6 +163,8 @@ void Worker::run() noexcept {
       break;
     wait_for_work();
   }
+  for (const auto& stage : stages_)
+    if (!stage->idle(clock.now())) fail(stage->error());
   running_.store(false, std::memory_order_release);
 }
 

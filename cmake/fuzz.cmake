@@ -1,0 +1,13 @@
+# Fuzz targets: tests/fuzz/fuzz_NAME.cc each, with libFuzzer and the sanitizers.
+if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+  message(FATAL_ERROR "the fuzz targets need clang: cmake -DCMAKE_CXX_COMPILER=clang++")
+endif()
+file(GLOB fuzz_sources CONFIGURE_DEPENDS tests/fuzz/fuzz_*.cc)
+foreach(source ${fuzz_sources})
+  get_filename_component(name ${source} NAME_WE)
+  add_executable(${name} ${source})
+  target_include_directories(${name} PRIVATE tests/fuzz)
+  target_link_libraries(${name} PRIVATE wirepath_core)
+  target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+endforeach()
+target_compile_options(wirepath_core PRIVATE -fsanitize=fuzzer-no-link)

@@ -1,0 +1,23 @@
+# The extension modules: _core with everything that needs nothing but libc, and one module per
+# backend that needs a foreign library.
+find_package(Python 3.11 REQUIRED COMPONENTS Interpreter Development.Module)
+execute_process(COMMAND "${Python_EXECUTABLE}" -m nanobind --cmake_dir
+                OUTPUT_STRIP_TRAILING_WHITESPACE OUTPUT_VARIABLE nanobind_ROOT)
+find_package(nanobind CONFIG REQUIRED)
+
+file(GLOB binding_sources CONFIGURE_DEPENDS src/native/python/*.cc)
+list(FILTER binding_sources EXCLUDE REGEX "_module\\.cc$")
+nanobind_add_module(_core NB_STATIC LTO ${binding_sources} src/native/python/core_module.cc)
+target_link_libraries(_core PRIVATE wirepath_core)
+target_compile_definitions(_core PRIVATE
+  WIREPATH_VERSION="${SKBUILD_PROJECT_VERSION}"
+  WIREPATH_AF_XDP_MISSING="${WIREPATH_AF_XDP_MISSING}")
+install(TARGETS _core LIBRARY DESTINATION wirepath)
+
+if(TARGET wirepath_af_xdp)
+  nanobind_add_module(_af_xdp NB_STATIC src/native/python/af_xdp_module.cc)
+  target_link_libraries(_af_xdp PRIVATE wirepath_af_xdp)
+  install(TARGETS _af_xdp LIBRARY DESTINATION wirepath)
+endif()
+
+install(FILES src/native/core/batch.h src/native/core/record.h DESTINATION wirepath/include/wirepath)

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backends/builtin.h"
+#include "core/batch.h"
+#include "core/clock.h"
+#include "python/bindings.h"
+
+NB_MODULE(_core, m) {
+  using namespace wp::python;
+  m.doc() = "Native core of wirepath. Import wirepath instead.";
+  m.attr("__version__") = WIREPATH_VERSION;
+  // Debian packages that were missing when this copy was built; empty = AF_XDP is built.
+  m.attr("AF_XDP_MISSING") = WIREPATH_AF_XDP_MISSING;
+  m.attr("BATCH_ABI") = WP_BATCH_ABI;
+  bind_errors(m);
+  bind_telemetry(m);
+  bind_ring(m);
+  bind_steering(m);
+  bind_batch(m);
+  bind_port(m);
+  bind_worker(m);
+  bind_feed(m);
+  bind_itch(m);
+  bind_publisher(m);
+  m.def(
+      "now", [] { return wp::Clock::process().now(); },
+      "Nanoseconds since the Unix epoch by the clock that the data path uses.");
+  m.def(
+      "clock_source", [] { return wp::Clock::process().source(); },
+      "What now() reads: \"tsc\" or \"clock_gettime\".");
+  m.def(
+      "recalibrate_clock", [] { wp::Clock::process().recalibrate(); },
+      "Follow the system clock; workers do it by themselves.");
+  wp::register_builtin_backends();
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "feed/feed_stage.h"
+
+#include <cstring>
+#include <utility>
+
+#include "core/error.h"
+#include "python/bindings.h"
+
+namespace wp::python {
+namespace {
+
+using feed::FeedStage;
+using feed::MoldCounters;
+using feed::MoldSession;
+using feed::MoldUDP64;
+
+nb::str session_text(const MoldSession& session) {
+  size_t n = session.size();
+  while (n > 0 && (session[n - 1] == ' ' || session[n - 1] == '\0')) n--;
+  // Ten bytes off the wire: Latin-1 maps each to a character and cannot fail.
+  return nb::steal<nb::str>(
+      PyUnicode_DecodeLatin1(session.data(), static_cast<Py_ssize_t>(n), nullptr));
+}
+
+feed::MoldOptions mold_options(const std::string& session, uint64_t next_sequence) {
+  feed::MoldOptions options;
+  if (session.size() > feed::kMoldSessionSize)
+    throw config_error("session", "\"" + session + "\"", "at most 10 characters");
+  if (!session.empty()) {
+    options.session.fill(' ');
+    std::memcpy(options.session.data(), session.data(), session.size());
+  }
+  options.next_sequence = next_sequence;
+  return options;
+}
+
+nb::dict counters_of(const MoldCounters& c) {
+  nb::dict out;
+  out["packets"] = c.packets;
+  out["messages"] = c.messages;
+  out["late"] = c.late;
+  out["empty"] = c.empty;
+  out["duplicates"] = c.duplicates;
+  out["heartbeats"] = c.heartbeats;
+  out["end_of_session"] = c.end_of_session;
+  out["malformed"] = c.malformed;
+  out["trailing"] = c.trailing;
+  out["wrong_session"] = c.wrong_session;
+  out["session_changes"] = c.session_changes;
+  out["gaps"] = c.gaps;
+  out["gap_messages"] = c.gap_messages;
+  out["gap_filled"] = c.gap_filled;
+  out["gap_open"] = c.gap_open;
+  out["gaps_forgotten"] = c.gaps_forgotten;
+  out["lost"] = c.lost;
+  return out;
+}
+
+template <class Ranges>
+nb::list ranges_of(const Ranges& ranges) {
+  nb::list out;
+  for (const auto& r : ranges) out.append(nb::make_tuple(r.first, r.last));
+  return out;
+}
+
+nb::dict by_type_of(const feed::Itch50Counters& c) {
+  nb::dict out;
+  for (size_t t = 0; t < c.by_type.size(); t++)
+    if (c.by_type[t]) out[nb::str(std::string(1, static_cast<char>(t)).c_str())] = c.by_type[t];
+  return out;
+}
+
+// Session events as the tuples of wirepath.feed.events.
+struct EventSink {
+  nb::list events;
+  nb::object types = nb::module_::import_("wirepath.feed.events");
+
+  void message(uint64_t seq, const uint8_t* data, uint16_t length, int64_t recv_time, bool late) {
+    events.append(types.attr("Message")(seq, nb::bytes(reinterpret_cast<const char*>(data), length),
+                                        recv_time, late));
+  }
+  void gap(uint64_t first, uint64_t last) { events.append(types.attr("Gap")(first, last)); }
+  void heartbeat(uint64_t next) { events.append(types.attr("Heartbeat")(next)); }
+  void end_of_session(uint64_t next) { events.append(types.attr("EndOfSession")(next)); }
+  void session_change(const MoldSession& from, const MoldSession& to) {
+    events.append(types.attr("SessionChange")(session_text(from), session_text(to)));
+  }
+};
+
+nb::dict snapshot_of(const FeedStage& stage) {
+  const FeedStage::Snapshot s = stage.snapshot();
+  nb::dict out;
+  out["frames"] = s.frames;
+  out["other_flow"] = s.other_flow;
+  out["not_udp"] = s.not_udp;
+  out["delivered"] = s.delivered;
+  out["ring_full"] = s.ring_full;
+  out["unknown"] = s.messages.unknown;
+  out["malformed"] = s.messages.malformed;
+  out["by_type"] = by_type_of(s.messages);
+  out["session"] = session_text(s.session_name);
+  out["next_sequence"] = s.next_sequence;
+  out["ended"] = s.ended;
+  out["gaps"] = ranges_of(s.gaps);
+  out["mold"] = counters_of(s.session);
+  return out;
+}
+
+}  // namespace
+
+void bind_feed(nb::module_& m) {
+  nb::class_<MoldUDP64>(
+      m, "MoldUDP64",
+      "A MoldUDP64 session without I/O: datagrams in, events out (Nasdaq MoldUDP64 1.00).\n\n"
+      "session: the one to accept, \"\" adopts the first packet's and follows changes.\n"
+      "next_sequence: first message wanted, 0 begins with the first packet.")
+      .def(
+          "__init__",
+          [](MoldUDP64* self, const std::string& session, uint64_t next_sequence) {
+            new (self) MoldUDP64(mold_options(session, next_sequence));
+          },
+          nb::arg("session") = "", nb::arg("next_sequence") = 0)
+      .def(
+          "on_packet",
+          [](MoldUDP64& self, nb::handle packet, int64_t recv_time) {
+            const BytesView view(packet);
+            EventSink sink;
+            self.on_packet(view.data(), view.size(), recv_time, sink);
+            return sink.events;
+          },
+          nb::arg("packet"), nb::arg("recv_time") = 0,
+          "One UDP payload; returns the list of events (wirepath.feed.events) that it caused.")
+      .def_prop_ro(
+          "gaps", [](const MoldUDP64& s) { return ranges_of(s.gaps()); },
+          "Open gaps: list of (first, last), both inclusive.")
+      .def_prop_ro("next_sequence", &MoldUDP64::next_sequence)
+      .def_prop_ro("session", [](const MoldUDP64& s) { return session_text(s.session()); })
+      .def_prop_ro("ended", &MoldUDP64::ended)
+      .def_prop_ro("missing", &MoldUDP64::missing, "Messages known to exist and not received.")
+      .def_prop_ro("counters", [](const MoldUDP64& s) { return counters_of(s.counters()); });
+
+  nb::class_<FeedStage, Stage>(
+      m, "FeedStage",
+      "UDP payload -> MoldUDP64 -> ITCH 5.0 -> records in a Ring, as a stage of a Worker.")
+      .def(
+          "__init__",
+          [](FeedStage* self, std::shared_ptr<Ring> ring, const std::string& name,
+             const std::string& session, uint64_t next_sequence, uint16_t channel,
+             int64_t midnight_ns, const Steering& flow, bool latency) {
+            feed::FeedOptions options;
+            options.name = name;
+            options.session = mold_options(session, next_sequence);
+            options.channel = channel;
+            options.midnight_ns = midnight_ns;
+            if (!flow.rules.empty()) options.flow = flow.rules.front();
+            options.latency = latency;
+            new (self) FeedStage(options, std::move(ring));
+          },
+          nb::arg("ring"), nb::arg("name") = "feed", nb::arg("session") = "",
+          nb::arg("next_sequence") = 0, nb::arg("channel") = 0, nb::arg("midnight_ns") = 0,
+          nb::arg("flow") = Steering{true, {}}, nb::arg("latency") = true)
+      .def("snapshot", &snapshot_of,
+           "Counters and state as of the stage's latest pause; exact once the worker stopped.")
+      .def_prop_ro("messages", &FeedStage::messages_delivered, "Records pushed so far.")
+      .def_prop_ro("packets", &FeedStage::packets_received, "Frames seen so far.")
+      .def(
+          "wire_to_ring",
+          [](const FeedStage& s) {
+            auto out = std::make_shared<Histogram>();
+            out->merge(s.wire_to_ring());
+            return out;
+          },
+          "Histogram of ns from the receive timestamp to the ring, one sample per message.");
+}
+
+}  // namespace wp::python

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "python/port_handle.h"
+
+#include <nanobind/ndarray.h>
+#include <poll.h>
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "core/error.h"
+#include "core/pause.h"
+
+namespace wp::python {
+namespace {
+
+// How long a wait may keep Ctrl-C from being seen.
+constexpr int64_t kSignalPeriodUs = 100'000;
+constexpr int kMaxFds = 64;
+
+template <class T>
+nb::object array_over(const std::shared_ptr<BatchStorage>& storage, T* data, uint32_t n) {
+  auto* keep = new std::shared_ptr<BatchStorage>(storage);
+  nb::capsule owner(
+      keep, [](void* p) noexcept { delete static_cast<std::shared_ptr<BatchStorage>*>(p); });
+  return nb::cast(nb::ndarray<nb::numpy, T, nb::ndim<1>>(data, {n}, owner));
+}
+
+}  // namespace
+
+BatchSlot::BatchSlot(uint32_t capacity) : storage(std::make_shared<BatchStorage>(capacity)) {
+  wp_batch& b = **storage;
+  lengths = array_over<const uint32_t>(storage, b.length, capacity);
+  timestamps = array_over<const int64_t>(storage, b.timestamp, capacity);
+  hashes = array_over<const uint32_t>(storage, b.hash, capacity);
+  verdicts = array_over<uint8_t>(storage, b.verdict, capacity);
+}
+
+bool BatchSlot::seen_by_python() const {
+  // A slice keeps its base array alive: more than our own reference means that one is out.
+  return Py_REFCNT(lengths.ptr()) > 1 || Py_REFCNT(timestamps.ptr()) > 1 ||
+         Py_REFCNT(hashes.ptr()) > 1 || Py_REFCNT(verdicts.ptr()) > 1;
+}
+
+PortHandle::PortHandle(std::unique_ptr<Port> port, uint32_t batch_size, bool spin)
+    : port_(std::move(port)), batch_size_(batch_size), spin_(spin) {}
+
+Port& PortHandle::port() const {
+  if (closed_.load()) throw Error(ErrorKind::kReleased, "the port is closed");
+  return *port_;
+}
+
+std::shared_ptr<Port> PortHandle::shared() const {
+  port();
+  return port_;
+}
+
+void PortHandle::close() {
+  if (polling_.load())
+    throw Error(ErrorKind::kBusy, "the port is being polled by another thread",
+                "let that loop end first");
+  if (closed_.exchange(true)) return;
+  if (held_.load() == 0) {
+    nb::gil_scoped_release release;
+    port_.reset();
+  }
+}
+
+void PortHandle::give_back_frame(uint32_t queue, uint8_t* data, uint64_t handle) {
+  {
+    const std::lock_guard lock(returned_mutex_);
+    returned_.push_back({queue, data, handle});
+    any_returned_.store(true, std::memory_order_release);
+  }
+  if (held_.fetch_sub(1) == 1 && closed_.load()) port_.reset();
+}
+
+// Frames that Python let go of since the last burst.
+void PortHandle::release_returned() noexcept {
+  if (!any_returned_.load(std::memory_order_acquire)) [[likely]]
+    return;
+  const std::lock_guard lock(returned_mutex_);
+  for (HeldFrame& frame : returned_) {
+    uint32_t length = 0, hash = 0;
+    int64_t timestamp = 0;
+    uint8_t verdict = WP_DROP;
+    uint16_t target = 0;
+    wp_batch one{WP_BATCH_ABI,
+                 1,
+                 1,
+                 0,
+                 static_cast<uint16_t>(frame.queue),
+                 &frame.data,
+                 &length,
+                 &timestamp,
+                 &hash,
+                 &verdict,
+                 &target,
+                 &frame.handle};
+    port_->release(frame.queue, one);
+  }
+  returned_.clear();
+  any_returned_.store(false, std::memory_order_release);
+}
+
+std::unique_ptr<BatchSlot> PortHandle::take_slot() {
+  if (free_.empty()) return std::make_unique<BatchSlot>(batch_size_);
+  std::unique_ptr<BatchSlot> slot = std::move(free_.back());
+  free_.pop_back();
+  return slot;
+}
+
+uint32_t PortHandle::poll_queues(wp_batch& batch, uint32_t* queue) noexcept {
+  const uint32_t queues = port_->queues();
+  for (uint32_t i = 0; i < queues; i++) {
+    const uint32_t q = next_queue_;
+    next_queue_ = q + 1 == queues ? 0 : q + 1;
+    if (const uint32_t n = port_->rx(q, batch)) {
+      *queue = q;
+      batch.queue = static_cast<uint16_t>(q);
+      return n;
+    }
+  }
+  return 0;
+}
+
+void PortHandle::wait(int64_t timeout_us) noexcept {
+  if (spin_) {
+    cpu_pause();
+    return;
+  }
+  if (port_->queues() == 1) {
+    port_->wait(0, timeout_us);
+    return;
+  }
+  pollfd fds[kMaxFds];
+  nfds_t n = 0;
+  for (uint32_t q = 0; q < port_->queues() && n < kMaxFds; q++) {
+    const int fd = port_->fd(q);
+    if (fd < 0) return;
+    fds[n++] = {fd, POLLIN, 0};
+  }
+  const timespec timeout{timeout_us / 1'000'000, timeout_us % 1'000'000 * 1000};
+  ppoll(fds, n, &timeout, nullptr);
+}
+
+std::unique_ptr<BatchSlot> PortHandle::receive(int64_t timeout_us, uint32_t* queue) {
+  port();
+  if (polling_.exchange(true))
+    throw Error(ErrorKind::kBusy, "the port is being polled by another thread",
+                "use one loop per port");
+  struct Polling {
+    std::atomic<bool>& flag;
+    ~Polling() { flag.store(false); }
+  } polling{polling_};
+  std::unique_ptr<BatchSlot> slot = take_slot();
+  wp_batch& batch = **slot->storage;
+  Clock& clock = Clock::process();
+  int64_t deadline = 0;  // read when the first poll came back empty
+  uint32_t n = 0;
+  for (;;) {
+    {
+      nb::gil_scoped_release release;
+      release_returned();
+      n = poll_queues(batch, queue);
+      if (n == 0 && timeout_us != 0 && !port_->finished()) {
+        int64_t now = Clock::realtime();
+        if (deadline == 0 && timeout_us > 0) deadline = now + timeout_us * 1000;
+        const int64_t signals = now + kSignalPeriodUs * 1000;
+        clock.recalibrate();
+        while (n == 0 && !port_->finished() && now < signals &&
+               (timeout_us < 0 || now < deadline)) {
+          int64_t left = (signals - now) / 1000;
+          if (timeout_us > 0) left = std::min(left, (deadline - now) / 1000 + 1);
+          wait(left);
+          n = poll_queues(batch, queue);
+          if (n == 0) now = Clock::realtime();
+        }
+      }
+    }
+    if (n != 0) return slot;
+    if (PyErr_CheckSignals() != 0) {
+      free_.push_back(std::move(slot));
+      throw nb::python_error();
+    }
+    if (port_->finished() || timeout_us == 0 || (timeout_us > 0 && Clock::realtime() >= deadline)) {
+      free_.push_back(std::move(slot));
+      return nullptr;
+    }
+  }
+}
+
+void PortHandle::give_back(std::unique_ptr<BatchSlot> slot, uint32_t queue) {
+  port_->release(queue, **slot->storage);
+  if (!slot->seen_by_python()) free_.push_back(std::move(slot));
+}
+
+uint32_t PortHandle::transmit(wp_batch& batch, uint32_t queue) {
+  Port& out = port();
+  if (!out.capabilities().tx) throw Error(ErrorKind::kUnsupported, out.spec() + " cannot transmit");
+  if (queue >= out.queues())
+    throw config_error("queue", std::to_string(queue), "below " + std::to_string(out.queues()));
+  nb::gil_scoped_release release;
+  return out.tx(queue, batch);
+}
+
+}  // namespace wp::python

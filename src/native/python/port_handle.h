@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// What stands behind a Python Port: the native port, the pool of batch arrays, and the frames
+// that Python still looks at after their batch was released.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "core/batch_storage.h"
+#include "core/port.h"
+#include "python/bindings.h"
+
+namespace wp::python {
+
+// The arrays of one batch, seen from NumPy without a copy. An array that Python keeps past the
+// batch's end keeps these arrays out of the pool, so that it never shows another batch's values.
+struct BatchSlot {
+  explicit BatchSlot(uint32_t capacity);
+  bool seen_by_python() const;  // needs the GIL
+
+  std::shared_ptr<BatchStorage> storage;
+  nb::object lengths, timestamps, hashes, verdicts;  // whole arrays; made when first asked for
+};
+
+class PortHandle : public std::enable_shared_from_this<PortHandle> {
+ public:
+  PortHandle(std::unique_ptr<Port> port, uint32_t batch_size, bool spin);
+
+  Port& port() const;  // throws kReleased when closed
+  std::shared_ptr<Port> shared() const;
+  bool closed() const noexcept { return closed_.load(); }
+  // Detaches at once, or, while Python still holds frames, when the last one is given back.
+  void close();
+  uint32_t batch_size() const noexcept { return batch_size_; }
+  uint64_t held() const noexcept { return held_.load(); }
+
+  // One burst from the next queue that has frames, waiting at most timeout_us (negative: until
+  // there are some). nullptr: nothing came, or the source has ended. Call with the GIL.
+  std::unique_ptr<BatchSlot> receive(int64_t timeout_us, uint32_t* queue);
+  void give_back(std::unique_ptr<BatchSlot> slot, uint32_t queue);
+
+  // A frame that outlives its batch. `give_back_frame` may come from any thread.
+  void hold_frame() noexcept { held_.fetch_add(1); }
+  void give_back_frame(uint32_t queue, uint8_t* data, uint64_t handle);
+
+  std::unique_ptr<BatchSlot> take_slot();
+  uint32_t transmit(wp_batch& batch, uint32_t queue);
+
+ private:
+  struct HeldFrame {
+    uint32_t queue;
+    uint8_t* data;
+    uint64_t handle;
+  };
+  void release_returned() noexcept;
+  uint32_t poll_queues(wp_batch& batch, uint32_t* queue) noexcept;
+  void wait(int64_t timeout_us) noexcept;
+
+  std::shared_ptr<Port> port_;
+  uint32_t batch_size_;
+  bool spin_;
+  uint32_t next_queue_ = 0;
+  std::atomic<bool> closed_{false};
+  std::atomic<bool> polling_{false};
+  std::atomic<uint64_t> held_{0};
+  std::vector<std::unique_ptr<BatchSlot>> free_;
+  std::mutex returned_mutex_;  // taken by the poll loop only when something was given back
+  std::atomic<bool> any_returned_{false};
+  std::vector<HeldFrame> returned_;
+};
+
+}  // namespace wp::python

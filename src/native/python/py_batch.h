@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// The batch as Python sees it: valid until released, then every use raises.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "python/port_handle.h"
+
+namespace wp::python {
+
+// Exports one frame's bytes to memoryviews. While any view of it lives, the frame stays out of
+// the port's pool, so that no view ever shows another packet's bytes.
+struct FrameView {
+  uint8_t* data = nullptr;
+  Py_ssize_t length = 0;
+  Py_ssize_t exports = 0;
+  std::shared_ptr<PortHandle> owner;  // set once the batch let go of the frame
+  std::shared_ptr<uint8_t[]> memory;  // of a copied batch
+  uint32_t queue = 0;
+  uint64_t handle = WP_NO_FRAME;
+
+  void let_go();
+};
+
+class PyBatch {
+ public:
+  PyBatch(std::shared_ptr<PortHandle> port, std::unique_ptr<BatchSlot> slot, uint32_t queue);
+  ~PyBatch();
+
+  void release();
+  bool released() const noexcept { return !slot_; }
+  wp_batch& batch() const;
+  BatchSlot& slot() const;
+  uint32_t queue() const noexcept { return queue_; }
+  size_t index(Py_ssize_t i) const;  // negative counts from the end
+
+  nb::object view(Py_ssize_t i);
+  std::unique_ptr<PyBatch> copy() const;
+  nb::object headers() const;
+  nb::object column(size_t offset, nb::handle dtype, bool of_payload) const;
+
+ private:
+  struct Out {
+    nb::object memory_view, frame;
+    uint32_t index;
+  };
+  std::shared_ptr<PortHandle> port_;  // none: a copy
+  std::unique_ptr<BatchSlot> slot_;
+  std::shared_ptr<uint8_t[]> memory_;  // of a copy
+  uint32_t queue_;
+  std::vector<Out> out_;
+};
+
+}  // namespace wp::python

@@ -1,0 +1,109 @@
+"""NumPy dtypes of the records and headers that native code fills.
+
+The layouts are C structs (``core/record.h``, ``net/headers.h``, both installed under
+``wirepath/include``); a test compares sizes and offsets.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import numpy as np
+
+
+class Verdict(IntEnum):
+    """What becomes of a frame. The numbers are XDP's (Linux ``enum xdp_action``)."""
+
+    ABORTED = 0
+    DROP = 1
+    PASS = 2
+    TX = 3
+    REDIRECT = 4
+    KEEP = 5
+
+
+class Action(IntEnum):
+    """What a market-data message does to the book (``action`` of :data:`RECORD`)."""
+
+    OTHER = 0
+    ADD = 1
+    MODIFY = 2
+    CANCEL = 3
+    DELETE = 4
+    EXECUTE = 5
+    TRADE = 6
+    BREAK = 7
+    CLEAR = 8
+    STATUS = 9
+
+
+class RecordFlag(IntEnum):
+    """Bits of ``flags`` of :data:`RECORD`."""
+
+    LATE = 1
+    NON_PRINTABLE = 2
+    SATURATED = 4
+    RECOVERED = 8
+
+
+RECORD = np.dtype(
+    [
+        ("seq", "<u8"),
+        ("event_time", "<i8"),
+        ("recv_time", "<i8"),
+        ("order_id", "<u8"),
+        ("aux", "<u8"),
+        ("price", "<i8"),
+        ("qty", "<u4"),
+        ("instrument", "<u4"),
+        ("type", "<u2"),
+        ("action", "u1"),
+        ("side", "u1"),
+        ("flags", "u1"),
+        ("venue", "u1"),
+        ("channel", "<u2"),
+    ]
+)
+"""The normalised market-data record, 64 bytes.
+
+======================  ============================================================
+``seq``                 venue sequence number of the message
+``event_time``          venue's event time, ns since the Unix epoch
+``recv_time``           arrival of the frame, ns since the Unix epoch (source: ``port.info()``)
+``order_id``            order reference, 0 where the message names no order
+``aux``                 old order id (modify), match number (execute, trade), symbol bytes
+``price``               fixed point, 1e-9 units of currency
+``qty``                 shares or contracts
+``instrument``          venue's number of the instrument (ITCH: stock locate)
+``type``                venue's message type (ITCH: ``ord`` of the letter)
+``action``              :class:`Action`
+``side``                ``ord('B')``, ``ord('S')`` or 0
+``flags``               :class:`RecordFlag` bits
+``venue``               1 Nasdaq, 2 IEX, 3 CME, 4 Cboe, 5 NYSE
+``channel``             the user's number for the channel
+======================  ============================================================
+"""
+
+HEADERS = np.dtype(
+    [
+        ("ethernet_dst", "u1", (6,)),
+        ("ethernet_src", "u1", (6,)),
+        ("ethertype", "<u2"),
+        ("vlan", "<u2"),
+        ("ip_version", "u1"),
+        ("protocol", "u1"),
+        ("ttl", "u1"),
+        ("layers", "u1"),
+        ("ip_src", "u1", (16,)),
+        ("ip_dst", "u1", (16,)),
+        ("src_port", "<u2"),
+        ("dst_port", "<u2"),
+        ("l3_offset", "<u2"),
+        ("l4_offset", "<u2"),
+        ("payload_offset", "<u2"),
+        ("payload_length", "<u2"),
+    ]
+)
+"""A row of ``batch.headers()``, 64 bytes. Addresses are bytes in network order (IPv4 in the
+first four), numbers in host order; offsets in bytes from the start of the frame; ``layers`` is
+a bit set: 1 Ethernet, 2 VLAN, 4 IPv4, 8 IPv6, 16 UDP, 32 TCP, 64 fragment."""

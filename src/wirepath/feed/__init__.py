@@ -1,0 +1,26 @@
+"""The feed side, without I/O: sessions and decoders from (bytes, time) to events and records.
+
+Clocks and sockets are not in here; what runs over a port runs over a capture and in a test.
+"""
+
+from __future__ import annotations
+
+from .._core import FeedStage, MoldUDP64
+from .events import EndOfSession, Gap, Heartbeat, Message, SessionChange
+from .itch50 import Itch50, Itch50Columns, message_types, midnight_ns, row_dtype, row_units
+
+__all__ = [
+    "EndOfSession",
+    "FeedStage",
+    "Gap",
+    "Heartbeat",
+    "Itch50",
+    "Itch50Columns",
+    "Message",
+    "MoldUDP64",
+    "SessionChange",
+    "message_types",
+    "midnight_ns",
+    "row_dtype",
+    "row_units",
+]
