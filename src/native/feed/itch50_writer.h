@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <string_view>
@@ -17,18 +18,18 @@ namespace itch50_detail {
 template <size_t kSize>
 struct FieldName {
   char text[kSize]{};
-  consteval FieldName(const char (&name)[kSize]) { std::copy_n(name, kSize, text); }
+  constexpr FieldName(const char (&name)[kSize]) { std::copy_n(name, kSize, text); }
   constexpr std::string_view view() const { return {text, kSize - 1}; }
 };
 
-consteval const ItchMessage& message_of(char type) {
+constexpr const ItchMessage& message_of(char type) {
   for (const ItchMessage& m : kItch50Messages) {
     if (m.type == type) return m;
   }
   throw "not an ITCH 5.0 type";
 }
 
-consteval ItchField written_field(char type, std::string_view name) {
+constexpr ItchField written_field(char type, std::string_view name) {
   for (const ItchField& f : message_of(type).fields) {
     if (f.name == name) return f;
   }

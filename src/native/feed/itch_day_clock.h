@@ -5,6 +5,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -20,8 +21,7 @@ class ItchDayClock {
 
   // The next timestamp, never below the one before. At most `messages` calls.
   int64_t next() noexcept {
-    while (left_ == 0) [[unlikely]]
-      next_segment();
+    while (left_ == 0) [[unlikely]] next_segment();
     const auto room = static_cast<uint64_t>(segment_end_ - now_);
     const uint64_t mean = room / (left_ + 1);
     const uint64_t bits = random_.next();
@@ -48,9 +48,9 @@ class ItchDayClock {
   int64_t end_;
   uint64_t messages_;
   uint32_t burst_;
-  std::vector<uint64_t> weights_;  // of the seconds, summed up
-  size_t second_ = 0;              // the next to plan
-  uint64_t planned_ = 0;           // messages up to there
+  std::vector<uint64_t> weights_;           // of the seconds, summed up
+  size_t second_ = 0;                       // the next to plan
+  uint64_t planned_ = 0;                    // messages up to there
   std::array<uint64_t, kMillis> millis_{};  // messages up to the end of each
   size_t milli_ = kMillis;
   int64_t second_start_ = 0;

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which MoldUDP64 packet is due when: packing, pacing, heartbeats, end of session. Sans-I/O: the
+// time is passed in, the packets are written into the caller's buffer.
+//
+// Deadlines are absolute: each is computed from the start and from what stands in the source,
+// never from when the packet before it left. A publisher that falls behind sends at once what is
+// overdue, in the same packets, and is on time again.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "feed/mold_udp64_packet.h"
+#include "feed/publish_source.h"
+
+namespace wp::feed {
+
+enum class Pacing : uint8_t {
+  kFast,      // as fast as the port takes them
+  kMessages,  // `rate` messages a second
+  kPackets,   // `rate` packets a second
+  kOriginal,  // the source's timestamps, `speed` times as fast
+};
+
+struct PublishScheduleOptions {
+  std::string session = "WIREPATH";  // 1 to 10 characters
+  uint64_t first_sequence = 1;
+  Pacing pacing = Pacing::kFast;
+  double rate = 0;          // per second, for kMessages and kPackets: 0.001 to 1e9
+  double speed = 1;         // for kOriginal: 1e-6 to 1e6
+  uint32_t max_payload = 1400;  // UDP payload in bytes, 72 to 65507; packets of a PacketSource
+                                // may be longer, up to `max_packet`
+  uint32_t max_messages = 65'534;  // per packet, 1 to 65534
+  // Messages whose deadlines lie within this of the first one's share a packet, which is due
+  // with the last of them. For kMessages and kOriginal; 0 to 10 s.
+  int64_t pack_window_ns = 100'000;
+  int64_t heartbeat_ns = 1'000'000'000;  // after this long without a packet; 0 = none
+  // After the last packet heartbeats go on for this long before the session ends.
+  int64_t linger_ns = 0;
+  uint32_t end_of_session = 3;  // packets that say so, 0 to 1000
+  int64_t end_of_session_interval_ns = 100'000'000;  // between them, 0 to 60 s
+  uint32_t max_packet = 65'507;  // longest payload that the port carries, bytes
+
+  void validate() const;  // throws wp::Error naming the field
+};
+
+enum class PacketKind : uint8_t { kData, kHeartbeat, kEndOfSession };
+
+struct PlannedPacket {
+  PacketKind kind = PacketKind::kData;
+  bool paced = true;      // false: due whenever the port takes it
+  int64_t due = 0;        // ns, on the caller's clock
+  uint32_t length = 0;    // payload bytes
+  uint32_t messages = 0;  // in it
+};
+
+class PublishSchedule {
+ public:
+  static constexpr int64_t kNever = INT64_MAX;
+
+  PublishSchedule(const PublishScheduleOptions& options, std::shared_ptr<MessageSource> source);
+  PublishSchedule(const PublishScheduleOptions& options, std::shared_ptr<PacketSource> source);
+
+  // Time zero of all deadlines.
+  void start(int64_t now);
+
+  // When the next packet is due; kNever when all has been taken. Unpaced packets are due `now`.
+  // Heartbeats depend on the idle time, so ask again after waiting.
+  int64_t next_due(int64_t now) noexcept;
+
+  // Writes the packet that next_due() announced to `payload`, which holds buffer_size() bytes,
+  // and counts it as sent at `now`. Only after next_due() gave another answer than kNever.
+  PlannedPacket take(uint8_t* payload, int64_t now) noexcept;
+
+  size_t buffer_size() const noexcept { return buffer_size_; }
+  // What was left out, in no packet: messages or packets too long to be sent.
+  uint64_t too_long() const noexcept { return too_long_; }
+  // Sequence number after the last one taken.
+  uint64_t next_sequence() const noexcept { return next_sequence_; }
+  const PublishScheduleOptions& options() const noexcept { return options_; }
+
+ private:
+  PublishSchedule(const PublishScheduleOptions& options);
+  void stage() noexcept;
+  bool stage_messages() noexcept;
+  bool stage_packet() noexcept;
+  int64_t at_rate(uint64_t n) const noexcept;
+  int64_t at_speed(int64_t time) noexcept;
+  int64_t message_due(std::span<const uint8_t> message) noexcept;
+  void follow(std::span<const uint8_t> payload) noexcept;
+
+  PublishScheduleOptions options_;
+  std::shared_ptr<MessageSource> messages_;
+  std::shared_ptr<PacketSource> packets_;
+  MoldPacketizer packetizer_;
+  MoldSession session_{};
+  size_t buffer_size_ = 0;
+  std::vector<uint8_t> staging_;
+  const uint8_t* staged_bytes_ = nullptr;
+  PlannedPacket staged_;
+  bool is_staged_ = false;
+  bool exhausted_ = false;
+  std::span<const uint8_t> message_;  // read ahead, in no packet yet
+  int64_t message_due_ = 0;
+  bool have_message_ = false;
+  PacketKind chosen_ = PacketKind::kData;
+  int64_t control_due_ = 0;
+  int64_t start_ = 0;
+  int64_t last_sent_ = 0;
+  int64_t last_data_ = 0;
+  int64_t first_end_ = 0;  // when the first end of session was due
+  uint32_t ends_ = 0;      // end-of-session packets taken
+  int64_t origin_ = 0;     // first timestamp of the source
+  bool have_origin_ = false;
+  int64_t latest_due_ = INT64_MIN;
+  uint64_t messages_read_ = 0;
+  uint64_t packets_read_ = 0;
+  uint64_t next_sequence_ = 1;
+  uint64_t after_staged_ = 1;
+  bool can_control_ = true;  // the session is known, so heartbeats can be made
+  bool source_ended_ = false;  // a capture said end of session itself
+  uint64_t too_long_ = 0;
+};
+
+}  // namespace wp::feed
