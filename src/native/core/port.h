@@ -65,7 +65,8 @@ class Port {
 
   // Sends every frame whose verdict is WP_TX. Frames may come from any port; what could not be
   // queued is counted as a drop. A frame of this very port leaves without a copy and its handle
-  // becomes WP_NO_FRAME. Returns how many were queued. Flushes before it returns.
+  // becomes WP_NO_FRAME. Returns how many were queued. Flushes before it returns. Where room runs
+  // out, those queued are the first ones, so that a sender may offer the rest again.
   virtual uint32_t tx(uint32_t queue, wp_batch& batch) noexcept {
     (void)queue, (void)batch;
     return 0;

@@ -28,10 +28,10 @@ struct PublishScheduleOptions {
   std::string session = "WIREPATH";  // 1 to 10 characters
   uint64_t first_sequence = 1;
   Pacing pacing = Pacing::kFast;
-  double rate = 0;          // per second, for kMessages and kPackets: 0.001 to 1e9
-  double speed = 1;         // for kOriginal: 1e-6 to 1e6
-  uint32_t max_payload = 1400;  // UDP payload in bytes, 72 to 65507; packets of a PacketSource
-                                // may be longer, up to `max_packet`
+  double rate = 0;                 // per second, for kMessages and kPackets: 0.001 to 1e9
+  double speed = 1;                // for kOriginal: 1e-6 to 1e6
+  uint32_t max_payload = 1400;     // UDP payload in bytes, 72 to 65507; packets of a PacketSource
+                                   // may be longer, up to `max_packet`
   uint32_t max_messages = 65'534;  // per packet, 1 to 65534
   // Messages whose deadlines lie within this of the first one's share a packet, which is due
   // with the last of them. For kMessages and kOriginal; 0 to 10 s.
@@ -39,9 +39,9 @@ struct PublishScheduleOptions {
   int64_t heartbeat_ns = 1'000'000'000;  // after this long without a packet; 0 = none
   // After the last packet heartbeats go on for this long before the session ends.
   int64_t linger_ns = 0;
-  uint32_t end_of_session = 3;  // packets that say so, 0 to 1000
+  uint32_t end_of_session = 3;                       // packets that say so, 0 to 1000
   int64_t end_of_session_interval_ns = 100'000'000;  // between them, 0 to 60 s
-  uint32_t max_packet = 65'507;  // longest payload that the port carries, bytes
+  uint32_t max_packet = 65'507;                      // longest payload that the port carries, bytes
 
   void validate() const;  // throws wp::Error naming the field
 };
@@ -77,19 +77,19 @@ class PublishSchedule {
   size_t buffer_size() const noexcept { return buffer_size_; }
   // What was left out, in no packet: messages or packets too long to be sent.
   uint64_t too_long() const noexcept { return too_long_; }
-  // Sequence number after the last one taken.
+  // The number after the highest one taken.
   uint64_t next_sequence() const noexcept { return next_sequence_; }
   const PublishScheduleOptions& options() const noexcept { return options_; }
 
  private:
-  PublishSchedule(const PublishScheduleOptions& options);
+  explicit PublishSchedule(const PublishScheduleOptions& options);
   void stage() noexcept;
   bool stage_messages() noexcept;
   bool stage_packet() noexcept;
   int64_t at_rate(uint64_t n) const noexcept;
   int64_t at_speed(int64_t time) noexcept;
   int64_t message_due(std::span<const uint8_t> message) noexcept;
-  void follow(std::span<const uint8_t> payload) noexcept;
+  void look_into(std::span<const uint8_t> payload) noexcept;
 
   PublishScheduleOptions options_;
   std::shared_ptr<MessageSource> messages_;
@@ -100,6 +100,9 @@ class PublishSchedule {
   std::vector<uint8_t> staging_;
   const uint8_t* staged_bytes_ = nullptr;
   PlannedPacket staged_;
+  MoldSession staged_session_{};
+  uint64_t after_staged_ = 1;  // next sequence number once it is taken
+  bool staged_known_ = false;  // the session has been seen
   bool is_staged_ = false;
   bool exhausted_ = false;
   std::span<const uint8_t> message_;  // read ahead, in no packet yet
@@ -118,8 +121,7 @@ class PublishSchedule {
   uint64_t messages_read_ = 0;
   uint64_t packets_read_ = 0;
   uint64_t next_sequence_ = 1;
-  uint64_t after_staged_ = 1;
-  bool can_control_ = true;  // the session is known, so heartbeats can be made
+  bool can_control_ = true;    // the session is known, so heartbeats can be made
   bool source_ended_ = false;  // a capture said end of session itself
   uint64_t too_long_ = 0;
 };

@@ -10,6 +10,7 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "core/batch_storage.h"
@@ -44,7 +45,7 @@ struct PublisherOptions {
 class PublishClock {
  public:
   virtual ~PublishClock() = default;
-  virtual int64_t now() noexcept;                     // CLOCK_MONOTONIC, ns
+  virtual int64_t now() noexcept;                       // CLOCK_MONOTONIC, ns
   virtual void sleep_until(int64_t deadline) noexcept;  // absolute; may return early
   virtual void spin() noexcept;
 };
@@ -78,15 +79,19 @@ class Publisher {
   int affinity() const noexcept { return affinity_.load(); }  // core as read back, -1 = none
 
  private:
-  Publisher(PublisherOptions options, std::shared_ptr<Port> port, PublishSchedule schedule,
+  using Source = std::variant<std::shared_ptr<MessageSource>, std::shared_ptr<PacketSource>>;
+  struct Refusal {
+    int64_t since;  // when the port last took a packet
+    uint32_t attempts;
+  };
+  Publisher(PublisherOptions options, std::shared_ptr<Port> port, Source source,
             std::shared_ptr<PublishClock> clock);
   void run() noexcept;
-  void loop() noexcept;
-  void collect(int64_t now) noexcept;
+  int64_t collect(int64_t now) noexcept;
   void send() noexcept;
+  bool back_off(Refusal& refusal) noexcept;
+  void count_sent(uint32_t first, uint32_t n, int64_t now) noexcept;
   void wait_until(int64_t due, int64_t now) noexcept;
-  void count_sent(uint32_t first, uint32_t n) noexcept;
-  bool back_off(int64_t since, uint32_t attempt) noexcept;
   void pin() noexcept;
   void fail(std::string what) noexcept;
 
@@ -106,6 +111,7 @@ class Publisher {
   std::atomic<bool> stop_{false};
   std::atomic<bool> running_{false};
   std::atomic<int> affinity_{-1};
+  bool started_ = false;
   bool failed_ = false;
   std::string error_;
 };

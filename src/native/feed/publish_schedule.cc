@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "feed/publish_schedule.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "core/error.h"
+#include "feed/itch50_tables.h"
+#include "net/bytes.h"
+
+namespace wp::feed {
+namespace {
+
+constexpr int64_t kSecond = 1'000'000'000;
+
+void check_ns(const char* field, int64_t value, int64_t highest) {
+  if (value < 0 || value > highest)
+    throw config_error(field, std::to_string(value), "0 to " + std::to_string(highest) + " ns");
+}
+
+// ITCH 5.0: ns since midnight behind type, locate and tracking number.
+bool timestamp_of(std::span<const uint8_t> message, int64_t& time) {
+  if (message.size() < 11) return false;
+  time = static_cast<int64_t>(net::load_be64(message.data() + 3) & 0xffff'ffff'ffff);
+  return true;
+}
+
+}  // namespace
+
+void PublishScheduleOptions::validate() const {
+  const bool by_rate = pacing == Pacing::kMessages || pacing == Pacing::kPackets;
+  if (by_rate && !(rate >= 0.001 && rate <= 1e9))
+    throw config_error("rate", std::to_string(rate), "0.001 to 1e9 per second");
+  if (pacing == Pacing::kOriginal && !(speed >= 1e-6 && speed <= 1e6))
+    throw config_error("speed", std::to_string(speed), "1e-6 to 1e6");
+  constexpr size_t kLeast = kMoldHeaderSize + 2 + kItch50MaxLength;
+  if (max_payload < kLeast || max_payload > kMoldMaxPayload)
+    throw config_error("max_payload", std::to_string(max_payload),
+                       std::to_string(kLeast) + " to 65507 bytes");
+  if (max_messages < 1 || max_messages > kMoldMaxMessages)
+    throw config_error("max_messages", std::to_string(max_messages), "1 to 65534");
+  if (first_sequence == 0) throw config_error("first_sequence", "0", "1 or more");
+  check_ns("pack_window_ns", pack_window_ns, 10 * kSecond);
+  check_ns("heartbeat_ns", heartbeat_ns, 3'600 * kSecond);
+  check_ns("linger_ns", linger_ns, 3'600 * kSecond);
+  check_ns("end_of_session_interval_ns", end_of_session_interval_ns, 60 * kSecond);
+  if (end_of_session > 1'000)
+    throw config_error("end_of_session", std::to_string(end_of_session), "0 to 1000 packets");
+  if (max_packet < kMoldHeaderSize || max_packet > kMoldMaxPayload)
+    throw config_error("max_packet", std::to_string(max_packet), "20 to 65507 bytes");
+}
+
+PublishSchedule::PublishSchedule(const PublishScheduleOptions& options)
+    : options_((options.validate(), options)),
+      packetizer_(options.session, options.first_sequence, options.max_payload,
+                  options.max_messages),
+      session_(packetizer_.session()),
+      next_sequence_(options.first_sequence) {}
+
+PublishSchedule::PublishSchedule(const PublishScheduleOptions& options,
+                                 std::shared_ptr<MessageSource> source)
+    : PublishSchedule(options) {
+  if (!source) throw config_error("source", "none", "a source of messages");
+  messages_ = std::move(source);
+  buffer_size_ = options.max_payload;
+  staging_.resize(buffer_size_);
+}
+
+PublishSchedule::PublishSchedule(const PublishScheduleOptions& options,
+                                 std::shared_ptr<PacketSource> source)
+    : PublishSchedule(options) {
+  if (!source) throw config_error("source", "none", "a source of packets");
+  packets_ = std::move(source);
+  buffer_size_ = options.max_packet;
+  can_control_ = false;  // until a packet shows the session
+}
+
+void PublishSchedule::start(int64_t now) {
+  start_ = last_sent_ = last_data_ = now;
+}
+
+int64_t PublishSchedule::at_rate(uint64_t n) const noexcept {
+  return start_ + static_cast<int64_t>(static_cast<double>(n) * 1e9 / options_.rate + 0.5);
+}
+
+// Never before an earlier one, also where timestamps step back.
+int64_t PublishSchedule::at_speed(int64_t time) noexcept {
+  if (!have_origin_) {
+    have_origin_ = true;
+    origin_ = time;
+  }
+  const double offset = static_cast<double>(time - origin_) / options_.speed;
+  constexpr double kFarthest = 1e18;  // 31 years
+  return latest_due_ = std::max(
+             latest_due_, start_ + static_cast<int64_t>(std::clamp(offset, -kFarthest, kFarthest)));
+}
+
+int64_t PublishSchedule::message_due(std::span<const uint8_t> message) noexcept {
+  if (options_.pacing == Pacing::kMessages) return at_rate(messages_read_);
+  int64_t time;
+  if (options_.pacing != Pacing::kOriginal) return 0;
+  return timestamp_of(message, time) ? at_speed(time) : std::max(latest_due_, start_);
+}
+
+void PublishSchedule::stage() noexcept {
+  is_staged_ = messages_ ? stage_messages() : stage_packet();
+  exhausted_ = !is_staged_;
+}
+
+bool PublishSchedule::stage_messages() noexcept {
+  const bool by_message =
+      options_.pacing == Pacing::kMessages || options_.pacing == Pacing::kOriginal;
+  int64_t latest = 0;
+  packetizer_.begin(staging_.data());
+  staged_ = {};
+  for (;;) {
+    if (!have_message_) {
+      if (!messages_->next(message_)) break;
+      if (!packetizer_.fits(message_.size())) {
+        too_long_++;
+        continue;
+      }
+      message_due_ = message_due(message_);
+      messages_read_++;
+      have_message_ = true;
+    }
+    const bool first = packetizer_.pending() == 0;
+    if (by_message && !first && message_due_ > latest) break;
+    if (!packetizer_.append(message_.data(), static_cast<uint16_t>(message_.size()))) break;
+    if (first) latest = message_due_ + options_.pack_window_ns;
+    staged_.due = message_due_;
+    have_message_ = false;
+  }
+  staged_.messages = static_cast<uint32_t>(packetizer_.pending());
+  staged_.length = static_cast<uint32_t>(packetizer_.finish());
+  if (staged_.messages == 0) return false;
+  staged_.paced = options_.pacing != Pacing::kFast;
+  if (options_.pacing == Pacing::kPackets) staged_.due = at_rate(packets_read_++);
+  staged_bytes_ = staging_.data();
+  staged_session_ = session_;
+  after_staged_ = packetizer_.next_sequence();
+  return true;
+}
+
+bool PublishSchedule::stage_packet() noexcept {
+  TimedPacket packet;
+  do {
+    if (!packets_->next(packet)) return false;
+    if (packet.payload.size() <= options_.max_packet) break;
+    too_long_++;
+  } while (true);
+  staged_ = {};
+  staged_.length = static_cast<uint32_t>(packet.payload.size());
+  staged_bytes_ = packet.payload.data();
+  look_into(packet.payload);
+  staged_.paced = options_.pacing != Pacing::kFast;
+  switch (options_.pacing) {
+    case Pacing::kFast:
+      break;
+    case Pacing::kMessages:
+      staged_.due = at_rate(messages_read_);
+      break;
+    case Pacing::kPackets:
+      staged_.due = at_rate(packets_read_);
+      break;
+    case Pacing::kOriginal:
+      staged_.due = at_speed(packet.time);
+      break;
+  }
+  packets_read_++;
+  messages_read_ += staged_.messages;
+  return true;
+}
+
+// Session and sequence of a packet that is passed through, so that heartbeats and the end of
+// session continue it. What is not MoldUDP64 passes all the same.
+void PublishSchedule::look_into(std::span<const uint8_t> payload) noexcept {
+  staged_session_ = session_;
+  after_staged_ = next_sequence_;
+  if (!mold_blocks_complete(payload.data(), payload.size())) return;
+  const uint64_t sequence = net::load_be64(payload.data() + 10);
+  const uint16_t count = net::load_be16(payload.data() + 18);
+  std::copy_n(payload.data(), kMoldSessionSize, staged_session_.begin());
+  if (count == kMoldHeartbeat) {
+    staged_.kind = PacketKind::kHeartbeat;
+  } else if (count == kMoldEndOfSession) {
+    staged_.kind = PacketKind::kEndOfSession;
+  } else {
+    staged_.messages = count;
+  }
+  const uint64_t after = sequence + staged_.messages;
+  const bool same = can_control_ && staged_session_ == session_;
+  after_staged_ = same ? std::max(next_sequence_, after) : after;
+  staged_known_ = true;
+}
+
+int64_t PublishSchedule::next_due(int64_t now) noexcept {
+  if (!is_staged_ && !exhausted_) stage();
+  const int64_t beat =
+      options_.heartbeat_ns && can_control_ ? last_sent_ + options_.heartbeat_ns : kNever;
+  if (is_staged_) {
+    const int64_t due = staged_.paced ? staged_.due : now;
+    chosen_ = PacketKind::kData;
+    if (now >= due || due <= beat) return due;
+    chosen_ = PacketKind::kHeartbeat;
+    return control_due_ = beat;
+  }
+  if (!can_control_ || source_ended_) return kNever;
+  if (ends_ == 0) {
+    const int64_t end = last_data_ + options_.linger_ns;
+    if (now < end && beat < end) {
+      chosen_ = PacketKind::kHeartbeat;
+      return control_due_ = beat;
+    }
+    control_due_ = end;
+  } else {
+    control_due_ = first_end_ + int64_t{ends_} * options_.end_of_session_interval_ns;
+  }
+  chosen_ = PacketKind::kEndOfSession;
+  return ends_ < options_.end_of_session ? control_due_ : kNever;
+}
+
+PlannedPacket PublishSchedule::take(uint8_t* payload, int64_t now) noexcept {
+  last_sent_ = now;
+  if (chosen_ == PacketKind::kData) {
+    std::memcpy(payload, staged_bytes_, staged_.length);
+    is_staged_ = false;
+    last_data_ = now;
+    session_ = staged_session_;
+    next_sequence_ = after_staged_;
+    can_control_ |= staged_known_;
+    source_ended_ = staged_.kind == PacketKind::kEndOfSession;
+    if (!staged_.paced) staged_.due = now;
+    return staged_;
+  }
+  if (chosen_ == PacketKind::kEndOfSession && ends_++ == 0) first_end_ = control_due_;
+  mold_encode_header(payload, session_, next_sequence_,
+                     chosen_ == PacketKind::kHeartbeat ? kMoldHeartbeat : kMoldEndOfSession);
+  return {.kind = chosen_, .paced = true, .due = control_due_, .length = kMoldHeaderSize};
+}
+
+}  // namespace wp::feed

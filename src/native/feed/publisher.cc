@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "feed/publisher.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <time.h>
+
+#include <algorithm>
+#include <array>
+
+#include "core/error.h"
+#include "core/pause.h"
+
+namespace wp::feed {
+namespace {
+
+enum : size_t {
+  kPackets,
+  kMessages,
+  kBytes,
+  kHeartbeats,
+  kEndOfSession,
+  kRefused,
+  kDropPackets,
+  kDropMessages,
+  kDropTooLong,
+  kCounters
+};
+constexpr std::array<const char*, kCounters> kNames{
+    "packets",    "messages",     "bytes",         "heartbeats",   "end_of_session",
+    "tx_refused", "drop.packets", "drop.messages", "drop.too_long"};
+
+constexpr int64_t kMillisecond = 1'000'000;
+constexpr int64_t kLongestSleep = 50 * kMillisecond;  // stop() is noticed within that
+constexpr int64_t kRefusedSleep = 50'000;
+constexpr uint32_t kRefusedSpins = 16;
+
+// Checks what can be checked without the port, then what the port allows.
+PublisherOptions fitted(PublisherOptions options, const std::shared_ptr<Port>& port) {
+  options.validate();
+  if (!port) throw config_error("port", "none", "an open port");
+  const Capabilities can = port->capabilities();
+  if (!can.tx)
+    throw Error(ErrorKind::kUnsupported, "port " + port->spec() + " cannot transmit",
+                "publish through a socket or af_xdp port");
+  if (options.tx_queue >= port->queues())
+    throw config_error(
+        "tx_queue", std::to_string(options.tx_queue),
+        "below " + std::to_string(port->queues()) + ", the queues of " + port->spec());
+  const size_t header = UdpFramer(options.flow, can.ethernet_headers).header_bytes();
+  if (can.max_frame != 0) {
+    const uint32_t room =
+        can.max_frame > header ? can.max_frame - static_cast<uint32_t>(header) : 0;
+    if (options.schedule.max_payload > room)
+      throw config_error("max_payload", std::to_string(options.schedule.max_payload),
+                         "at most " + std::to_string(room) + " bytes on " + port->spec());
+    options.schedule.max_packet = std::min(options.schedule.max_packet, room);
+  }
+  return options;
+}
+
+}  // namespace
+
+int64_t PublishClock::now() noexcept {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return t.tv_sec * 1'000'000'000LL + t.tv_nsec;
+}
+
+void PublishClock::sleep_until(int64_t deadline) noexcept {
+  const timespec t{deadline / 1'000'000'000, deadline % 1'000'000'000};
+  clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, nullptr);
+}
+
+void PublishClock::spin() noexcept {
+  cpu_pause();
+}
+
+void PublisherOptions::validate() const {
+  schedule.validate();
+  if (name.empty() || name.size() > 48)
+    throw config_error("name", "\"" + name + "\"", "1 to 48 characters");
+  if (cpu_core && (*cpu_core < 0 || *cpu_core >= CPU_SETSIZE))
+    throw config_error("cpu_core", std::to_string(*cpu_core), "a core of this machine");
+  if (burst < 1 || burst > 1'024) throw config_error("burst", std::to_string(burst), "1 to 1024");
+  if (retry_timeout_ms < 1 || retry_timeout_ms > 3'600'000)
+    throw config_error("retry_timeout_ms", std::to_string(retry_timeout_ms), "1 to 3600000");
+  if (spin_ns < 0 || spin_ns > 1'000 * kMillisecond)
+    throw config_error("spin_ns", std::to_string(spin_ns), "0 to 1000000000");
+}
+
+Publisher::Publisher(PublisherOptions options, std::shared_ptr<Port> port,
+                     std::shared_ptr<MessageSource> source, std::shared_ptr<PublishClock> clock)
+    : Publisher(fitted(std::move(options), port), port, Source(std::move(source)),
+                std::move(clock)) {}
+
+Publisher::Publisher(PublisherOptions options, std::shared_ptr<Port> port,
+                     std::shared_ptr<PacketSource> source, std::shared_ptr<PublishClock> clock)
+    : Publisher(fitted(std::move(options), port), port, Source(std::move(source)),
+                std::move(clock)) {}
+
+Publisher::Publisher(PublisherOptions options, std::shared_ptr<Port> port, Source source,
+                     std::shared_ptr<PublishClock> clock)
+    : options_(std::move(options)),
+      port_(std::move(port)),
+      clock_(clock ? std::move(clock) : std::make_shared<PublishClock>()),
+      schedule_(std::visit(
+          [&](auto& some) { return PublishSchedule(options_.schedule, std::move(some)); }, source)),
+      framer_(options_.flow, port_->capabilities().ethernet_headers),
+      batch_(options_.burst),
+      frame_bytes_((framer_.header_bytes() + schedule_.buffer_size() + 63) & ~size_t{63}),
+      frames_(options_.burst * frame_bytes_),
+      planned_(options_.burst),
+      counters_(Telemetry::process().counters("publisher/" + options_.name, kNames)),
+      lateness_(
+          Telemetry::process().histogram("publisher/" + options_.name + "/send_lateness_ns")) {}
+
+Publisher::~Publisher() {
+  stop();
+  if (thread_.joinable()) thread_.join();
+}
+
+void Publisher::start() {
+  if (started_)
+    throw Error(ErrorKind::kConfig, "publisher " + options_.name + " has been started already",
+                "join it, then make a new one");
+  if (options_.cpu_core) {
+    cpu_set_t allowed;
+    CPU_ZERO(&allowed);
+    sched_getaffinity(0, sizeof allowed, &allowed);
+    if (!CPU_ISSET(*options_.cpu_core, &allowed))
+      throw config_error("cpu_core", std::to_string(*options_.cpu_core),
+                         "a core that this process may use");
+  }
+  started_ = true;
+  running_.store(true, std::memory_order_release);
+  thread_ = std::thread([this] { run(); });
+}
+
+void Publisher::stop() noexcept {
+  stop_.store(true, std::memory_order_release);
+}
+
+void Publisher::join() {
+  if (thread_.joinable()) thread_.join();
+  if (failed_) {
+    failed_ = false;
+    throw Error(ErrorKind::kIo, error_);
+  }
+}
+
+void Publisher::fail(std::string what) noexcept {
+  if (!failed_) error_ = std::move(what);
+  failed_ = true;
+  stop();
+}
+
+void Publisher::pin() noexcept {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(*options_.cpu_core, &set);
+  pthread_setaffinity_np(pthread_self(), sizeof set, &set);
+  CPU_ZERO(&set);
+  pthread_getaffinity_np(pthread_self(), sizeof set, &set);
+  if (CPU_COUNT(&set) == 1 && CPU_ISSET(*options_.cpu_core, &set))
+    affinity_.store(*options_.cpu_core);
+  else
+    fail("the kernel did not pin publisher " + options_.name + " to core " +
+         std::to_string(*options_.cpu_core));
+}
+
+void Publisher::run() noexcept {
+  if (options_.cpu_core) pin();
+  pthread_setname_np(pthread_self(), options_.name.substr(0, 15).c_str());
+  // The kernel may round the sleeps of this thread by 50 µs otherwise.
+  prctl(PR_SET_TIMERSLACK, 1UL);
+  schedule_.start(clock_->now());
+  while (!stop_.load(std::memory_order_relaxed)) {
+    const int64_t now = clock_->now();
+    const int64_t due = collect(now);
+    if (collected_ != 0)
+      send();
+    else if (due == PublishSchedule::kNever)
+      break;
+    else
+      wait_until(due, now);
+  }
+  counters_[kDropTooLong].set(schedule_.too_long());
+  running_.store(false, std::memory_order_release);
+}
+
+// Frames everything that is due; returns when the next packet is.
+int64_t Publisher::collect(int64_t now) noexcept {
+  const size_t header = framer_.header_bytes();
+  int64_t due = PublishSchedule::kNever;
+  collected_ = 0;
+  while (collected_ < options_.burst && (due = schedule_.next_due(now)) <= now) {
+    uint8_t* frame = frames_.data() + collected_ * frame_bytes_;
+    const PlannedPacket packet = schedule_.take(frame + header, now);
+    framer_.finish(frame, static_cast<uint16_t>(packet.length));
+    planned_[collected_++] = packet;
+  }
+  return due;
+}
+
+// A port takes frames in order and from the first on, so those refused are the last ones.
+void Publisher::send() noexcept {
+  wp_batch& batch = *batch_;
+  const uint32_t header = static_cast<uint32_t>(framer_.header_bytes());
+  uint32_t done = 0;
+  Refusal refusal{clock_->now(), 0};
+  while (done < collected_) {
+    batch.count = collected_ - done;
+    for (uint32_t i = 0; i < batch.count; i++) {
+      batch.data[i] = frames_.data() + (done + i) * frame_bytes_;
+      batch.length[i] = header + planned_[done + i].length;
+      batch.verdict[i] = WP_TX;
+      batch.handle[i] = WP_NO_FRAME;
+    }
+    const int64_t now = clock_->now();
+    const uint32_t n = std::min(port_->tx(options_.tx_queue, batch), batch.count);
+    count_sent(done, n, now);
+    done += n;
+    if (done == collected_) return;
+    counters_[kRefused].add(collected_ - done);
+    if (n != 0) refusal = {now, 0};
+    if (options_.on_refused == OnRefused::kDrop || !back_off(refusal)) break;
+  }
+  counters_[kDropPackets].add(collected_ - done);
+  for (; done < collected_; done++) counters_[kDropMessages].add(planned_[done].messages);
+}
+
+bool Publisher::back_off(Refusal& refusal) noexcept {
+  if (stop_.load(std::memory_order_relaxed)) return false;
+  const int64_t now = clock_->now();
+  if (now - refusal.since > options_.retry_timeout_ms * kMillisecond) {
+    fail("port " + port_->spec() + " took no packet for " +
+         std::to_string(options_.retry_timeout_ms) +
+         " ms (is its link up? a longer retry_timeout_ms waits longer)");
+    return false;
+  }
+  if (refusal.attempts++ < kRefusedSpins)
+    clock_->spin();
+  else
+    clock_->sleep_until(now + kRefusedSleep);
+  return true;
+}
+
+void Publisher::count_sent(uint32_t first, uint32_t n, int64_t now) noexcept {
+  uint64_t messages = 0, bytes = 0, heartbeats = 0, ends = 0;
+  for (const PlannedPacket& packet : std::span(planned_).subspan(first, n)) {
+    messages += packet.messages;
+    bytes += packet.length;
+    heartbeats += packet.kind == PacketKind::kHeartbeat;
+    ends += packet.kind == PacketKind::kEndOfSession;
+    if (packet.paced && packet.kind == PacketKind::kData) lateness_->record(now - packet.due);
+  }
+  counters_[kPackets].add(n);
+  counters_[kMessages].add(messages);
+  counters_[kBytes].add(bytes);
+  if (heartbeats) counters_[kHeartbeats].add(heartbeats);
+  if (ends) counters_[kEndOfSession].add(ends);
+}
+
+void Publisher::wait_until(int64_t due, int64_t now) noexcept {
+  if (due - now <= options_.spin_ns)
+    clock_->spin();
+  else
+    clock_->sleep_until(std::min(due - options_.spin_ns, now + kLongestSleep));
+}
+
+uint64_t Publisher::published_packets() const noexcept {
+  return counters_[kPackets].value();
+}
+uint64_t Publisher::published_messages() const noexcept {
+  return counters_[kMessages].value();
+}
+
+std::vector<std::pair<std::string, uint64_t>> Publisher::stats() const {
+  std::vector<std::pair<std::string, uint64_t>> out;
+  for (size_t i = 0; i < kNames.size(); i++) out.emplace_back(kNames[i], counters_[i].value());
+  return out;
+}
+
+}  // namespace wp::feed
