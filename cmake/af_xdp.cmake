@@ -1,7 +1,7 @@
 # Defines wirepath_af_xdp, or sets WIREPATH_AF_XDP_MISSING to what would have to be installed.
 set(WIREPATH_AF_XDP_MISSING "")
 if(WIREPATH_AF_XDP STREQUAL "OFF")
-  set(WIREPATH_AF_XDP_MISSING "switched off when wirepath was built (WIREPATH_AF_XDP=OFF)")
+  set(WIREPATH_AF_XDP_MISSING "off")
 else()
   find_package(PkgConfig)
   if(PkgConfig_FOUND)
@@ -28,7 +28,7 @@ else()
   endif()
 endif()
 
-if(NOT WIREPATH_AF_XDP_MISSING)
+if(WIREPATH_AF_XDP_MISSING STREQUAL "")  # "off" would read as false
   # Kernel headers of Debian and Ubuntu keep asm/ in the multiarch folder, which clang does not
   # look in when it compiles for the bpf target.
   execute_process(COMMAND ${CMAKE_C_COMPILER} -print-multiarch OUTPUT_VARIABLE multiarch

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from . import errors, feed, lab
 from ._core import Batch, Histogram, Ring, Steering, __version__, everything, now
-from .backends import BackendStatus, backends
+from .registry import BackendStatus, backends
 from .dtypes import HEADERS, RECORD, Action, RecordFlag, Verdict
 from .errors import (
     BackendUnavailable,

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from . import _core, backends
+from . import _core, registry
 from ._core import Batch, Steering
 from .errors import ConfigError, ReleasedError, Unsupported
 
@@ -187,7 +187,7 @@ def open(  # noqa: A001
             f"batch_size = {batch_size!r} is not usable: it must be a whole number from 1 to 4096"
         )
     backend, device, in_spec = _core.parse_port_spec(spec)
-    backends.load(backend)
+    registry.load(backend)
     merged = {**in_spec, **{name: _option_text(name, value) for name, value in options.items()}}
     if zero_copy is not None:
         merged["zero_copy"] = zero_copy

@@ -48,7 +48,7 @@ struct wp_record {
   uint64_t order_id;   /* 0 where the message names no order */
   uint64_t aux;        /* by action: old order id, match number; symbol bytes for add/status */
   int64_t price;       /* fixed point, 1e-9 units of currency */
-  uint32_t qty;        /* shares or contracts */
+  uint32_t qty;        /* shares or contracts; STATUS: see the venue's table */
   uint32_t instrument; /* venue's number for the instrument (ITCH: stock locate) */
   uint16_t type;       /* venue's message type (ITCH: the ASCII letter) */
   uint8_t action;      /* enum wp_action */

@@ -234,7 +234,9 @@ void bind_batch(nb::module_& m) {
           nb::arg("offset"), nb::arg("dtype"), nb::arg("of") = "frame",
           "The `dtype` value at byte `offset` of every frame (or of every UDP/TCP payload),\n"
           "gathered natively into a new ndarray; 0 where a frame is too short.")
-      .def("copy", &PyBatch::copy, "The same frames in memory of their own, valid for ever.")
+      .def(
+          "copy", [](const PyBatch& b) { return b.copy().release(); },
+          nb::rv_policy::take_ownership, "The same frames in memory of their own, valid for ever.")
       .def("release", &PyBatch::release, "Give the frames back to the port now.")
       .def("__enter__", [](nb::handle self) { return nb::borrow(self); })
       .def("__exit__", [](PyBatch& b, nb::args) { b.release(); })

@@ -12,6 +12,7 @@ void bind_steering(nb::module_& m) {
   nb::class_<Steering>(m, "Steering",
                        "Which flows a port takes from the kernel. Made with udp(), tcp() and\n"
                        "everything(); joined with |.")
+      .def(nb::init<>(), "Nothing at all: what a port refuses to open with.")
       .def("__or__",
            [](const Steering& a, const Steering& b) {
              Steering out = a;

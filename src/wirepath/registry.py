@@ -44,33 +44,38 @@ def load(name: str) -> None:
     """
     if name in _core.loaded_backends() or name not in _EXTENSIONS:
         return
-    module, _, packages = _EXTENSIONS[name]
-    built_without = _core.AF_XDP_MISSING if name == "af_xdp" else ""
     try:
-        extension = importlib.import_module(module)
+        extension = importlib.import_module(_EXTENSIONS[name][0])
     except ImportError as error:
-        why = (
-            f"it was not built: {built_without} missing at build time"
-            if built_without
-            else f"its module does not load: {error}"
-        )
-        mend = f"apt install {built_without or packages}, then reinstall wirepath"
+        why, mend = _why_missing(name, error)
         raise BackendUnavailable(f"the {name} backend is not available: {why} ({mend})") from None
     _core.register_backend(extension.backend())
+
+
+def _why_missing(name: str, error: ImportError) -> tuple[str, str]:
+    packages = _EXTENSIONS[name][2]
+    built_without = _core.AF_XDP_MISSING if name == "af_xdp" else ""
+    if built_without == "off":
+        return "it was switched off at build time", "reinstall without WIREPATH_AF_XDP=OFF"
+    if built_without:
+        return (
+            f"{built_without.replace(' ', ', ')} missing when wirepath was built",
+            f"apt install {built_without}, then reinstall wirepath",
+        )
+    return f"its module does not load: {error}", f"apt install {packages}, reinstall wirepath"
 
 
 def backends() -> list[BackendStatus]:
     """Every backend that wirepath knows, in the order of preference for a live interface."""
     out = []
-    for name, (_, text, packages) in _EXTENSIONS.items():
+    for name, (module, text, _) in _EXTENSIONS.items():
         try:
+            importlib.import_module(module)
+        except ImportError as error:
+            why, mend = _why_missing(name, error)
+            out.append(BackendStatus(name, text, False, why, mend))
+        else:
             load(name)
-        except BackendUnavailable as error:
-            out.append(
-                BackendStatus(
-                    name, text, False, str(error), f"apt install {packages}, then reinstall"
-                )
-            )
     for name, entry in _core.loaded_backends().items():
         missing = missing_capabilities(CAPABILITIES.get(name, ()))
         out.append(

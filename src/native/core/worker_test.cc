@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/worker.h"
+
+#include <doctest/doctest.h>
+#include <sched.h>
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "backends/builtin.h"
+#include "core/error.h"
+
+namespace {
+
+std::shared_ptr<wp::Port> null_port(const std::string& options, uint32_t batch = 64) {
+  wp::register_backend(wp::kNullBackend);
+  return wp::open_port("null:" + options, {true, {}}, {}, batch);
+}
+
+uint64_t value(const std::vector<std::pair<std::string, uint64_t>>& stats,
+               const std::string& name) {
+  for (const auto& [n, v] : stats)
+    if (n == name) return v;
+  FAIL("no counter " << name);
+  return 0;
+}
+
+class VerdictStage final : public wp::Stage {
+ public:
+  explicit VerdictStage(std::vector<uint8_t> cycle, uint16_t target = 0)
+      : cycle_(std::move(cycle)), target_(target) {}
+  const char* name() const noexcept override { return "verdicts"; }
+  bool process(wp_batch& batch) noexcept override {
+    for (uint32_t i = 0; i < batch.count; i++) {
+      batch.verdict[i] = cycle_[seen_++ % cycle_.size()];
+      batch.target[i] = target_;
+    }
+    return true;
+  }
+  bool idle(int64_t) noexcept override {
+    idle_calls++;
+    return true;
+  }
+  std::atomic<uint64_t> idle_calls{0};
+
+ private:
+  std::vector<uint8_t> cycle_;
+  uint16_t target_;
+  uint64_t seen_ = 0;
+};
+
+int fail_at_third(wp_batch*, void* state) {
+  return ++*static_cast<int*>(state) == 3 ? 17 : 0;
+}
+
+}  // namespace
+
+TEST_CASE("worker: every frame gets exactly one verdict and a finite source ends it") {
+  auto port = null_port(",frames=10000");
+  auto stage = std::make_shared<VerdictStage>(
+      std::vector<uint8_t>{WP_DROP, WP_TX, WP_PASS, WP_ABORTED, WP_REDIRECT, 99, WP_REDIRECT});
+  wp::Worker worker({.name = "verdicts"});
+  worker.add_port(port);
+  worker.add_stage(stage);
+  worker.start();
+  worker.join();
+  const auto stats = worker.stats();
+  CHECK(value(stats, "frames") == 10000);
+  const uint64_t verdicts = value(stats, "verdict.aborted") + value(stats, "verdict.drop") +
+                            value(stats, "verdict.pass") + value(stats, "verdict.tx") +
+                            value(stats, "verdict.redirect") + value(stats, "verdict.keep") +
+                            value(stats, "drop.bad_verdict");
+  CHECK(verdicts == 10000);
+  CHECK(value(stats, "drop.pass_unsupported") == value(stats, "verdict.pass"));
+  CHECK(value(stats, "drop.bad_target") == 0);
+  const auto sent = port->stats();
+  CHECK(value(sent, "tx_packets") == value(stats, "verdict.tx") + value(stats, "verdict.redirect"));
+  CHECK(stage->idle_calls.load() > 0);
+}
+
+TEST_CASE("worker: REDIRECT reaches the port it names; a port that is not there is counted") {
+  auto in = null_port(",frames=1000"), out = null_port(",frames=1");
+  wp::Worker worker({.name = "redirect"});
+  worker.add_port(in);
+  const uint16_t target = worker.add_port(out);
+  worker.add_stage(std::make_shared<VerdictStage>(std::vector<uint8_t>{WP_REDIRECT}, target));
+  worker.start();
+  worker.join();
+  CHECK(value(out->stats(), "tx_packets") == 1001);
+  wp::Worker lost({.name = "bad_target"});
+  lost.add_port(null_port(",frames=500"));
+  lost.add_stage(std::make_shared<VerdictStage>(std::vector<uint8_t>{WP_REDIRECT}, uint16_t{9}));
+  lost.start();
+  lost.join();
+  CHECK(value(lost.stats(), "drop.bad_target") == 500);
+}
+
+TEST_CASE("worker: the first error of a stage stops it and is raised by join, once") {
+  int calls = 0;
+  wp::Worker worker({.name = "failing"});
+  worker.add_port(null_port(""));
+  worker.add_stage(std::make_shared<wp::CStage>("third", fail_at_third, &calls));
+  worker.start();
+  std::string text;
+  try {
+    worker.join();
+  } catch (const wp::Error& e) {
+    text = e.what();
+  }
+  CHECK(text == "stage third returned 17");
+  CHECK(calls == 3);
+  worker.join();
+  CHECK_FALSE(worker.running());
+}
+
+TEST_CASE("worker: several queues are all drained") {
+  auto port = null_port(",frames=777,queues=3");
+  wp::Worker worker({.name = "queues"});
+  worker.add_port(port);
+  worker.start();
+  worker.join();
+  CHECK(value(worker.stats(), "frames") == 3 * 777);
+}
+
+TEST_CASE("worker: pinned to the core asked for, as read back") {
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  sched_getaffinity(0, sizeof allowed, &allowed);
+  int core = 0;
+  while (!CPU_ISSET(core, &allowed)) core++;
+  wp::Worker worker({.name = "pinned", .cpu_core = core});
+  worker.add_port(null_port(",frames=100"));
+  worker.start();
+  worker.join();
+  CHECK(worker.affinity() == core);
+}
+
+TEST_CASE("worker: refuses to start wrongly") {
+  wp::Worker empty({.name = "empty"});
+  CHECK_THROWS_AS(empty.start(), wp::Error);
+  wp::Worker nowhere({.name = "nowhere", .cpu_core = 1000});
+  nowhere.add_port(null_port(",frames=1"));
+  CHECK_THROWS_AS(nowhere.start(), wp::Error);
+  CHECK_THROWS_AS(wp::Worker({.name = "negative", .cpu_core = -1}), wp::Error);
+  wp::Worker queue({.name = "queue"});
+  CHECK_THROWS_AS(queue.add_port(null_port(""), {1}), wp::Error);
+}
+
+TEST_CASE("worker: stop ends an endless source") {
+  wp::Worker worker({.name = "endless", .idle = wp::IdlePolicy::kSpin});
+  worker.add_port(null_port(""));
+  worker.start();
+  while (value(worker.stats(), "frames") < 1000) sched_yield();
+  worker.stop();
+  worker.join();
+  CHECK(value(worker.stats(), "verdict.drop") == value(worker.stats(), "frames"));
+}
