@@ -31,6 +31,10 @@ class PortError(WirepathError, OSError):
     """The kernel or a device refused."""
 
 
+class StateError(WirepathError, RuntimeError):
+    """A call came out of order; the message says what comes first."""
+
+
 class ReleasedError(WirepathError):
     """A batch or port was used after its end."""
 

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 from .._core import FeedStage, MoldUDP64
 from .events import EndOfSession, Gap, Heartbeat, Message, SessionChange
+from .generate import Generated, generate
 from .itch50 import Itch50, Itch50Columns, message_types, midnight_ns, row_dtype, row_units
 
 __all__ = [
     "EndOfSession",
     "FeedStage",
     "Gap",
+    "Generated",
     "Heartbeat",
     "Itch50",
     "Itch50Columns",
     "Message",
     "MoldUDP64",
     "SessionChange",
+    "generate",
     "message_types",
     "midnight_ns",
     "row_dtype",

@@ -1,0 +1,528 @@
+"""Publishing a feed: a generated day, an ITCH file or a capture over MoldUDP64 multicast.
+
+::
+
+    config = PublishConfig(host="239.1.1.1", port=9001, via="socket:eth0", rate=200_000)
+    report = Publisher(config).run()
+    print(report["messages"], report["seconds"])
+"""
+
+from __future__ import annotations
+
+import fcntl
+import ipaddress
+import socket
+import struct
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, Field
+
+from . import _core, publish_source
+from .registry import load as load_backend
+from .errors import ConfigError, StateError
+from .ports import Port
+from .ports import open as open_port
+from .settings import Must, Settings, problem
+from .stats import percentiles
+from .steering import udp
+
+DEFAULT_RATE = 100_000.0
+DEFAULT_SOURCE_PORT = 9000
+_SIOCGIFADDR = 0x8915  # linux/sockios.h
+
+
+def _address(text: str) -> str:
+    ipaddress.ip_address(text)
+    return text
+
+
+def _mac(text: str) -> str:
+    if len(bytes.fromhex(text.replace(":", ""))) != 6:
+        raise ValueError("not six bytes")
+    return text
+
+
+def _ascii(text: str) -> str:
+    if not text.isascii():
+        raise ValueError("not ASCII")
+    return text
+
+
+def flow_of(text: str, field: str = "flow") -> tuple[str, int]:
+    """``239.1.1.1:9001`` or ``[ff15::1]:9001`` as (address, port)."""
+    address, _, port = text.rpartition(":")
+    address = address.removeprefix("[").removesuffix("]")
+    try:
+        if address != "*":
+            ipaddress.ip_address(address)
+        number = int(port)
+    except ValueError:
+        number = 0
+    if not 1 <= number <= 65535:
+        must = "GROUP:PORT, such as 239.1.1.1:9001 or [ff15::1]:9001"
+        raise ConfigError(problem(field, text, must))
+    return address, number
+
+
+def _flow(text: str) -> str:
+    flow_of(text)
+    return text
+
+
+class PublishConfig(Settings):
+    """What to publish, where to, and how fast.
+
+    Pacing is by absolute deadlines. At most one of ``rate``, ``packet_rate``, ``speed`` and
+    ``fast`` is given; by none of them a capture goes at its original pace and messages at
+    100,000 a second.
+    """
+
+    table: ClassVar[str] = "publish"
+
+    source: Annotated[
+        str,
+        Field(
+            min_length=1, description="generated, or the path of an ITCH file or capture (.gz too)"
+        ),
+    ] = "generated"
+    host: Annotated[
+        str,
+        AfterValidator(_address),
+        Must("an IPv4 or IPv6 group or address"),
+        Field(description="group or address to send to"),
+    ] = "239.1.1.1"
+    port: Annotated[
+        int,
+        Field(ge=1, le=65535, description="UDP port to send to"),
+        Must("a whole number from 1 to 65535"),
+    ] = 9001
+    via: Annotated[
+        str,
+        Field(pattern=r"^[a-z0-9_]+:", description="port spec to send through"),
+        Must("a port spec such as socket:eth0, socket: or af_xdp:eth0"),
+    ] = "socket:"
+    rate: Annotated[
+        float | None,
+        Field(ge=0.001, le=1e9, description="messages a second"),
+        Must("a number of messages a second from 0.001 to 1e9"),
+    ] = None
+    packet_rate: Annotated[
+        float | None,
+        Field(ge=0.001, le=1e9, description="packets a second"),
+        Must("a number of packets a second from 0.001 to 1e9"),
+    ] = None
+    speed: Annotated[
+        float | None,
+        Field(ge=1e-6, le=1e6, description="original pacing, this many times as fast"),
+        Must("a factor from 1e-6 to 1e6"),
+    ] = None
+    fast: Annotated[
+        bool, Field(description="as fast as the port takes packets"), Must("true or false")
+    ] = False
+    messages: Annotated[
+        int,
+        Field(ge=1, le=1 << 40, description="of the generated day"),
+        Must("a whole number of messages from 1 to 2^40"),
+    ] = 1_000_000
+    seed: Annotated[
+        int,
+        Field(ge=0, le=(1 << 64) - 1, description="of the generated day"),
+        Must("a whole number from 0 to 2^64 - 1"),
+    ] = 1
+    symbols: Annotated[
+        int,
+        Field(ge=1, le=20_000, description="of the generated day"),
+        Must("a whole number from 1 to 20000"),
+    ] = 500
+    day_burst: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=100,
+            description="worst millisecond of the generated day, in averages of its second",
+        ),
+        Must("a whole number from 1 to 100"),
+    ] = 50
+    flow: Annotated[
+        str | None,
+        AfterValidator(lambda v: v if v is None else _flow(v)),
+        Field(description="GROUP:PORT to take of a capture; none: all of UDP"),
+        Must("GROUP:PORT, such as 239.1.1.1:9001"),
+    ] = None
+    session: Annotated[
+        str,
+        Field(min_length=1, max_length=10, description="MoldUDP64 session"),
+        AfterValidator(_ascii),
+        Must("1 to 10 ASCII characters"),
+    ] = "WIREPATH"
+    first_sequence: Annotated[
+        int,
+        Field(ge=1, le=(1 << 63), description="number of the first message"),
+        Must("a whole number from 1 to 2^63"),
+    ] = 1
+    max_payload: Annotated[
+        int,
+        Field(ge=72, le=65507, description="UDP payload, bytes"),
+        Must("a whole number of bytes from 72 to 65507"),
+    ] = 1400
+    max_messages: Annotated[
+        int,
+        Field(ge=1, le=65534, description="messages in a packet"),
+        Must("a whole number from 1 to 65534"),
+    ] = 65534
+    pack_window_us: Annotated[
+        int,
+        Field(ge=0, le=10_000_000, description="messages due within this share a packet"),
+        Must("a whole number of microseconds from 0 to 10000000"),
+    ] = 100
+    heartbeat: Annotated[
+        float,
+        Field(ge=0, le=3600, description="seconds of silence before a heartbeat, 0 = none"),
+        Must("0 to 3600 seconds"),
+    ] = 1.0
+    linger: Annotated[
+        float,
+        Field(ge=0, le=3600, description="seconds of heartbeats before the end of session"),
+        Must("0 to 3600 seconds"),
+    ] = 0.0
+    end_of_session: Annotated[
+        int,
+        Field(ge=0, le=1000, description="packets that say so"),
+        Must("a whole number of packets from 0 to 1000"),
+    ] = 3
+    end_of_session_interval: Annotated[
+        float, Field(ge=0, le=60, description="seconds between them"), Must("0 to 60 seconds")
+    ] = 0.1
+    ttl: Annotated[
+        int,
+        Field(ge=0, le=255, description="TTL or hop limit; 1 stays on the link"),
+        Must("a whole number from 0 to 255"),
+    ] = 1
+    loop: Annotated[
+        bool,
+        Field(description="multicast is also delivered on this host (socket)"),
+        Must("true or false"),
+    ] = True
+    source_host: Annotated[
+        str | None,
+        AfterValidator(lambda v: v if v is None else _address(v)),
+        Field(description="address to send from (af_xdp); none: the interface's"),
+        Must("an IPv4 or IPv6 address"),
+    ] = None
+    source_port: Annotated[
+        int,
+        Field(
+            ge=0, le=65535, description="UDP port to send from, 0 = the kernel's choice (socket)"
+        ),
+        Must("a whole number from 0 to 65535"),
+    ] = 0
+    destination_mac: Annotated[
+        str | None,
+        AfterValidator(lambda v: v if v is None else _mac(v)),
+        Field(description="Ethernet address to send to (af_xdp, unicast)"),
+        Must("an Ethernet address such as 02:00:00:00:00:01"),
+    ] = None
+    cpu_core: Annotated[
+        int | None,
+        Field(ge=0, le=1023, description="core to pin the sender to"),
+        Must("the number of a core, 0 to 1023"),
+    ] = None
+    burst: Annotated[
+        int,
+        Field(ge=1, le=1024, description="packets handed to the port at once"),
+        Must("a whole number from 1 to 1024"),
+    ] = 32
+    on_refused: Annotated[
+        Literal["retry", "drop"],
+        Field(description="what the port does not take is tried again, or dropped and counted"),
+        Must('"retry" or "drop"'),
+    ] = "retry"
+    spin_us: Annotated[
+        int,
+        Field(ge=0, le=1_000_000, description="spin instead of sleeping when a deadline is nearer"),
+        Must("a whole number of microseconds from 0 to 1000000"),
+    ] = 10
+
+    @classmethod
+    def conflicts(cls, values: Mapping[str, Any]) -> list[str]:
+        out = []
+        paces = [n for n in ("rate", "packet_rate", "speed") if values.get(n) is not None]
+        if values.get("fast"):
+            paces.append("fast")
+        if len(paces) > 1:
+            out.append(problem(paces[1], values[paces[1]], f"left out where {paces[0]} is given"))
+        if values.get("flow") is not None and values.get("source") == "generated":
+            out.append(
+                problem(
+                    "flow",
+                    values["flow"],
+                    "left out with a generated day: only a capture holds several flows",
+                )
+            )
+        messages, symbols = values.get("messages"), values.get("symbols")
+        if values.get("source") == "generated" and messages and symbols:
+            least = 4 * symbols + 16
+            if messages < least:
+                out.append(
+                    problem("messages", messages, f"at least {least} with {symbols} symbols")
+                )
+        return out
+
+    def pacing(self, kind: str) -> dict[str, Any]:
+        """The native publisher's pacing options."""
+        if self.fast:
+            return {"pacing": "fast"}
+        if self.packet_rate is not None:
+            return {"pacing": "packets", "rate": self.packet_rate}
+        if self.speed is not None:
+            return {"pacing": "original", "speed": self.speed}
+        if self.rate is not None:
+            return {"pacing": "messages", "rate": self.rate}
+        if kind == "capture":
+            return {"pacing": "original", "speed": 1.0}
+        return {"pacing": "messages", "rate": DEFAULT_RATE}
+
+
+Report = dict[str, Any]
+
+
+class Publisher:
+    """Sends one source over MoldUDP64 from a thread of its own.
+
+    Opening the port and reading the source happen here: errors in them are raised by the
+    constructor. ``start()``, ``stop()``, ``join()``, or ``run()`` for all of it; as a context
+    manager it starts, and stops and joins at the end.
+    """
+
+    def __init__(self, config: PublishConfig) -> None:
+        if not isinstance(config, PublishConfig):
+            raise ConfigError(problem("config", config, "a PublishConfig"))
+        self.config = config
+        if config.source == "generated":
+            self.source = publish_source.generated(
+                config.seed, config.messages, config.symbols, config.day_burst
+            )
+        else:
+            steer = udp(*flow_of(config.flow)) if config.flow is not None else None
+            self.source = publish_source.from_file(config.source, steer)
+        self.not_honoured: list[dict[str, Any]] = []
+        self._port = self._open()
+        try:
+            self._native = _core.Publisher(self._port.native, self.source.native, self._options())
+        except BaseException:
+            self._port.close()
+            raise
+        self._started = 0.0
+        self._seconds = 0.0
+        self._report: Report | None = None
+
+    def _open(self) -> Port:
+        config = self.config
+        backend, _, given = _core.parse_port_spec(config.via)
+        load_backend(backend)
+        entry = _core.loaded_backends().get(backend)
+        known = [name for name, _, _ in entry["options"]] if entry else []
+        wanted = {
+            "tx_only": True,
+            "ttl": config.ttl,
+            "loop": config.loop,
+            "source_port": config.source_port,
+        }
+        options = {n: v for n, v in wanted.items() if n in known and n not in given}
+        if "loop" not in known and "loop" in config.model_fields_set:
+            reason = f"the {backend} backend sends past the host's own stack"
+            self.not_honoured.append({"option": "loop", "value": config.loop, "reason": reason})
+        return open_port(
+            config.via,
+            steer=_core.everything() if "tx_only" in known else udp(config.host, config.port),
+            **options,
+        )
+
+    def _options(self) -> dict[str, Any]:
+        config = self.config
+        out: dict[str, Any] = {
+            "name": f"{config.host}:{config.port}"[:48],
+            "session": config.session,
+            "first_sequence": config.first_sequence,
+            **config.pacing(self.source.kind),
+            "max_payload": config.max_payload,
+            "max_messages": config.max_messages,
+            "pack_window_ns": config.pack_window_us * 1000,
+            "heartbeat_ns": round(config.heartbeat * 1e9),
+            "linger_ns": round(config.linger * 1e9),
+            "end_of_session": config.end_of_session,
+            "end_of_session_interval_ns": round(config.end_of_session_interval * 1e9),
+            "destination_ip": config.host,
+            "destination_port": config.port,
+            "ttl": config.ttl,
+            "burst": config.burst,
+            "on_refused": config.on_refused,
+            "spin_ns": config.spin_us * 1000,
+        }
+        if config.cpu_core is not None:
+            out["cpu_core"] = config.cpu_core
+        if config.destination_mac is not None:
+            out["destination_mac"] = config.destination_mac
+        whole_frames = self._port.capabilities["ethernet_headers"]
+        out["source_port"] = config.source_port or (DEFAULT_SOURCE_PORT if whole_frames else 0)
+        if whole_frames:
+            _, device, _ = _core.parse_port_spec(config.via)
+            out |= _link_addresses(device, config)
+        return out
+
+    # --- running -------------------------------------------------------------------------
+    def start(self) -> None:
+        """Begin to send; returns at once."""
+        if self._started:
+            raise StateError("this publisher has been started already: make a new one")
+        self._started = time.monotonic()
+        self._native.start()
+
+    def stop(self) -> None:
+        """Ask it to stop; what is not sent yet stays unsent, the end of session too."""
+        self._native.stop()
+
+    def join(self) -> Report:
+        """Wait for the end, close the port, and say what was sent (see :meth:`report`). Raises
+        the first error that stopped the publisher."""
+        if not self._started:
+            raise StateError("join() comes after start()")
+        if self._report is None:
+            try:
+                self._native.join()
+            finally:
+                self._seconds = time.monotonic() - self._started
+                self._report = self.report()
+                self._port.close()
+        return self._report
+
+    def run(
+        self,
+        *,
+        on_progress: Callable[[Publisher], object] | None = None,
+        interval: float = 0.1,
+        max_seconds: float | None = None,
+    ) -> Report:
+        """Start, wait for the end, report. on_progress: called every ``interval`` seconds.
+        max_seconds: stop after that long."""
+        self.start()
+        try:
+            while self.running:
+                time.sleep(min(interval, 0.05) if on_progress is None else interval)
+                if on_progress is not None:
+                    on_progress(self)
+                if max_seconds is not None and time.monotonic() - self._started >= max_seconds:
+                    self.stop()
+        except BaseException:
+            self.stop()
+            raise
+        return self.join()
+
+    def __enter__(self) -> Publisher:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+        self.join()
+
+    @property
+    def running(self) -> bool:
+        return self._native.running
+
+    @property
+    def packets(self) -> int:
+        """Packets that the port took: data, heartbeats and ends of session."""
+        return self._native.packets
+
+    @property
+    def messages(self) -> int:
+        """Messages in them."""
+        return self._native.messages
+
+    def report(self) -> Report:
+        """What was sent. Exact after :meth:`join`.
+
+        ``packets`` and ``messages`` that the port took, ``bytes`` of UDP payload, ``heartbeats``,
+        ``end_of_session`` packets, ``first_sequence`` and ``next_sequence`` (messages of a
+        capture keep their own numbers: both are None), ``drops`` (counter to count: what was
+        never handed to the network), ``port_stats``, ``port`` (its info), ``lateness_ns``
+        (percentiles of how long after its deadline each packet left), ``seconds`` of it all and
+        ``sending_seconds`` without the wait before and between the ends of session; the rates are
+        of the latter.
+        """
+        if self._report is not None:
+            return self._report
+        stats = self._native.stats()
+        seconds = self._seconds or (time.monotonic() - self._started if self._started else 0.0)
+        closing = self.config.linger + self.config.end_of_session_interval * max(
+            stats["end_of_session"] - 1, 0
+        )
+        sending = max(seconds - closing, 0.0) if stats["end_of_session"] else seconds
+        own = self.source.kind != "capture"
+        first = self.config.first_sequence if own else None
+        lost = stats["drop.messages"]
+        following = first + stats["messages"] + lost if first is not None else None
+        return {
+            "source": {"kind": self.source.kind, **self.source.about},
+            "to": f"{self.config.host}:{self.config.port}",
+            "session": self.config.session if own else None,
+            "packets": stats["packets"],
+            "messages": stats["messages"],
+            "bytes": stats["bytes"],
+            "heartbeats": stats["heartbeats"],
+            "end_of_session": stats["end_of_session"],
+            "first_sequence": first,
+            "next_sequence": following,
+            "seconds": seconds,
+            "sending_seconds": sending,
+            "messages_per_second": stats["messages"] / sending if sending else 0.0,
+            "packets_per_second": stats["packets"] / sending if sending else 0.0,
+            "tx_refused": stats["tx_refused"],
+            "drops": {n: v for n, v in stats.items() if n.startswith("drop.")},
+            "lateness_ns": percentiles(self._native.send_lateness()),
+            "not_honoured": self.not_honoured,
+            "port_stats": self._port.stats(),
+            "port": self._port.info(),
+        }
+
+
+def _link_addresses(device: str, config: PublishConfig) -> dict[str, str]:
+    """Addresses that whole frames need and a socket would fill in: those of the interface."""
+    out = {}
+    if config.source_host is not None:
+        out["source_ip"] = config.source_host
+    elif ipaddress.ip_address(config.host).version == 4:
+        address = _interface_ipv4(device)
+        if address is not None:
+            out["source_ip"] = address
+    mac = _interface_mac(device)
+    if mac is not None:
+        out["source_mac"] = mac
+    return out
+
+
+def _ifreq(device: str, request: int) -> bytes | None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            return fcntl.ioctl(sock, request, struct.pack("256s", device.encode()[:15]))
+        except OSError:
+            return None
+
+
+def _interface_ipv4(device: str) -> str | None:
+    answer = _ifreq(device, _SIOCGIFADDR)
+    return socket.inet_ntoa(answer[20:24]) if answer else None
+
+
+def _interface_mac(device: str) -> str | None:
+    answer = _ifreq(device, 0x8927)  # SIOCGIFHWADDR
+    return answer[18:24].hex(":") if answer else None

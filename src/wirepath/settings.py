@@ -1,0 +1,167 @@
+"""The base of wirepath's configuration models: one shape of error, TOML in and out.
+
+Every problem of a configuration is reported at once, a line each:
+``batch_size = 0 is not usable: it must be a whole number from 1 to 4096``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from .errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Must:
+    """What a field's value must be, as the error says it: ``it must be <text>``."""
+
+    text: str
+
+
+def problem(field: str, value: object, must: str) -> str:
+    """One line of a configuration error."""
+    shown = f'"{value}"' if isinstance(value, str) else repr(value)
+    return f"{field} = {shown} is not usable: it must be {must}"
+
+
+def missing(field: str, must: str) -> str:
+    """One line of a configuration error about a field that was left out."""
+    return f"{field} is missing: it must be {must}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`` (did you mean x?)``, or nothing when no known name is near."""
+    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {found[0]}?)" if found else ""
+
+
+class Settings(BaseModel):
+    """A frozen set of validated options, loadable from a table of a TOML file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    table: ClassVar[str] = ""
+
+    # Hidden from type checkers, so that they see the fields as typed keywords.
+    if not TYPE_CHECKING:
+
+        def __init__(self, **values: object) -> None:
+            problems: list[str] = []
+            bad: set[str] = set()
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                for each in error.errors(include_url=False):
+                    field = str(each["loc"][0]) if each["loc"] else ""
+                    if field not in bad:
+                        problems.append(_explain(type(self), field, each))
+                    bad.add(field)
+            usable = {
+                name: values.get(name, field.default)
+                for name, field in type(self).model_fields.items()
+                if name not in bad
+            }
+            problems += self.conflicts(usable)
+            if problems:
+                raise ConfigError("\n".join(problems))
+
+    @classmethod
+    def conflicts(cls, values: Mapping[str, Any]) -> list[str]:
+        """Problems between fields. ``values`` holds those that are usable by themselves."""
+        del values
+        return []
+
+    @classmethod
+    def suggestion(cls, field: str, value: object) -> str:
+        """What to add to the error about ``value``, e.g. what was probably meant."""
+        del field, value
+        return ""
+
+    @classmethod
+    def must(cls, field: str) -> str:
+        """What the values of ``field`` must be."""
+        for each in cls.model_fields[field].metadata:
+            if isinstance(each, Must):
+                return each.text
+        return cls.model_fields[field].description or "another value"
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> Self:
+        """Read the table ``[ingestion]`` (or what ``table`` says) of a TOML file.
+
+        Raises :class:`ConfigError`: the file cannot be read, is not TOML (with the line), has no
+        such table, or a value is not usable.
+        """
+        path = Path(path)
+        try:
+            text = path.read_text(encoding="utf-8")
+            document = tomllib.loads(text)
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{path} is not TOML: it is not UTF-8 text ({error})") from None
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"{path} is not TOML: {error}") from None
+        values = document.get(cls.table)
+        if not isinstance(values, dict):
+            have = ", ".join(f"[{name}]" for name in document) or "nothing"
+            raise ConfigError(f"{path} has no table [{cls.table}]: it holds {have}")
+        try:
+            return cls(**values)
+        except ConfigError as error:
+            raise ConfigError(
+                "\n".join(f"{path}: {line}" for line in str(error).split("\n"))
+            ) from None
+
+    def to_toml(self) -> str:
+        """The options as TOML; :meth:`from_toml` reads it back. What is None is left out."""
+        lines = [f"[{self.table}]"]
+        tables = []
+        for name, value in self:
+            if value is None:
+                continue
+            if isinstance(value, Mapping):
+                if value:
+                    tables += ["", f"[{self.table}.{name}]"]
+                    tables += [f"{_toml(k)} = {_toml(v)}" for k, v in value.items()]
+            else:
+                lines.append(f"{name} = {_toml(value)}")
+        return "\n".join(lines + tables) + "\n"
+
+    def replace(self, **changes: Any) -> Self:  # noqa: ANN401  # validated
+        """A copy with other values, validated anew."""
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        return type(self)(**{**given, **changes})
+
+
+def _explain(cls: type[Settings], field: str, error: Any) -> str:  # noqa: ANN401  # of pydantic
+    if error["type"] == "extra_forbidden":
+        known = ", ".join(cls.model_fields)
+        return (
+            f"there is no option {field} (given as {field} = {error['input']!r})"
+            f"{nearest(field, cls.model_fields)}: the options are {known}"
+        )
+    if error["type"] == "missing":
+        return missing(field, cls.must(field))
+    name = ".".join(str(part) for part in error["loc"][:2])
+    hint = cls.suggestion(field, error["input"])
+    return problem(name, error["input"], cls.must(field)) + hint
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    # A JSON string is a TOML basic string, but for DEL.
+    return json.dumps(str(value)).replace("\x7f", "\\u007f")
