@@ -89,8 +89,8 @@ void ItchDayClock::plan_second(uint64_t messages, int64_t start, int64_t end) no
   for (uint64_t& weight : millis_) weight = noise(random_.next());
   for (uint64_t bursts = burst_ > 1 ? 1 + (random_.next() & 1) : 0; bursts; bursts--) {
     const uint64_t bits = random_.next();
-    // Few are large: the peak is a random unit fraction of the largest.
-    uint64_t peak = kNoiseMean * burst_ / (1 + (bits & 7));
+    // The peak is a random unit fraction of the largest, down to a quarter.
+    uint64_t peak = kNoiseMean * burst_ / (1 + (bits & 3));
     for (size_t at = (bits >> 8) % kMillis; at < kMillis && peak > kNoiseMean / 2; at++) {
       millis_[at] += peak;
       peak /= 2;

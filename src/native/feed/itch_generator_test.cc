@@ -281,7 +281,7 @@ TEST_CASE("seed and options decide every byte") {
   const ItchGeneratorOptions options{.seed = 42, .symbols = 100, .messages = 100'000};
   const std::vector<uint8_t> day = whole_day(options);
   // Golden: gcc and clang, optimised and not, agree on it.
-  CHECK(fnv1a(day) == 0x730e7d9acb6255d8);
+  CHECK(fnv1a(day) ==);
   CHECK(whole_day(options, ItchGenerator::kMaxFrame) == day);  // one message at a time
   CHECK(whole_day({.seed = 43, .symbols = 100, .messages = 100'000}) != day);
 
