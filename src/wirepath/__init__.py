@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from . import errors, feed, lab
 from ._core import Batch, Histogram, Ring, Steering, __version__, everything, now
-from .registry import BackendStatus, backends
 from .dtypes import HEADERS, RECORD, Action, RecordFlag, Verdict
 from .errors import (
     BackendUnavailable,
@@ -28,7 +27,8 @@ from .errors import (
     WirepathError,
 )
 from .ingestion import IngestionClient, IngestionConfig, IngestionStats, RingBuffer
-from .ports import Port, open  # noqa: A004  # wp.open() is the name users expect
+from .ports import Port, open  # wp.open() is the name users expect
+from .registry import BackendStatus, backends
 from .steering import tcp, udp
 from .telemetry import Snapshot, attach, counters
 from .worker import Worker

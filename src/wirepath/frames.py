@@ -12,7 +12,7 @@ def _checksum(data: bytes) -> int:
     """Internet checksum (RFC 1071)."""
     if len(data) % 2:
         data += b"\0"
-    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f">{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
@@ -57,9 +57,7 @@ def udp(
     fit.
     """
     target = ipaddress.ip_address(dst[0])
-    source = ipaddress.ip_address(
-        "::" if target.version == 6 and src[0] == "0.0.0.0" else src[0]
-    )
+    source = ipaddress.ip_address("::" if target.version == 6 and src[0] == "0.0.0.0" else src[0])
     if target.version != source.version:
         raise ConfigError(f"src {src[0]} and dst {dst[0]} are of different IP versions")
     if dst_mac is None:

@@ -159,7 +159,7 @@ async def _readable(loop: asyncio.AbstractEventLoop, fd: int) -> None:
         loop.remove_reader(fd)
 
 
-def open(  # noqa: A001
+def open(
     spec: str,
     *,
     steer: Steering | None = None,
@@ -225,9 +225,7 @@ def _gunzip(path: Path) -> Path:
     try:
         with (
             gzip.open(path, "rb") as source,
-            tempfile.NamedTemporaryFile(
-                prefix="wirepath-", suffix=".pcap", delete=False
-            ) as target,
+            tempfile.NamedTemporaryFile(prefix="wirepath-", suffix=".pcap", delete=False) as target,
         ):
             shutil.copyfileobj(source, target, 1 << 20)
     except (OSError, EOFError) as error:

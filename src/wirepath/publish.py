@@ -21,10 +21,10 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, Field
 
 from . import _core, publish_source
-from .registry import load as load_backend
 from .errors import ConfigError, StateError
 from .ports import Port
 from .ports import open as open_port
+from .registry import load as load_backend
 from .settings import Must, Settings, problem
 from .stats import percentiles
 from .steering import udp
@@ -331,7 +331,7 @@ class Publisher:
             "loop": config.loop,
             "source_port": config.source_port,
         }
-        options = {n: v for n, v in wanted.items() if n in known and n not in given}
+        options: dict[str, Any] = {n: v for n, v in wanted.items() if n in known and n not in given}
         if "loop" not in known and "loop" in config.model_fields_set:
             reason = f"the {backend} backend sends past the host's own stack"
             self.not_honoured.append({"option": "loop", "value": config.loop, "reason": reason})

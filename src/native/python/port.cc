@@ -32,12 +32,16 @@ nb::object next_batch(PortIterator& it) {
 }
 
 uint32_t send(PortHandle& port, nb::sequence frames, uint32_t queue) {
+  struct Loan {
+    PortHandle& port;
+    std::unique_ptr<BatchSlot> slot = port.take_slot();
+    ~Loan() { port.recycle(std::move(slot)); }
+  } loan{port};
+  wp_batch& b = **loan.slot->storage;
   const size_t total = nb::len(frames);
   uint32_t sent = 0;
   std::vector<std::unique_ptr<BytesView>> views;
   for (size_t at = 0; at < total;) {
-    std::unique_ptr<BatchSlot> slot = port.take_slot();
-    wp_batch& b = **slot->storage;
     views.clear();
     b.count = 0;
     for (; at < total && b.count < b.capacity; at++) {
@@ -56,8 +60,6 @@ uint32_t send(PortHandle& port, nb::sequence frames, uint32_t queue) {
       b.count++;
     }
     sent += port.transmit(b, queue);
-    b.count = 0;
-    port.give_back(std::move(slot), queue);
   }
   return sent;
 }

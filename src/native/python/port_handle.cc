@@ -60,10 +60,13 @@ void PortHandle::close() {
     throw Error(ErrorKind::kBusy, "the port is being polled by another thread",
                 "let that loop end first");
   if (closed_.exchange(true)) return;
-  if (held_.load() == 0) {
-    nb::gil_scoped_release release;
-    port_.reset();
-  }
+  drop_user();
+}
+
+void PortHandle::drop_user() {
+  if (users_.fetch_sub(1) != 1) return;
+  nb::gil_scoped_release release;  // taking a program off an interface waits for the kernel
+  port_.reset();
 }
 
 void PortHandle::give_back_frame(uint32_t queue, uint8_t* data, uint64_t handle) {
@@ -72,7 +75,8 @@ void PortHandle::give_back_frame(uint32_t queue, uint8_t* data, uint64_t handle)
     returned_.push_back({queue, data, handle});
     any_returned_.store(true, std::memory_order_release);
   }
-  if (held_.fetch_sub(1) == 1 && closed_.load()) port_.reset();
+  held_.fetch_sub(1);
+  drop_user();
 }
 
 // Frames that Python let go of since the last burst.
@@ -104,6 +108,7 @@ void PortHandle::release_returned() noexcept {
 }
 
 std::unique_ptr<BatchSlot> PortHandle::take_slot() {
+  users_.fetch_add(1);
   if (free_.empty()) return std::make_unique<BatchSlot>(batch_size_);
   std::unique_ptr<BatchSlot> slot = std::move(free_.back());
   free_.pop_back();
@@ -180,11 +185,11 @@ std::unique_ptr<BatchSlot> PortHandle::receive(int64_t timeout_us, uint32_t* que
     }
     if (n != 0) return slot;
     if (PyErr_CheckSignals() != 0) {
-      free_.push_back(std::move(slot));
+      recycle(std::move(slot));
       throw nb::python_error();
     }
     if (port_->finished() || timeout_us == 0 || (timeout_us > 0 && Clock::realtime() >= deadline)) {
-      free_.push_back(std::move(slot));
+      recycle(std::move(slot));
       return nullptr;
     }
   }
@@ -192,7 +197,12 @@ std::unique_ptr<BatchSlot> PortHandle::receive(int64_t timeout_us, uint32_t* que
 
 void PortHandle::give_back(std::unique_ptr<BatchSlot> slot, uint32_t queue) {
   port_->release(queue, **slot->storage);
+  recycle(std::move(slot));
+}
+
+void PortHandle::recycle(std::unique_ptr<BatchSlot> slot) {
   if (!slot->seen_by_python()) free_.push_back(std::move(slot));
+  drop_user();
 }
 
 uint32_t PortHandle::transmit(wp_batch& batch, uint32_t queue) {

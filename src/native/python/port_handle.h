@@ -32,7 +32,7 @@ class PortHandle : public std::enable_shared_from_this<PortHandle> {
   Port& port() const;  // throws kReleased when closed
   std::shared_ptr<Port> shared() const;
   bool closed() const noexcept { return closed_.load(); }
-  // Detaches at once, or, while Python still holds frames, when the last one is given back.
+  // Detaches at once, or, while Python still has batches or frames, when the last one is gone.
   void close();
   uint32_t batch_size() const noexcept { return batch_size_; }
   uint64_t held() const noexcept { return held_.load(); }
@@ -43,10 +43,15 @@ class PortHandle : public std::enable_shared_from_this<PortHandle> {
   void give_back(std::unique_ptr<BatchSlot> slot, uint32_t queue);
 
   // A frame that outlives its batch. `give_back_frame` may come from any thread.
-  void hold_frame() noexcept { held_.fetch_add(1); }
+  void hold_frame() noexcept {
+    held_.fetch_add(1);
+    users_.fetch_add(1);
+  }
   void give_back_frame(uint32_t queue, uint8_t* data, uint64_t handle);
 
+  // Arrays without frames, for sending; recycle() takes them back.
   std::unique_ptr<BatchSlot> take_slot();
+  void recycle(std::unique_ptr<BatchSlot> slot);
   uint32_t transmit(wp_batch& batch, uint32_t queue);
 
  private:
@@ -55,6 +60,7 @@ class PortHandle : public std::enable_shared_from_this<PortHandle> {
     uint8_t* data;
     uint64_t handle;
   };
+  void drop_user();
   void release_returned() noexcept;
   uint32_t poll_queues(wp_batch& batch, uint32_t* queue) noexcept;
   void wait(int64_t timeout_us) noexcept;
@@ -66,6 +72,8 @@ class PortHandle : public std::enable_shared_from_this<PortHandle> {
   std::atomic<bool> closed_{false};
   std::atomic<bool> polling_{false};
   std::atomic<uint64_t> held_{0};
+  // Whoever needs the native port: this handle until closed, each batch, each held frame.
+  std::atomic<uint64_t> users_{1};
   std::vector<std::unique_ptr<BatchSlot>> free_;
   std::mutex returned_mutex_;  // taken by the poll loop only when something was given back
   std::atomic<bool> any_returned_{false};

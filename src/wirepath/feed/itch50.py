@@ -103,7 +103,7 @@ class Itch50:
 
     def decode_file(self, data: Buffer, *, seq: int = 1, recv_time: int = 0) -> NDArray[np.void]:
         """Every message of a length-prefixed file as one array of records."""
-        size = memoryview(data).nbytes
+        size = data.nbytes if isinstance(data, memoryview | np.ndarray) else len(data)
         parts: list[NDArray[np.void]] = []
         offset = 0
         while offset < size:

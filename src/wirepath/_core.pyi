@@ -1,0 +1,525 @@
+"""Native core of wirepath. Import wirepath instead."""
+
+from collections.abc import Mapping, Sequence
+
+from typing_extensions import CapsuleType
+
+
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+_Buffer = bytes | bytearray | memoryview | NDArray[Any]
+
+__version__: str
+
+AF_XDP_MISSING: str
+
+BATCH_ABI: int = 1
+
+class Histogram:
+    """
+    Log-linear histogram of nanoseconds: 1 ns to 17 s, 128 steps in every power of two, so any
+    quantile is within 0.4 % of a recorded value. HdrHistogram's layout for two digits.
+    """
+
+    def __init__(self) -> None: ...
+
+    def record(self, value_ns: int, count: int = 1) -> None:
+        """
+        Add `count` samples of `value_ns`. Negative ones count as 0 and in `negative`, those
+        past the range as the highest and in `overflow`.
+        """
+
+    def merge(self, other: Histogram) -> None:
+        """Add every sample of another histogram."""
+
+    def reset(self) -> None:
+        """Forget every sample."""
+
+    def copy(self) -> Histogram: ...
+
+    def quantile(self, q: float) -> int:
+        """Nanoseconds at quantile q, 0 to 1; 0 when empty."""
+
+    @property
+    def total(self) -> int: ...
+
+    @property
+    def min(self) -> int: ...
+
+    @property
+    def max(self) -> int: ...
+
+    @property
+    def mean(self) -> float: ...
+
+    @property
+    def negative(self) -> int: ...
+
+    @property
+    def overflow(self) -> int: ...
+
+    def counts(self) -> NDArray[np.uint64]:
+        """
+        Samples in each bucket: ndarray of uint64, indexed as HdrHistogram's counts array.
+        """
+
+    @staticmethod
+    def bucket_lows() -> NDArray[np.int64]:
+        """Lowest value (ns) of each bucket: ndarray of int64."""
+
+def telemetry_name() -> str:
+    """Name of this process's counter segment; empty where it is private."""
+
+def telemetry_read(name: str = '') -> tuple[dict[str, int], dict[str, Histogram]]:
+    """
+    (counters, histograms) of a process: its own, or those of the segment `name`.
+    """
+
+class Ring:
+    """
+    Lock-free single-producer single-consumer ring of 64-byte records (dtype wirepath.RECORD)
+    in shared memory.
+
+    capacity: records, a power of two. policy: "block" makes the producer wait for room,
+    "drop" throws the newest away and counts it. name: a ring that another process can
+    attach to with Ring.attach(name).
+    """
+
+    def __init__(self, capacity: int = 65536, policy: str = 'block', name: str = '') -> None: ...
+
+    @staticmethod
+    def attach(name: str) -> Ring:
+        """The ring that another process made under this name."""
+
+    def pop_batch(self, max: int = 65536, timeout: float = 0.0) -> NDArray[np.void]:
+        """
+        Up to `max` records as a new structured array (a copy: it stays valid). Waits up to
+        `timeout` seconds for the first; empty when none came or the ring is closed.
+        """
+
+    def try_pop(self) -> np.void | None:
+        """The next record (a numpy.void of dtype RECORD) or None."""
+
+    def push(self, records: NDArray[np.void]) -> int:
+        """
+        Push an array of RECORD; returns how many went in. Waits or drops by the policy.
+        """
+
+    def record_hand_over(self, histogram: Histogram) -> None:
+        """
+        Consumer: add the age (ns since the producer published it) of every record taken since
+        the last call to `histogram`, one sample per record.
+        """
+
+    def close(self) -> None:
+        """No more records will be pushed, or none will be taken."""
+
+    @property
+    def closed(self) -> bool: ...
+
+    @property
+    def capacity(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+    @property
+    def pushed(self) -> int:
+        """Records ever pushed."""
+
+    @property
+    def popped(self) -> int:
+        """Records ever taken."""
+
+    @property
+    def dropped(self) -> int:
+        """Records lost because the ring was full."""
+
+    @property
+    def blocked(self) -> int:
+        """Times that the producer had to wait for room."""
+
+    @property
+    def high_water(self) -> int:
+        """Most records seen waiting."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def policy(self) -> str: ...
+
+class Steering:
+    """
+    Which flows a port takes from the kernel. Made with udp(), tcp() and
+    everything(); joined with |.
+    """
+
+    def __init__(self) -> None:
+        """Nothing at all: what a port refuses to open with."""
+
+    def __or__(self, arg: Steering, /) -> Steering: ...
+
+    def __repr__(self) -> str: ...
+
+    def __str__(self) -> str: ...
+
+    @property
+    def is_everything(self) -> bool: ...
+
+    @property
+    def flows(self) -> list[tuple[str, str, int]]:
+        """List of (protocol, address or "*", port or 0)."""
+
+def flow(protocol: str, address: str, port: int) -> Steering: ...
+
+def everything() -> Steering:
+    """
+    Take every frame of the interface from the kernel: SSH over it stops working.
+    """
+
+class Frame:
+    """Exporter of one frame's bytes; seen only as the .obj of a memoryview."""
+
+class Batch:
+    """
+    Up to batch_size frames of one burst as parallel arrays. Frames stay where the NIC put
+    them: the batch is valid until released (the next loop step, the end of `with`, or
+    release()); then every use of it, and of its memoryviews, raises ReleasedError or
+    ValueError. A NumPy array or a slice that was made from a frame keeps that one frame out
+    of the port's pool until it is gone.
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> memoryview:
+        """
+        Frame `index` from its Ethernet header on: a writable memoryview, not a copy.
+        """
+
+    @property
+    def lengths(self) -> NDArray[np.uint32]:
+        """Bytes of each frame: ndarray of uint32."""
+
+    @property
+    def timestamps(self) -> NDArray[np.int64]:
+        """
+        When each frame arrived: ndarray of int64, ns since the Unix epoch; the port's info()
+        names the source.
+        """
+
+    @property
+    def hashes(self) -> NDArray[np.uint32]:
+        """Flow hash of each frame, 0 = not computed: ndarray of uint32."""
+
+    @property
+    def verdicts(self) -> NDArray[np.uint8]:
+        """Verdict of each frame: writable ndarray of uint8 (wirepath.Verdict)."""
+
+    @verdicts.setter
+    def verdicts(self, values: int | NDArray[Any]) -> None: ...
+
+    @property
+    def queue(self) -> int:
+        """Receive queue that the burst came from."""
+
+    @property
+    def released(self) -> bool: ...
+
+    def headers(self) -> NDArray[np.void]:
+        """
+        Ethernet, VLAN, IP and UDP/TCP fields of every frame, parsed natively: structured
+        array of dtype wirepath.HEADERS, one row a frame; what a frame has not is 0.
+        """
+
+    def column(self, offset: int, dtype: DTypeLike, of: str = 'frame') -> NDArray[Any]:
+        """
+        The `dtype` value at byte `offset` of every frame (or of every UDP/TCP payload),
+        gathered natively into a new ndarray; 0 where a frame is too short.
+        """
+
+    def copy(self) -> Batch:
+        """The same frames in memory of their own, valid for ever."""
+
+    def release(self) -> None:
+        """Give the frames back to the port now."""
+
+    def __enter__(self) -> Batch: ...
+
+    def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None) -> None: ...
+
+    def __repr__(self) -> str: ...
+
+class PortIterator:
+    def __iter__(self) -> PortIterator: ...
+
+    def __next__(self) -> Batch: ...
+
+class PortHandle:
+    """A native port; wirepath.Port wraps it."""
+
+    @staticmethod
+    def open(spec: str, steering: Steering, options: Mapping[str, str], batch_size: int, spin: bool) -> PortHandle: ...
+
+    def batches(self, idle_us: int = -1) -> PortIterator: ...
+
+    def poll(self, timeout_us: int) -> Batch | None: ...
+
+    def tx(self, batch: Batch, queue: int = 0) -> int: ...
+
+    def send(self, frames: Sequence[_Buffer], queue: int = 0) -> int: ...
+
+    def close(self) -> None: ...
+
+    def info(self) -> dict[str, Any]: ...
+
+    def stats(self) -> dict[str, int]: ...
+
+    def capabilities(self) -> dict[str, bool | int]: ...
+
+    def fd(self, queue: int = 0) -> int: ...
+
+    @property
+    def closed(self) -> bool: ...
+
+    @property
+    def finished(self) -> bool: ...
+
+    @property
+    def held(self) -> int: ...
+
+    @property
+    def queues(self) -> int: ...
+
+    @property
+    def spec(self) -> str: ...
+
+    @property
+    def batch_size(self) -> int: ...
+
+    @property
+    def steering(self) -> Steering: ...
+
+def register_backend(backend: CapsuleType) -> None:
+    """Take a backend from the capsule of an extension module."""
+
+def loaded_backends() -> dict[str, Any]: ...
+
+def parse_port_spec(spec: str) -> tuple[str, str, dict[str, str]]:
+    """(backend, device, options) of a port spec."""
+
+class Stage:
+    """A native stage; see wirepath.Worker.add_stage."""
+
+    @property
+    def name(self) -> str: ...
+
+class CStage(Stage):
+    """
+    A stage behind the C ABI: `function` is the address of an
+    int f(struct wp_batch*, void*), `state` what it gets (wp/batch.h).
+    """
+
+    def __init__(self, name: str, function: int, state: int = 0) -> None: ...
+
+class Worker:
+    """
+    One thread that polls ports, runs stages over each batch and carries the
+    verdicts out, without the GIL.
+    """
+
+    def __init__(self, name: str = 'worker', cpu_core: int | None = None, batch_size: int = 64, spin: bool = False, poll_timeout_us: int = 100) -> None: ...
+
+    def add_port(self, port: PortHandle, queues: Sequence[int] = []) -> int: ...
+
+    def add_stage(self, stage: Stage) -> None: ...
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None:
+        """Ask it to stop; returns at once."""
+
+    def join(self) -> None:
+        """Wait for its end; raises the first error that stopped it."""
+
+    @property
+    def running(self) -> bool: ...
+
+    @property
+    def affinity(self) -> int:
+        """Core that it is pinned to, as read back; -1 = none."""
+
+    def stats(self) -> dict[str, int]: ...
+
+class MoldUDP64:
+    """
+    A MoldUDP64 session without I/O: datagrams in, events out (Nasdaq MoldUDP64 1.00).
+
+    session: the one to accept, "" adopts the first packet's and follows changes.
+    next_sequence: first message wanted, 0 begins with the first packet.
+    """
+
+    def __init__(self, session: str = '', next_sequence: int = 0) -> None: ...
+
+    def on_packet(self, packet: _Buffer, recv_time: int = 0) -> list[Any]:
+        """
+        One UDP payload; returns the list of events (wirepath.feed.events) that it caused.
+        """
+
+    @property
+    def gaps(self) -> list[tuple[int, int]]:
+        """Open gaps: list of (first, last), both inclusive."""
+
+    @property
+    def next_sequence(self) -> int: ...
+
+    @property
+    def session(self) -> str: ...
+
+    @property
+    def ended(self) -> bool: ...
+
+    @property
+    def missing(self) -> int:
+        """Messages known to exist and not received."""
+
+    @property
+    def counters(self) -> dict[str, Any]: ...
+
+class FeedStage(Stage):
+    """
+    UDP payload -> MoldUDP64 -> ITCH 5.0 -> records in a Ring, as a stage of a Worker.
+    """
+
+    def __init__(self, ring: Ring, name: str = 'feed', session: str = '', next_sequence: int = 0, channel: int = 0, midnight_ns: int = 0, flow: Steering = ..., latency: bool = True) -> None: ...
+
+    def snapshot(self) -> dict[str, Any]:
+        """
+        Counters and state as of the stage's latest pause; exact once the worker stopped.
+        """
+
+    @property
+    def messages(self) -> int:
+        """Records pushed so far."""
+
+    @property
+    def packets(self) -> int:
+        """Frames seen so far."""
+
+    def wire_to_ring(self) -> Histogram:
+        """
+        Histogram of ns from the receive timestamp to the ring, one sample per message.
+        """
+
+class Itch50Decoder:
+    """Native ITCH 5.0 decoder; see wirepath.feed.Itch50."""
+
+    def __init__(self) -> None: ...
+
+    def decode(self, message: _Buffer, out: NDArray[np.void], seq: int = 0, recv_time: int = 0, midnight_ns: int = 0, channel: int = 0) -> str: ...
+
+    def decode_frames(self, data: _Buffer, offset: int, out: NDArray[np.void], seq: int, recv_time: int, midnight_ns: int, channel: int, last: bool) -> tuple[int, int, int]:
+        """Returns (records written, bytes consumed, next sequence number)."""
+
+    @property
+    def end(self) -> str: ...
+
+    @property
+    def counters(self) -> dict[str, Any]: ...
+
+    def reset_counters(self) -> None: ...
+
+class Itch50Columns:
+    """Native raw ITCH 5.0 columns; see wirepath.feed.Itch50Columns."""
+
+    def __init__(self, types: str = '') -> None: ...
+
+    def append(self, message: _Buffer, seq: int = 0, recv_time: int = 0) -> str: ...
+
+    def append_frames(self, data: _Buffer, seq: int = 1, recv_time: int = 0, last: bool = True) -> tuple[int, int]: ...
+
+    def rows(self, arg: str, /) -> int: ...
+
+    def take(self, type: str, dtype: DTypeLike) -> NDArray[np.void]: ...
+
+    @property
+    def end(self) -> str: ...
+
+    @property
+    def counters(self) -> dict[str, Any]: ...
+
+def itch50_layouts() -> dict[str, tuple[str, int, list[tuple[str, str, int, str]]]]:
+    """
+    Raw column layout by message type: (name, row bytes, [(column, format, offset, unit)]).
+    """
+
+class ItchGenerator:
+    """A believable ITCH 5.0 day from a seed; see wirepath.publish."""
+
+    def __init__(self, seed: int = 1, messages: int = 1000000, symbols: int = 500, start_ns: int = 14400000000000, end_ns: int = 72000000000000, burst: int = 50) -> None: ...
+
+    def generate(self, out: bytearray | memoryview | NDArray[Any]) -> int:
+        """
+        Fill a writable buffer with whole length-prefixed messages; returns the bytes written,
+        0 at the end of the day.
+        """
+
+    @property
+    def done(self) -> bool: ...
+
+    @property
+    def written(self) -> int: ...
+
+    @property
+    def by_type(self) -> dict[str, int]: ...
+
+class MessageSource:
+    pass
+
+class PacketList:
+    """Packets to be sent as they are."""
+
+    def __init__(self) -> None: ...
+
+    def add(self, time: int, payload: _Buffer) -> None: ...
+
+    def __len__(self) -> int: ...
+
+def generated_source(seed: int = 1, messages: int = 1000000, symbols: int = 500, start_ns: int = 14400000000000, end_ns: int = 72000000000000, burst: int = 50) -> MessageSource: ...
+
+def itch_file_source(path: str) -> MessageSource: ...
+
+class Publisher:
+    """Native publisher; see wirepath.publish."""
+
+    def __init__(self, port: PortHandle, source: MessageSource | PacketList, options: dict[str, Any]) -> None: ...
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+    def join(self) -> None: ...
+
+    @property
+    def running(self) -> bool: ...
+
+    @property
+    def packets(self) -> int: ...
+
+    @property
+    def messages(self) -> int: ...
+
+    def stats(self) -> dict[str, int]: ...
+
+    def send_lateness(self) -> Histogram: ...
+
+def now() -> int:
+    """Nanoseconds since the Unix epoch by the clock that the data path uses."""
+
+def clock_source() -> str:
+    """What now() reads: "tsc" or "clock_gettime"."""
+
+def recalibrate_clock() -> None:
+    """Follow the system clock; workers do it by themselves."""

@@ -1,0 +1,246 @@
+"""Opening, asking and waiting: what a port refuses, and what it says of itself."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+
+import pytest
+
+import wirepath as wp
+from wirepath import frames
+
+GROUP = ("239.255.77.2", 47002)
+
+
+@pytest.mark.parametrize(
+    ("spec", "arguments", "parts"),
+    [
+        ("null:", {}, ["no steering", "wp.everything()"]),
+        ("nosuch:eth0", {"steer": wp.everything()}, ["nosuch", "null"]),
+        ("", {"steer": wp.everything()}, ["af_xdp:eth0"]),
+        ("null:", {"steer": wp.everything(), "batch_size": 0}, ["batch_size = 0", "4096"]),
+        ("null:", {"steer": wp.everything(), "batch_size": "8"}, ["batch_size", "whole number"]),
+        ("null:", {"steer": wp.everything(), "idle": "nap"}, ["idle", "spin"]),
+        ("null:", {"steer": wp.everything(), "queues": 99}, ["queues = 99", "64"]),
+        ("null:,frame_size=4", {"steer": wp.everything()}, ["frame_size = 4", "60"]),
+        ("null:", {"steer": wp.everything(), "nosuch": 1}, ['"nosuch"', "frame_size"]),
+        ("null:", {"steer": wp.everything(), "frame_size": {}}, ["frame_size", "text"]),
+        ("pcap:/nonexistent.pcap", {"steer": wp.everything()}, ["/nonexistent.pcap"]),
+        ("pcap:/nonexistent.pcap.gz", {"steer": wp.everything()}, ["/nonexistent.pcap.gz"]),
+        ("socket:lo", {"steer": wp.everything()}, ["everything"]),
+        ("socket:lo", {"steer": wp.tcp("127.0.0.1", 80)}, ["udp"]),
+        ("socket:nosuch0", {"steer": wp.udp(*GROUP)}, ["nosuch0"]),
+        ("socket:lo,queues=2", {"steer": wp.udp(*GROUP)}, ["queues = 2"]),
+        ("socket:lo,rx_ring_size=100", {"steer": wp.udp(*GROUP)}, ["rx_ring_size", "power"]),
+    ],
+)
+def test_opening_wrongly_says_what_and_how_to_mend_it(spec, arguments, parts):
+    with pytest.raises(wp.WirepathError) as caught:
+        wp.open(spec, **arguments)
+    for part in parts:
+        assert part.lower() in str(caught.value).lower()
+
+
+@pytest.mark.parametrize(
+    ("make", "parts"),
+    [
+        (lambda: wp.udp(), ["wp.everything()"]),
+        (lambda: wp.udp("1.2.3", 5), ["address", "1.2.3"]),
+        (lambda: wp.udp("1.2.3.4", 70000), ["port = 70000"]),
+        (lambda: wp.udp("1.2.3.4", -1), ["port = -1"]),
+    ],
+)
+def test_steering_that_makes_no_sense(make, parts):
+    with pytest.raises(wp.ConfigError) as caught:
+        make()
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_steering_joins():
+    both = wp.udp("239.1.1.1", 9001) | wp.tcp("2001:db8::1", 80)
+    assert both.flows == [("udp", "239.1.1.1", 9001), ("tcp", "2001:db8::1", 80)]
+    assert str(both) == "udp 239.1.1.1:9001, tcp [2001:db8::1]:80"
+    assert (both | wp.everything()).is_everything
+
+
+def test_info_has_what_the_architecture_demands():
+    with (
+        wp.open("null:", steer=wp.everything()) as null,
+        wp.open("socket:lo", steer=wp.udp(*GROUP)) as socket,
+    ):
+        for port in (null, socket):
+            info = port.info()
+            for key in (
+                "backend",
+                "device",
+                "driver",
+                "mode",
+                "queues",
+                "wakeup",
+                "timestamp_source",
+                "tuning",
+                "steering",
+            ):
+                assert key in info, (port, key)
+        assert socket.info()["groups"] == [f"{GROUP[0]} on lo"]
+
+
+def test_received_equals_delivered_plus_drops_on_a_capture(tmp_path):
+    path, empty = tmp_path / "mixed.pcap", tmp_path / "empty.pcap"
+    empty.write_bytes(bytes.fromhex("4d3cb2a1020004000000000000000000ffff000001000000"))
+    with wp.open(f"pcap:{empty}", steer=wp.everything(), write=path) as out:
+        out.send([frames.udp(b"m", dst=GROUP) for _ in range(30)])
+        out.send([frames.udp(b"o", dst=("239.9.9.9", GROUP[1])) for _ in range(12)])
+        out.send([frames.udp(b"6", dst=("ff02::77", GROUP[1])) for _ in range(3)])
+    with wp.open(f"pcap:{path}", steer=wp.udp(*GROUP)) as port:
+        delivered = sum(len(b) for b in port)
+        stats = port.stats()
+    drops = sum(v for k, v in stats.items() if k.startswith("drop."))
+    assert delivered == stats["rx_packets"] == 30
+    assert stats["drop.filtered"] == 15
+    assert delivered + drops == 45
+
+
+def test_poll_times_out_and_batches_end_when_idle():
+    with wp.open("socket:lo", steer=wp.udp(*GROUP)) as port:
+        assert port.poll(0) is None
+        assert port.poll(0.05) is None
+        assert list(port.batches(idle_timeout=0.05)) == []
+
+
+def test_one_loop_per_port():
+    with wp.open("socket:lo", steer=wp.udp(*GROUP)) as port:
+        started, ended = threading.Event(), threading.Event()
+
+        def poll():
+            started.set()
+            port.poll(1.0)
+            ended.set()
+
+        thread = threading.Thread(target=poll)
+        thread.start()
+        started.wait()
+        refused = 0
+        while not ended.is_set() and not refused:
+            try:
+                port.poll(0)
+            except wp.DeviceBusy:
+                refused += 1
+        thread.join()
+        assert refused == 1
+
+
+def test_ctrl_c_ends_a_wait():
+    with wp.open("socket:lo", steer=wp.udp(*GROUP)) as port:
+        timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            port.poll(30)
+        timer.join()
+
+
+def test_asyncio_iterates_a_socket_without_blocking_the_loop():
+    async def run():
+        ticks, seen = 0, []
+
+        async def tick():
+            nonlocal ticks
+            while True:
+                ticks += 1
+                await asyncio.sleep(0.001)
+
+        with (
+            wp.open("socket:lo", steer=wp.udp(*GROUP)) as rx,
+            wp.open("socket:lo", steer=wp.udp(*GROUP), tx_only=True) as tx,
+        ):
+            ticker = asyncio.create_task(tick())
+
+            async def send():
+                for n in range(10):
+                    tx.send([frames.udp(bytes([n]) * 4, dst=GROUP)])
+                    await asyncio.sleep(0.002)
+
+            sender = asyncio.create_task(send())
+            async for batch in rx:
+                seen += batch.column(0, "u1", of="payload").tolist()
+                if len(seen) == 10:
+                    break
+            await sender
+            ticker.cancel()
+        return ticks, seen
+
+    ticks, seen = asyncio.run(run())
+    assert seen == list(range(10))
+    assert ticks > 3
+
+
+def test_asyncio_iterates_a_capture_to_its_end(tmp_path):
+    path, empty = tmp_path / "some.pcap", tmp_path / "empty.pcap"
+    empty.write_bytes(bytes.fromhex("4d3cb2a1020004000000000000000000ffff000001000000"))
+    with wp.open(f"pcap:{empty}", steer=wp.everything(), write=path) as out:
+        out.send([frames.udp(b"m", dst=GROUP) for _ in range(100)])
+
+    async def run():
+        with wp.open(f"pcap:{path}", steer=wp.everything()) as port:
+            return sum([len(batch) async for batch in port])
+
+    assert asyncio.run(run()) == 100
+
+
+def test_fileno_is_refused_where_there_is_none():
+    with (
+        wp.open("null:", steer=wp.everything()) as port,
+        pytest.raises(wp.Unsupported, match="null"),
+    ):
+        port.fileno()
+
+
+def test_sending_from_a_port_that_cannot(tmp_path):
+    path = tmp_path / "empty.pcap"
+    path.write_bytes(bytes.fromhex("4d3cb2a1020004000000000000000000ffff000001000000"))
+    with wp.open(f"pcap:{path}", steer=wp.everything()) as port:
+        assert port.capabilities["tx"] is False
+        with pytest.raises(wp.Unsupported, match="transmit"):
+            port.send([b"\0" * 60])
+
+
+def test_sending_what_is_no_frame():
+    with (
+        wp.open("null:", steer=wp.everything()) as port,
+        pytest.raises(wp.ConfigError, match=r"frames\[1\]"),
+    ):
+        port.send([b"\0" * 60, b"short"])
+
+
+def test_gzipped_captures_open_and_leave_no_file_behind(tmp_path, monkeypatch):
+    import gzip
+    import tempfile
+
+    unpacked = tmp_path / "unpacked"
+    unpacked.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(unpacked))
+    plain = bytes.fromhex("4d3cb2a1020004000000000000000000ffff000001000000")
+    frame = frames.udp(b"z", dst=GROUP)
+    record = (1).to_bytes(4, "little") + (5).to_bytes(4, "little")
+    record += len(frame).to_bytes(4, "little") * 2 + frame
+    path = tmp_path / "day.pcap.gz"
+    path.write_bytes(gzip.compress(plain + record))
+    with wp.open(f"pcap:{path}", steer=wp.everything()) as port:
+        assert [b.timestamps.tolist() for b in port] == [[1_000_000_005]]
+    assert list(unpacked.iterdir()) == []
+    path.write_bytes(b"\x1f\x8b not gzip")
+    with pytest.raises(wp.ConfigError, match="unpacked"):
+        wp.open(f"pcap:{path}", steer=wp.everything())
+
+
+def test_backends_are_listed_with_reasons():
+    status = {b.name: b for b in wp.backends()}
+    assert set(status) >= {"null", "pcap", "socket", "af_xdp"}
+    assert status["null"].available
+    assert [b.name for b in wp.backends()][:2] == ["af_xdp", "socket"]
+    for b in status.values():
+        assert b.available or (b.reason and b.mend)
