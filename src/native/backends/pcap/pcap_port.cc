@@ -112,6 +112,7 @@ class PcapPort final : public Port {
     CaptureReader ahead(file_.bytes());
     CapturePacket first;
     if (ahead.next(first)) first_stamp_ = first.timestamp;
+    pcapng_ = ahead.format() == CaptureFormat::kPcapng;
     resolution_ = ahead.time_scale().name();
     counters_ = add_counters(0, kNames);
   }
@@ -125,7 +126,7 @@ class PcapPort final : public Port {
     uint64_t bytes = 0;
     for (uint64_t left = uint64_t{batch.capacity} * kLookedAtPerFrame;
          n < batch.capacity && left != 0; left--) {
-      if (!pending_ && !fetch(now)) break;
+      if (!pending_ && !fetch(now, n != 0)) break;
       if (due_ > now) break;
       pending_ = false;
       uint8_t* frame = file_.writable(packet_.data);
@@ -198,7 +199,7 @@ class PcapPort final : public Port {
     if (finished()) return false;
     if (!pace_.paced()) return true;
     const int64_t now = monotonic();
-    if (!pending_ && !fetch(now)) {
+    if (!pending_ && !fetch(now, false)) {
       publish_counts();
       return false;
     }
@@ -218,12 +219,11 @@ class PcapPort final : public Port {
       const std::string name = link_type_name(static_cast<uint16_t>(type));
       if (std::ranges::find(links, name) == links.end()) links.push_back(name);
     }
-    const bool ng = reader_.format() == CaptureFormat::kPcapng;
     return {{"backend", std::string("pcap")},
             {"device", path_},
             {"driver", std::string("none")},
             {"mode", std::string("file")},
-            {"format", std::string(ng ? "pcapng" : "pcap")},
+            {"format", std::string(pcapng_ ? "pcapng" : "pcap")},
             {"file_bytes", static_cast<int64_t>(file_.bytes().size())},
             {"queues", int64_t{1}},
             {"wakeup", std::string(pace_.paced() ? "clock_nanosleep, absolute deadlines"
@@ -257,14 +257,17 @@ class PcapPort final : public Port {
     return path;
   }
 
-  // The next packet of the file into packet_, starting over as often as was asked.
-  bool fetch(int64_t now) noexcept {
+  // The next packet of the file into packet_, starting over as often as was asked. A batch ends
+  // with the pass: its frames must not be restored under it.
+  bool fetch(int64_t now, bool batch_begun) noexcept {
     while (!reader_.next(packet_)) {
       const bool any = reader_.counts().packets != packets_before_pass_;
-      if (++pass_ >= loops_ || !any) {
+      if (pass_ + 1 >= loops_ || !any) {
         finished_.store(true, std::memory_order_release);
         return false;
       }
+      if (batch_begun) return false;
+      pass_++;
       packets_before_pass_ = reader_.counts().packets;
       if (outstanding_ == 0) file_.restore();
       reader_.rewind();
@@ -319,6 +322,7 @@ class PcapPort final : public Port {
   double speed_ = 0;
   bool capture_stamps_ = true;
   std::optional<CaptureWriter> writer_;
+  bool pcapng_ = false;
   std::string resolution_;
   int64_t first_stamp_ = 0;
   Counter* counters_ = nullptr;
