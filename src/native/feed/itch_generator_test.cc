@@ -278,12 +278,19 @@ TEST_CASE("the number of messages is exact, whatever the size of the day") {
 }
 
 TEST_CASE("seed and options decide every byte") {
-  const ItchGeneratorOptions options{.seed = 42, .symbols = 100, .messages = 100'000};
+  // Ten busy seconds around the opening, so that bursts are part of it.
+  const ItchGeneratorOptions options{.seed = 42,
+                                     .symbols = 100,
+                                     .messages = 100'000,
+                                     .start_ns = 34'195 * kSecond,
+                                     .end_ns = 34'205 * kSecond};
+  ItchGeneratorOptions other = options;
+  other.seed = 43;
   const std::vector<uint8_t> day = whole_day(options);
   // Golden: gcc and clang, optimised and not, agree on it.
   CHECK(fnv1a(day) ==);
   CHECK(whole_day(options, ItchGenerator::kMaxFrame) == day);  // one message at a time
-  CHECK(whole_day({.seed = 43, .symbols = 100, .messages = 100'000}) != day);
+  CHECK(whole_day(other) != day);
 
   ItchGenerator generator(options);
   std::vector<uint8_t> again(day.size() + 64, 0xee);
