@@ -47,13 +47,17 @@ def _run(section: Section, name: str, commands: Sequence[Words]) -> None:
 def _stubs(section: Section, *, fix: bool) -> None:
     """The stubs of the extension modules are what nanobind makes of them now."""
     built = BUILD / "stubs"
+    patterns = ROOT / "src" / "native" / "python" / "stubs.pat"
     built.mkdir(parents=True, exist_ok=True)
     for kept in sorted((ROOT / "src" / "wirepath").glob("_*.pyi")):
         say(f"lint: stub {kept.name}")
         fresh = built / kept.name
         module = f"wirepath.{kept.stem}"
         log = f"lint-stub-{kept.stem}"
-        make: Words = [environment.PYTHON, "-m", "nanobind.stubgen", "-m", module, "-o", fresh]
+        make: Words = [
+            *(environment.PYTHON, "-m", "nanobind.stubgen", "-m", module, "-o", fresh),
+            *(("-p", patterns) if patterns.exists() else ()),
+        ]
         code, _ = logged(log, make)
         if code == 0:
             code, _ = logged(log, [environment.tool("ruff"), "format", fresh], append=True)

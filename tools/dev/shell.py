@@ -95,10 +95,11 @@ def logged(
 
 
 def show_tail(log: str, lines: int = _TAIL_LINES) -> None:
-    """The last lines of a log, for a failure."""
+    """The lines of a log that tell of a failure: the first step that failed, else the last."""
     path = LOGS / f"{log}.log"
     text = path.read_text("utf-8", "replace").splitlines() if path.exists() else []
-    for line in text[-lines:]:
+    failed = next((i for i, line in enumerate(text) if line.startswith("FAILED")), None)  # ninja's
+    for line in text[-lines:] if failed is None else text[failed : failed + lines]:
         print(f"    | {line}", file=sys.stderr)
     print(f"    (all of it: {path.relative_to(ROOT)})", file=sys.stderr, flush=True)
 
