@@ -130,6 +130,7 @@ class SocketPort final : public Port {
       link_.emplace(device_);
       driver_ = net::interface_driver(device_).name;
     }
+    if (settings_.kernel_stamps && !tx_only_) await_kernel_stamps();
     counters_ = add_counters(0, kNames);
     // The interface's counters only where there is one to ask.
     kernel_counters_ = add_counters(

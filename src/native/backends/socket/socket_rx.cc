@@ -24,8 +24,7 @@ SocketRx::SocketRx(std::vector<UdpSocket> sockets, uint32_t frames, uint32_t pay
       clock_(clock),
       messages_(std::make_unique<mmsghdr[]>(batch_size_)),
       vectors_(std::make_unique<iovec[]>(batch_size_)),
-      names_(std::make_unique<sockaddr_in6[]>(batch_size_)),
-      controls_(std::make_unique<Control[]>(batch_size_)),
+      beside_(std::make_unique<Beside[]>(batch_size_)),
       slot_(std::make_unique<uint32_t[]>(batch_size_)),
       last_drops_(sockets_.size()) {
   for (const UdpSocket& socket : sockets_) headers_.emplace_back(socket.rule);
@@ -34,10 +33,10 @@ SocketRx::SocketRx(std::vector<UdpSocket> sockets, uint32_t frames, uint32_t pay
     msghdr& header = messages_[i].msg_hdr;
     header.msg_iov = &vectors_[i];
     header.msg_iovlen = 1;
-    header.msg_name = &names_[i];
-    header.msg_namelen = sizeof names_[i];
-    header.msg_control = &controls_[i];
-    header.msg_controllen = sizeof controls_[i];
+    header.msg_name = &beside_[i].name;
+    header.msg_namelen = sizeof beside_[i].name;
+    header.msg_control = beside_[i].control;
+    header.msg_controllen = sizeof beside_[i].control;
   }
   if (sockets_.size() < 2) return;
   epoll_ = UniqueFd(::epoll_create1(EPOLL_CLOEXEC));
@@ -106,38 +105,83 @@ uint32_t SocketRx::fill(uint32_t want) noexcept {
   return std::min(want, ready_);
 }
 
-// The kernel writes the timestamp first, then the packet information (net/socket.c,
-// net/ipv4/ip_sockglue.c), so that the walk is one or two steps.
-SocketRx::Ancillary SocketRx::parse(msghdr& header) const noexcept {
-  Ancillary out{0, nullptr};
-  for (cmsghdr* c = CMSG_FIRSTHDR(&header); c; c = CMSG_NXTHDR(&header, c)) {
-    if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_TIMESTAMPNS) {
-      timespec stamp;
-      std::memcpy(&stamp, CMSG_DATA(c), sizeof stamp);
-      out.timestamp = stamp.tv_sec * 1'000'000'000LL + stamp.tv_nsec;
-    } else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
-      out.destination = CMSG_DATA(c) + offsetof(in_pktinfo, ipi_addr);
-    } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
-      out.destination = CMSG_DATA(c) + offsetof(in6_pktinfo, ipi6_addr);
-    }
-  }
-  return out;
+namespace {
+
+// The control message at `at` of `header`, or nullptr where it is another one or missing.
+template <class T>
+const T* control_at(const msghdr& header, size_t at, int level, int type) noexcept {
+  if (header.msg_controllen < at + CMSG_LEN(sizeof(T))) return nullptr;
+  const auto* c = reinterpret_cast<const cmsghdr*>(static_cast<uint8_t*>(header.msg_control) + at);
+  if (c->cmsg_level != level || c->cmsg_type != type) return nullptr;
+  return reinterpret_cast<const T*>(CMSG_DATA(c));
 }
 
-// nullptr where the sender's address is missing.
-uint8_t* SocketRx::lay(uint32_t socket, uint32_t i, uint32_t length,
-                       const void* destination) noexcept {
-  uint8_t* payload = static_cast<uint8_t*>(vectors_[i].iov_base);
-  const HeaderTemplate& header = headers_[socket];
-  const socklen_t name = messages_[i].msg_hdr.msg_namelen;
-  if (sockets_[socket].rule.family == 6) {
-    if (name < sizeof(sockaddr_in6)) return nullptr;
-    return header.lay6(payload, length, names_[i], static_cast<const in6_addr*>(destination));
+}  // namespace
+
+// Turns the first `count` messages into frames. The kernel writes the timestamp first and the
+// packet information behind it (net/socket.c, net/ipv4/udp.c), so both stand at fixed places.
+template <int kFamily, bool kAny>
+void SocketRx::deliver(uint32_t socket, uint32_t count, wp_batch& batch) noexcept {
+  constexpr size_t kName = kFamily == 4 ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
+  const HeaderTemplate& headers = headers_[socket];
+  const size_t second = kernel_stamps_ ? kStampControl : 0;
+  const int64_t polled = kernel_stamps_ ? 0 : clock_.now();
+  uint32_t n = 0;
+  uint64_t bytes = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    msghdr& header = messages_[i].msg_hdr;
+    const uint32_t length = messages_[i].msg_len;
+    auto* payload = static_cast<uint8_t*>(vectors_[i].iov_base);
+    int64_t timestamp = polled;
+    if (kernel_stamps_) {
+      const auto* stamp = control_at<timespec>(header, 0, SOL_SOCKET, SCM_TIMESTAMPNS);
+      timestamp = stamp ? stamp->tv_sec * 1'000'000'000LL + stamp->tv_nsec : clock_.now();
+    }
+    uint8_t* frame = nullptr;
+    const bool cut = header.msg_flags & MSG_TRUNC;
+    if (!cut && header.msg_namelen >= kName) [[likely]] {
+      if constexpr (kFamily == 4) {
+        const auto& source = reinterpret_cast<const sockaddr_in&>(beside_[i].name);
+        if constexpr (kAny) {
+          if (const auto* info = control_at<in_pktinfo>(header, second, IPPROTO_IP, IP_PKTINFO))
+            frame = headers.lay4(payload, length, source, info->ipi_addr);
+        } else {
+          frame = headers.lay4(payload, length, source);
+        }
+      } else {
+        const in6_addr* destination = nullptr;
+        if constexpr (kAny) {
+          if (const auto* info =
+                  control_at<in6_pktinfo>(header, second, IPPROTO_IPV6, IPV6_PKTINFO))
+            destination = &info->ipi6_addr;
+        }
+        if (!kAny || destination)
+          frame = headers.lay6(payload, length, beside_[i].name, destination);
+      }
+    }
+    // Only what the kernel wrote has to be put back.
+    header.msg_namelen = sizeof beside_[i].name;
+    header.msg_controllen = sizeof beside_[i].control;
+    if (!frame) [[unlikely]] {
+      (cut ? counts_.truncated : counts_.malformed)++;
+      continue;  // its buffer stays with the message
+    }
+    const uint32_t whole = static_cast<uint32_t>(payload - frame) + length;
+    batch.data[n] = frame;
+    batch.length[n] = whole;
+    batch.timestamp[n] = timestamp;
+    batch.hash[n] = 0;
+    batch.verdict[n] = WP_DROP;
+    batch.handle[n] = slot_[i];
+    slot_[i] = FramePool::kNone;
+    bytes += whole;
+    n++;
   }
-  if (name < sizeof(sockaddr_in)) return nullptr;
-  const auto& source = reinterpret_cast<const sockaddr_in&>(names_[i]);
-  if (!destination) return header.lay4(payload, length, source);
-  return header.lay4(payload, length, source, *static_cast<const in_addr*>(destination));
+  consumed_ = count;
+  outstanding_ += n;
+  counts_.packets += n;
+  counts_.bytes += bytes;
+  batch.count = n;
 }
 
 uint32_t SocketRx::receive(wp_batch& batch) noexcept {
@@ -160,42 +204,11 @@ uint32_t SocketRx::receive(wp_batch& batch) noexcept {
   const auto count = static_cast<uint32_t>(got);
   after_burst(count < want);
   const bool any = sockets_[socket].any;
-  const int64_t polled = kernel_stamps_ ? 0 : clock_.now();
-  uint32_t n = 0;
-  uint64_t bytes = 0;
-  for (uint32_t i = 0; i < count; i++) {
-    msghdr& header = messages_[i].msg_hdr;
-    const uint32_t length = messages_[i].msg_len;
-    Ancillary found{polled, nullptr};
-    if (kernel_stamps_ || any) {
-      found = parse(header);
-      if (found.timestamp == 0) found.timestamp = kernel_stamps_ ? clock_.now() : polled;
-    }
-    const bool cut = header.msg_flags & MSG_TRUNC;
-    uint8_t* frame = cut ? nullptr : lay(socket, i, length, found.destination);
-    header.msg_namelen = sizeof names_[i];
-    header.msg_controllen = sizeof controls_[i];
-    if (!frame) [[unlikely]] {
-      (cut ? counts_.truncated : counts_.malformed)++;
-      continue;  // its buffer stays with the message
-    }
-    const auto whole =
-        static_cast<uint32_t>(static_cast<uint8_t*>(vectors_[i].iov_base) - frame) + length;
-    batch.data[n] = frame;
-    batch.length[n] = whole;
-    batch.timestamp[n] = found.timestamp;
-    batch.hash[n] = 0;
-    batch.verdict[n] = WP_DROP;
-    batch.handle[n] = slot_[i];
-    slot_[i] = FramePool::kNone;
-    bytes += whole;
-    n++;
-  }
-  consumed_ = count;
-  outstanding_ += n;
-  counts_.packets += n;
-  counts_.bytes += bytes;
-  return batch.count = n;
+  if (sockets_[socket].rule.family == 4)
+    any ? deliver<4, true>(socket, count, batch) : deliver<4, false>(socket, count, batch);
+  else
+    any ? deliver<6, true>(socket, count, batch) : deliver<6, false>(socket, count, batch);
+  return batch.count;
 }
 
 void SocketRx::release(wp_batch& batch) noexcept {

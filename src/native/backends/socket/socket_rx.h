@@ -4,7 +4,9 @@
 #pragma once
 
 #include <sys/socket.h>
+#include <time.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -46,19 +48,21 @@ class SocketRx {
   uint64_t kernel_drops() noexcept;
 
  private:
-  struct Control {  // SCM_TIMESTAMPNS and one of IP_PKTINFO, IPV6_PKTINFO
-    alignas(16) uint8_t bytes[128];
+  // What the kernel writes beside the payload. The usual case, an IPv4 sender and a timestamp,
+  // is one cache line; a destination takes a second.
+  struct alignas(128) Beside {
+    sockaddr_in6 name;
+    alignas(32) uint8_t control[96];
   };
-  struct Ancillary {
-    int64_t timestamp;
-    const void* destination;
-  };
+  static constexpr size_t kStampControl = CMSG_SPACE(sizeof(timespec));
+  static_assert(offsetof(Beside, control) + kStampControl == 64);
+  static_assert(sizeof(Beside::control) >= kStampControl + CMSG_SPACE(sizeof(in6_pktinfo)));
 
   uint32_t choose_socket() noexcept;
   void after_burst(bool drained) noexcept;
   uint32_t fill(uint32_t want) noexcept;
-  Ancillary parse(msghdr& header) const noexcept;
-  uint8_t* lay(uint32_t socket, uint32_t i, uint32_t length, const void* destination) noexcept;
+  template <int kFamily, bool kAny>
+  void deliver(uint32_t socket, uint32_t count, wp_batch& batch) noexcept;
 
   std::vector<UdpSocket> sockets_;
   std::vector<HeaderTemplate> headers_;
@@ -72,8 +76,7 @@ class SocketRx {
   // before, the ones handed out by the last burst do not.
   std::unique_ptr<mmsghdr[]> messages_;
   std::unique_ptr<iovec[]> vectors_;
-  std::unique_ptr<sockaddr_in6[]> names_;
-  std::unique_ptr<Control[]> controls_;
+  std::unique_ptr<Beside[]> beside_;
   std::unique_ptr<uint32_t[]> slot_;
   uint32_t consumed_ = 0;
   uint32_t ready_ = 0;

@@ -3,12 +3,14 @@
 
 #include <net/if.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 
+#include "core/clock.h"
 #include "core/error.h"
 
 namespace wp::socket {
@@ -242,6 +244,40 @@ std::vector<UdpSocket> open_receivers(const Steering& steering, const UdpSetting
     }
   }
   return out;
+}
+
+bool await_kernel_stamps() noexcept {
+  const UniqueFd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  sockaddr_in self{};
+  self.sin_family = AF_INET;
+  self.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  auto* address = reinterpret_cast<sockaddr*>(&self);
+  socklen_t size = sizeof self;
+  const int on = 1;
+  if (::bind(fd.get(), address, size) != 0 || ::getsockname(fd.get(), address, &size) != 0 ||
+      ::setsockopt(fd.get(), SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on) != 0)
+    return false;
+  for (int attempt = 0; attempt < 100; attempt++) {
+    uint8_t byte = 0;
+    if (::sendto(fd.get(), &byte, 1, 0, address, size) != 1) return false;  // loopback is down
+    const timespec between{0, 1'000'000};
+    ::nanosleep(&between, nullptr);
+    const int64_t read_at = Clock::realtime();
+    alignas(cmsghdr) uint8_t control[CMSG_SPACE(sizeof(timespec))];
+    iovec data{&byte, 1};
+    msghdr message{};
+    message.msg_iov = &data;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    if (::recvmsg(fd.get(), &message, 0) != 1) continue;
+    const cmsghdr* c = CMSG_FIRSTHDR(&message);
+    if (!c || c->cmsg_type != SCM_TIMESTAMPNS) return false;
+    timespec stamp;
+    std::memcpy(&stamp, CMSG_DATA(c), sizeof stamp);
+    if (stamp.tv_sec * 1'000'000'000LL + stamp.tv_nsec < read_at) return true;
+  }
+  return false;
 }
 
 UniqueFd open_sender(int family, uint16_t port, const UdpSettings& settings) {

@@ -58,6 +58,11 @@ unsigned interface_index(const std::string& interface);
 // becomes one socket of each. Throws Error saying which rule cannot be had and why.
 std::vector<UdpSocket> open_receivers(const Steering& steering, const UdpSettings& settings);
 
+// The kernel begins to stamp arriving packets some time after the first socket asked for it, and
+// gives those before a stamp of when they were read. Waits, at most about 100 ms, until a datagram
+// over loopback comes with the stamp of its arrival; false where that can't be seen.
+bool await_kernel_stamps() noexcept;
+
 // A socket to send from; `port` 0 = the kernel chooses. Without descriptor where the kernel has
 // no such family.
 UniqueFd open_sender(int family, uint16_t port, const UdpSettings& settings);
