@@ -229,7 +229,9 @@ def owner_process(name: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
         yield owner, int(owner.stdout.readline())
     finally:
         owner.kill()
-        owner.communicate()
+        owner.wait()
+        assert owner.stdout is not None
+        owner.stdout.close()  # and not communicate(): the command in the lab holds it open, too
 
 
 @pytest.mark.lab
