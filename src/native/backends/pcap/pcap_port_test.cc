@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <doctest/doctest.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <fstream>
 #include <functional>
@@ -309,12 +312,35 @@ TEST_CASE("pcap port: what is transmitted reads back, in both formats") {
   CHECK(stats(*port)["drop.tx_unsupported"] == 1);
 }
 
-TEST_CASE("capture writer: a full device loses counted frames") {
-  pcap::CaptureWriter* writer = nullptr;
-  CHECK(error_of([&] {
-          writer = new pcap::CaptureWriter("/dev/full", pcap::WriteFormat::kPcap);
+TEST_CASE("capture writer: what a full disk refuses is counted, and the file stays whole") {
+  CHECK(error_of([] {
+          pcap::CaptureWriter("/dev/full", pcap::WriteFormat::kPcap);
         }).find("No space left") != std::string::npos);
-  CHECK(writer == nullptr);
+  const TempFile file(".pcapng");
+  rlimit before{};
+  getrlimit(RLIMIT_FSIZE, &before);
+  const rlimit small{1000, before.rlim_max};
+  const auto old = std::signal(SIGXFSZ, SIG_IGN);
+  setrlimit(RLIMIT_FSIZE, &small);
+  const Bytes frame = udp(1, 58);  // 132 bytes in the file
+  {
+    pcap::CaptureWriter writer(file.path, pcap::WriteFormat::kPcapng);
+    bool flushed[3];
+    for (bool& ok : flushed) {
+      for (int i = 0; i < 4; i++) CHECK(writer.append(frame.data(), 100, 100, 1));
+      ok = writer.flush();
+    }
+    setrlimit(RLIMIT_FSIZE, &before);
+    std::signal(SIGXFSZ, old);
+    CHECK((flushed[0] && !flushed[1] && !flushed[2]));
+    CHECK(writer.written() == 4);
+    CHECK(writer.lost() == 8);
+    CHECK(writer.last_error() == EFBIG);
+    CHECK(writer.append(frame.data(), 100, 100, 1));  // there is room again
+  }
+  const auto port = open(file.path);
+  CHECK(drain(*port).size() == 5);
+  CHECK(stats(*port)["truncated_tail"] == 0);
 }
 
 TEST_CASE("pcap port: mistakes are explained") {
