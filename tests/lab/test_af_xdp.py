@@ -313,7 +313,8 @@ def test_kill_9_leaves_no_program_and_the_next_open_works(lab):
     program = textwrap.dedent(
         f"""
         import wirepath as wp
-        with wp.open("af_xdp:{lab["b"].interface.name}", steer=wp.udp("{GROUP[0]}", {GROUP[1]})) as port:
+        steer = wp.udp("{GROUP[0]}", {GROUP[1]})
+        with wp.open("af_xdp:{lab["b"].interface.name}", steer=steer) as port:
             print("open", flush=True)
             for batch in port:
                 print(len(batch), flush=True)
