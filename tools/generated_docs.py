@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parts of the documentation that are made from the code: docs/cli.md, and between the marks
+``<!-- made from NAME -->`` and ``<!-- end -->`` of other pages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import typer.main
+
+from wirepath import registry
+from wirepath.config import IngestionConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+
+_BLOCK = re.compile(r"(<!-- made from (.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
+_ITCH_ROW = re.compile(
+    r"\{'(?P<type>\w)',\s*(?P<length>\d+),\s*\"(?P<name>\w+)\",\s*itch50_detail::\w+,\s*"
+    r"\{WP_ACTION_(?P<action>\w+),\s*(?P<fields>(?:\"\w*\",?\s*){6})\}\}"
+)
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join("| " + " | ".join(_cell(c) for c in line) + " |\n" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _options(backend: str) -> str:
+    for status in registry.backends():
+        if status.name == backend and status.options:
+            rows = [[f"`{n}`", f"`{d}`" if d else "", text] for n, d, text in status.options]
+            return _table(["option", "default", "meaning"], rows)
+    raise SystemExit(f"docs: the options of {backend} are not to be had: its module is not built")
+
+
+def _itch_records() -> str:
+    text = (ROOT / "src/native/feed/itch50_tables.h").read_text("utf-8")
+    rows = []
+    for found in _ITCH_ROW.finditer(text):
+        fields = re.findall(r'"(\w*)"', found["fields"])[:5]  # the sixth is a flag's, see the page
+        cells = [f"`{found['type']}` {found['name']}", found["length"], found["action"].lower()]
+        rows.append(cells + [f"`{field}`" if field else "" for field in fields])
+    if len(rows) != 23:
+        raise SystemExit(f"docs: {len(rows)} of the 23 message types found in itch50_tables.h")
+    header = ["message", "bytes", "action", "order_id", "aux", "price", "qty", "side"]
+    return _table(header, rows)
+
+
+def _ingestion_config() -> str:
+    rows = []
+    for name, field in IngestionConfig.model_fields.items():
+        default = "" if field.default in (None, "", {}) else f"`{field.default}`"
+        rows.append([f"`{name}`", default, field.description or "", IngestionConfig.must(name)])
+    return _table(["field", "default", "meaning", "must be"], rows)
+
+
+def block(source: str) -> str:
+    """The text between the marks of ``<!-- made from SOURCE -->``."""
+    kind, _, name = source.partition(" of ")
+    if kind == "the options" and name:
+        return _options(name)
+    if source == "the ITCH table":
+        return _itch_records()
+    if source == "IngestionConfig":
+        return _ingestion_config()
+    raise SystemExit(f"docs: nothing is known about 'made from {source}'")
+
+
+def with_blocks(text: str) -> str:
+    """A page with its blocks made anew."""
+    return _BLOCK.sub(lambda m: m[1] + block(m[2]) + m[3], text)
+
+
+def root_command() -> click.Group:
+    """The command line as click sees it."""
+    from wirepath.cli import app  # noqa: PLC0415 -- the rest works while the command line is broken
+
+    command = typer.main.get_command(app)
+    assert isinstance(command, click.Group)
+    return command
+
+
+def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    """Every command that does something, with its words, as ``wirepath lab up``."""
+    for name, command in group.commands.items():
+        if command.hidden:
+            continue
+        words = (*path, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, words)
+        else:
+            yield " ".join(("wirepath", *words)), command
+
+
+def _plain(text: str) -> str:
+    """Help without rich's marks and click's paragraph marks."""
+    unmarked = re.sub(r"\[/?(?:bold|dim|italic|green|red|yellow|cyan|code)\]", "", text)
+    return unmarked.replace("\b", "")
+
+
+def _parameters(command: click.Command) -> str:
+    rows = []
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            if parameter.hidden or parameter.name == "help":
+                continue
+            names = ", ".join(f"`{o}`" for o in (*parameter.opts, *parameter.secondary_opts))
+            help_text = _plain(parameter.help or "")
+        else:
+            names = f"`{(parameter.name or '').upper()}`"
+            help_text = _plain(getattr(parameter, "help", None) or "")
+        default = parameter.default
+        shown = "" if default in (None, "", (), []) or callable(default) else f"`{default}`"
+        rows.append([names, shown, help_text])
+    return _table(["argument or option", "default", "meaning"], rows) if rows else ""
+
+
+def cli_page(intro: str) -> str:
+    """docs/cli.md: the hand-written beginning, then each command as its help has it."""
+    parts = [intro]
+    for name, command in commands(root_command()):
+        usage, _, rest = _plain(command.help or "").strip().partition("\n\n")
+        parts.append(f"\n## {name}\n\n{' '.join(usage.split())}\n")
+        if rest:
+            example = re.sub(r"^ {0,4}", "", rest.strip("\n"), flags=re.MULTILINE)
+            parts.append(f"\n```text\n{example}\n```\n")
+        if table := _parameters(command):
+            parts.append(f"\n{table}")
+    return "".join(parts)
+
+
+CLI_MARK = "<!-- from here on made from the commands' help -->\n"
