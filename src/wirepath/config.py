@@ -245,20 +245,37 @@ class IngestionConfig(Settings):
 
     @classmethod
     def from_spec(cls, spec: str, **values: Any) -> IngestionConfig:  # noqa: ANN401  # validated
-        """From a port spec such as ``af_xdp:eth0,mode=native`` and further fields.
+        """From a port spec such as ``af_xdp:eth0,mode=native`` and further fields."""
+        return cls(**merged(cls.fields_of_spec(spec), values))
 
-        Options of the spec that are fields here (``rx_ring_size``, ``zero_copy``) become those.
-        """
-        backend, device, options = _core.parse_port_spec(spec)
+    @classmethod
+    def fields_of_spec(cls, spec: str) -> dict[str, Any]:
+        """The fields that a port spec gives: backend, interface or capture, options."""
+        backend, device, given = _core.parse_port_spec(spec)
         fields: dict[str, Any] = {"backend": backend}
         if device:
             fields["capture" if backend == "pcap" else "interface_name"] = device
-        given: dict[str, OptionValue] = dict(options)
-        ring = given.pop("rx_ring_size", None)
+        options: dict[str, OptionValue] = dict(given)
+        ring = options.pop("rx_ring_size", None)
         if ring is not None:
             try:
                 fields["rx_ring_size"] = int(ring)
             except ValueError:
                 raise ConfigError(problem("rx_ring_size", ring, cls.must("rx_ring_size"))) from None
-        fields["options"] = {**given, **values.pop("options", {})}
-        return cls(**{**fields, **values})
+        if options:
+            fields["options"] = options
+        return fields
+
+
+def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of several sources, later ones winning; their options are joined."""
+    out: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+    for layer in layers:
+        out |= layer
+        given = layer.get("options")
+        if isinstance(given, Mapping):
+            options |= given
+    if options:
+        out["options"] = options
+    return out

@@ -83,7 +83,7 @@ def log_text(histograms: Mapping[str, Histogram], start: float, seconds: float) 
 
 
 def percentile_text(histogram: Histogram, ticks_per_half: int = 5) -> str:
-    """A percentile table (``.hgrm``): value in microseconds, percentile, count, 1/(1-percentile)."""
+    """A percentile table (``.hgrm``): values in microseconds."""
     out = [f"{'Value':>12} {'Percentile':>14} {'TotalCount':>10} {'1/(1-Percentile)':>14}", ""]
     total = histogram.total
     if total:

@@ -100,6 +100,16 @@ class Settings(BaseModel):
         Raises :class:`ConfigError`: the file cannot be read, is not TOML (with the line), has no
         such table, or a value is not usable.
         """
+        values = cls.read_toml(path)
+        try:
+            return cls(**values)
+        except ConfigError as error:
+            lines = str(error).split("\n")
+            raise ConfigError("\n".join(f"{path}: {line}" for line in lines)) from None
+
+    @classmethod
+    def read_toml(cls, path: str | Path) -> dict[str, Any]:
+        """The values of a file as they stand there, not validated. Raises as :meth:`from_toml`."""
         path = Path(path)
         try:
             text = path.read_text(encoding="utf-8")
@@ -114,12 +124,7 @@ class Settings(BaseModel):
         if not isinstance(values, dict):
             have = ", ".join(f"[{name}]" for name in document) or "nothing"
             raise ConfigError(f"{path} has no table [{cls.table}]: it holds {have}")
-        try:
-            return cls(**values)
-        except ConfigError as error:
-            raise ConfigError(
-                "\n".join(f"{path}: {line}" for line in str(error).split("\n"))
-            ) from None
+        return values
 
     def to_toml(self) -> str:
         """The options as TOML; :meth:`from_toml` reads it back. What is None is left out."""

@@ -1,0 +1,91 @@
+"""The command line: ``wirepath`` and ``python -m wirepath``.
+
+A user's mistake ends in one message and an exit code (:class:`Exit`), never in a traceback.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from ..errors import (
+    BackendUnavailable,
+    ConfigError,
+    DeviceBusy,
+    LabUnavailable,
+    PermissionDenied,
+    StateError,
+    Unsupported,
+    WirepathError,
+)
+from .app import app
+from .exits import Exit
+
+__all__ = ["Exit", "app", "main"]
+
+
+def exit_code_of(error: BaseException) -> Exit:
+    """The exit code that an error ends in."""
+    if isinstance(error, LabUnavailable):
+        return Exit.PERMISSION if "CAP_" in str(error) else Exit.UNAVAILABLE
+    if isinstance(error, PermissionDenied):
+        return Exit.PERMISSION
+    if isinstance(error, (BackendUnavailable, DeviceBusy)):
+        return Exit.UNAVAILABLE
+    if isinstance(error, (ConfigError, StateError, Unsupported)):
+        return Exit.USAGE
+    return Exit.FAILED
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    before = signal.getsignal(signal.SIGTERM)
+    with contextlib.suppress(ValueError):  # not the main thread: somebody else's business
+        signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code = app(given, prog_name="wirepath", standalone_mode=False)
+        return int(code) if isinstance(code, int) else Exit.OK
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else Exit.OK
+    except BrokenPipeError:
+        # The reader of our output has gone; Python must not complain about it at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.FAILED
+    except (KeyboardInterrupt, Exception) as error:
+        if (told := _message_of(error)) is None:
+            raise
+        message, exit_code = told
+        return _fail(message, exit_code, as_json="--json" in given)
+    finally:
+        with contextlib.suppress(ValueError, TypeError):
+            signal.signal(signal.SIGTERM, before)
+
+
+def _message_of(error: BaseException) -> tuple[str, Exit] | None:
+    """What to tell the user of an error; None: it is a mistake of ours."""
+    if isinstance(error, (WirepathError, OSError)):
+        return str(error), exit_code_of(error)
+    usage = getattr(error, "format_message", None)  # the option parser's own
+    if usage is not None:
+        return f"{usage()} (wirepath --help)", Exit.USAGE
+    if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
+        return "interrupted", Exit.INTERRUPTED
+    return None
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    # As Ctrl-C, so that ports are closed, labs removed and summaries printed.
+    raise KeyboardInterrupt
+
+
+def _fail(message: str, code: Exit, *, as_json: bool) -> int:
+    print(f"wirepath: {message}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"error": message, "exit_code": int(code)}), flush=True)
+    return code

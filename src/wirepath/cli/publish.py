@@ -1,0 +1,137 @@
+"""``wirepath publish``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from ..publish import PublishConfig, Publisher, flow_of
+from . import output
+from .exits import Exit
+from .options import Json, Quiet
+
+_PACE, _SOURCE, _STREAM, _PORT = "Pace (one of them)", "Source", "Stream", "Port"
+
+
+def _field(name: str, panel: str, *flags: str, metavar: str | None = None) -> Any:  # noqa: ANN401
+    description = PublishConfig.model_fields[name].description or ""
+    default = PublishConfig.model_fields[name].default
+    shown = {None: "none", True: "on", False: "off"}.get(default, default)
+    return typer.Option(
+        *(flags or (f"--{name.replace('_', '-')}",)),
+        help=f"{description[:1].upper()}{description[1:]}. \\[default: {shown}]",
+        rich_help_panel=panel,
+        show_default=False,
+        metavar=metavar,
+    )
+
+
+def publish(
+    *,
+    source: Annotated[
+        str, typer.Argument(metavar="[generated|FILE]", help="What to publish.")
+    ] = "generated",
+    to: Annotated[
+        str, typer.Option("--to", metavar="GROUP:PORT", help="Where to, multicast or unicast.")
+    ] = "239.1.1.1:9001",
+    via: Annotated[str, _field("via", _PORT, metavar="PORT")] = "socket:",
+    rate: Annotated[float | None, _field("rate", _PACE)] = None,
+    packet_rate: Annotated[float | None, _field("packet_rate", _PACE)] = None,
+    speed: Annotated[float | None, _field("speed", _PACE)] = None,
+    fast: Annotated[bool | None, _field("fast", _PACE, "--fast/--no-fast")] = None,
+    messages: Annotated[int | None, _field("messages", _SOURCE)] = None,
+    seed: Annotated[int | None, _field("seed", _SOURCE)] = None,
+    symbols: Annotated[int | None, _field("symbols", _SOURCE)] = None,
+    day_burst: Annotated[int | None, _field("day_burst", _SOURCE)] = None,
+    flow: Annotated[str | None, _field("flow", _SOURCE, metavar="GROUP:PORT")] = None,
+    session: Annotated[str | None, _field("session", _STREAM)] = None,
+    first_sequence: Annotated[int | None, _field("first_sequence", _STREAM)] = None,
+    max_payload: Annotated[int | None, _field("max_payload", _STREAM)] = None,
+    max_messages: Annotated[int | None, _field("max_messages", _STREAM)] = None,
+    pack_window_us: Annotated[int | None, _field("pack_window_us", _STREAM)] = None,
+    heartbeat: Annotated[float | None, _field("heartbeat", _STREAM)] = None,
+    linger: Annotated[float | None, _field("linger", _STREAM)] = None,
+    end_of_session: Annotated[int | None, _field("end_of_session", _STREAM)] = None,
+    end_of_session_interval: Annotated[
+        float | None, _field("end_of_session_interval", _STREAM)
+    ] = None,
+    ttl: Annotated[int | None, _field("ttl", _PORT)] = None,
+    loop: Annotated[bool | None, _field("loop", _PORT, "--loop/--no-loop")] = None,
+    source_host: Annotated[str | None, _field("source_host", _PORT)] = None,
+    source_port: Annotated[int | None, _field("source_port", _PORT)] = None,
+    destination_mac: Annotated[str | None, _field("destination_mac", _PORT)] = None,
+    cpu_core: Annotated[int | None, _field("cpu_core", _PORT)] = None,
+    burst: Annotated[int | None, _field("burst", _PORT)] = None,
+    on_refused: Annotated[str | None, _field("on_refused", _PORT, metavar="retry|drop")] = None,
+    spin_us: Annotated[int | None, _field("spin_us", _PORT)] = None,
+    max_seconds: Annotated[
+        float | None, typer.Option("--max-seconds", help="Stop after this long.")
+    ] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Publish a generated day, an ITCH file or a capture over MoldUDP64.
+
+    Without a pace a capture goes at its original one and messages at 100,000 a second.
+
+    Example:  [bold]wirepath publish --to 239.1.1.1:9001 --via socket:eth0 --rate 2e5[/bold]
+    """
+    given = dict(locals())
+    host, port = flow_of(given.pop("to"), "--to")
+    for name in ("as_json", "quiet", "max_seconds"):
+        given.pop(name)
+    fields = {name: value for name, value in given.items() if value is not None}
+    publisher = Publisher(PublishConfig(host=host, port=port, **fields))
+    report: dict[str, Any]
+    interrupted = False
+    about = publisher.source
+    try:
+        with output.progress(quiet=quiet) as bar:
+            task = bar.add_task("messages", total=about.messages)
+            if about.packets is not None:
+                bar.update(task, description="packets", total=about.packets)
+
+            def show(running: Publisher) -> None:
+                done = running.packets if about.packets is not None else running.messages
+                bar.update(task, completed=done)
+
+            report = publisher.run(on_progress=show, max_seconds=max_seconds)
+    except KeyboardInterrupt:
+        interrupted = True
+        report = publisher.join()
+    report["interrupted"] = interrupted
+    if as_json:
+        output.emit(report)
+    else:
+        _show(report)
+    if interrupted:
+        raise typer.Exit(Exit.INTERRUPTED)
+    if report["drops"].get("drop.messages") or report["drops"].get("drop.packets"):
+        raise typer.Exit(Exit.FAILED)
+
+
+def _show(report: dict[str, Any]) -> None:
+    console = output.stdout()
+    shown = {
+        name.replace("_", " "): report[name]
+        for name in (
+            "source",
+            "to",
+            "packets",
+            "messages",
+            "bytes",
+            "heartbeats",
+            "end_of_session",
+            "sending_seconds",
+            "messages_per_second",
+            "packets_per_second",
+            "tx_refused",
+            "drops",
+        )
+    }
+    shown["lateness"] = {
+        name: output.duration(value) for name, value in report["lateness_ns"].items()
+    }
+    shown["sending NIC dropped"] = report["port_stats"].get("nic.tx_dropped", "not known")
+    console.print(output.facts("published", shown))
