@@ -23,7 +23,7 @@ enum class IdlePolicy {
 
 struct WorkerConfig {
   std::string name = "worker";
-  std::optional<int> cpu_core;  // none = no affinity
+  std::optional<int> cpu_core{};  // none = no affinity
   uint32_t batch_size = 64;
   IdlePolicy idle = IdlePolicy::kSleep;
   int64_t poll_timeout_us = 100;
