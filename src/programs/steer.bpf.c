@@ -36,7 +36,17 @@ const volatile struct steer_config config = {};
 /* Raised when every socket is in the map, so that opening does not look like loss. */
 volatile __u32 enabled = 0;
 
-#define STEER_LOOKUP(table, key) (bpf_map_lookup_elem(&rules, key) != 0)
+#define STEER_LOOKUP(table, key) is_rule(key)
+static __attribute__((always_inline)) inline int is_rule(const void* key) {
+  const __u64* word = key;
+  if (config.few_keys == 0) return bpf_map_lookup_elem(&rules, key) != 0;
+#pragma unroll
+  for (int i = 0; i < STEER_FEW_KEYS; i++)
+    if (i < config.few_keys && word[2] == config.few[i][2] && word[0] == config.few[i][0] &&
+        word[1] == config.few[i][1])
+      return 1;
+  return 0;
+}
 #include "steer_match.h"
 
 STEER_INLINE int stamp(struct xdp_md* ctx) {

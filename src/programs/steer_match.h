@@ -42,7 +42,7 @@ struct steer_key {
   __u8 family;      /* 4, 6 */
   __u8 protocol;
   __u32 kind; /* STEER_ANY_... */
-};
+} __attribute__((aligned(8)));
 
 enum steer_result {
   STEER_PASS = 0,

@@ -8,11 +8,15 @@
 
 #include <linux/types.h>
 
+#define STEER_FEW_KEYS 4
+
 /* Read-only data of the program. */
 struct steer_config {
   __u64 stamp_magic; /* 0 = no stamps */
   __u32 features;    /* STEER_FEATURE(...), STEER_EVERYTHING */
-  __u32 reserved;
+  __u32 few_keys;    /* how many keys stand in `few`; 0 = they are in the map */
+  /* A handful of keys (struct steer_key) is compared faster than one is hashed. */
+  __u64 few[STEER_FEW_KEYS][3];
 };
 
 /* Per CPU. A frame is in exactly one of matched, no_socket and passed. */

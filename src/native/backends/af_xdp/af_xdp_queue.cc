@@ -150,16 +150,28 @@ void Queue::top_up() noexcept {
 void Queue::release(wp_batch& batch) noexcept {
   const uint32_t n = batch.count;
   batch.count = 0;
-  uint32_t back = 0;
-  for (uint32_t i = 0; i < n; i++) {
-    const uint64_t address = batch.handle[i];
-    // A handle past the end was never ours.
-    if (batch.verdict[i] == WP_KEEP || address >= bytes_) continue;
-    free_.push(address & chunk_mask_);
-    back++;
+  uint32_t back = 0, at = 0;
+  if (with_kernel_ + n <= fill_target_ && xsk_ring_prod__reserve(&fill_, n, &at) == n) [[likely]] {
+    for (uint32_t i = 0; i < n; i++) {
+      const uint64_t address = batch.handle[i];
+      *xsk_ring_prod__fill_addr(&fill_, at + back) = address & chunk_mask_;
+      // A handle past the end was never ours.
+      back += batch.verdict[i] != WP_KEEP && address < bytes_;
+    }
+    fill_.cached_prod -= n - back;
+    xsk_ring_prod__submit(&fill_, back);
+    with_kernel_ += back;
+  } else {
+    for (uint32_t i = 0; i < n; i++) {
+      const uint64_t address = batch.handle[i];
+      if (batch.verdict[i] == WP_KEEP || address >= bytes_) continue;
+      free_.push(address & chunk_mask_);
+      back++;
+    }
   }
   handed_out_ -= std::min(back, handed_out_);
-  top_up();
+  // Makes up for what was sent or is held.
+  if (free_.size() != 0) top_up();
   counters_[kHeld].set(handed_out_);
 }
 

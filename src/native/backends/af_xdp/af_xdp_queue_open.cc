@@ -33,6 +33,11 @@ uint32_t frames_wanted(const Queue::Config& c) {
   return s.rx_ring + s.tx_ring + std::max(4 * c.batch_size, 256u);
 }
 
+// A receive ring's worth and what a slow consumer holds at a time, so that a ring can fill up.
+uint32_t copy_target(const Queue::Config& c) {
+  return std::min(c.settings.rx_ring + 2 * c.batch_size, 2 * c.settings.rx_ring);
+}
+
 int socket_option(int fd, int name) {
   int value = 0;
   socklen_t length = sizeof value;
@@ -81,6 +86,11 @@ int Queue::open(const Config& config) {
                                     .frame_size = s.frame_size,
                                     .frame_headroom = s.headroom(),
                                     .flags = 0};
+  // libxdp leaves some cached indices as it finds them.
+  rx_ = {};
+  fill_ = {};
+  tx_ = {};
+  completion_ = {};
   xsk_umem* umem = nullptr;
   int failed = xsk_umem__create(&umem, base_, bytes_, &fill_, &completion_, &umem_config);
   if (failed) return -failed;
@@ -91,8 +101,9 @@ int Queue::open(const Config& config) {
   // Some drivers wait for buffers before they do anything, transmit included.
   const uint32_t for_tx = std::min(s.tx_ring, frames_ / 2);
   const bool may_be_zero_copy = s.zero_copy != ZeroCopy::kNever && config.mode == XdpMode::kNative;
-  fill_target_ = s.tx_only ? std::min(64u, frames_ / 2)
-                           : std::min(may_be_zero_copy ? fill_size_ : s.rx_ring, frames_ - for_tx);
+  fill_target_ =
+      s.tx_only ? std::min(64u, frames_ / 2)
+                : std::min(may_be_zero_copy ? fill_size_ : copy_target(config), frames_ - for_tx);
   with_kernel_ = 0;
   fill(fill_target_);
 
@@ -124,7 +135,7 @@ void Queue::set_options(const Config& config) {
     throw refused("the kernel does not say how queue " + std::to_string(id_) + " is bound", errno);
   zero_copy_ = options.flags & XDP_OPTIONS_ZEROCOPY;
   if (!zero_copy_) {
-    fill_target_ = std::min(fill_target_, s.tx_only ? fill_target_ : s.rx_ring);
+    if (!s.tx_only) fill_target_ = std::min(fill_target_, copy_target(config));
     if (can_tx_ &&
         setsockopt(fd_, SOL_XDP, XDP_MAX_TX_SKB_BUDGET, &s.tx_ring, sizeof s.tx_ring) == 0)
       tx_budget_ = s.tx_ring;

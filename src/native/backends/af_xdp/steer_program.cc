@@ -58,7 +58,13 @@ SteerProgram::SteerProgram(const programs::SteerKeys& keys, uint32_t sockets, ui
   bpf_map__set_max_entries(map("xsks"), sockets);
   bpf_map__set_max_entries(map("rules"),
                            std::max<uint32_t>(1, static_cast<uint32_t>(keys.keys.size())));
-  const steer_config config{.stamp_magic = stamp_magic, .features = keys.features, .reserved = 0};
+  steer_config config{};
+  config.stamp_magic = stamp_magic;
+  config.features = keys.features;
+  if (keys.keys.size() <= STEER_FEW_KEYS) {
+    config.few_keys = static_cast<uint32_t>(keys.keys.size());
+    std::memcpy(config.few, keys.keys.data(), keys.keys.size() * sizeof(steer_key));
+  }
   if (bpf_map__set_initial_value(map(".rodata"), &config, sizeof config))
     throw Error(ErrorKind::kIo, "the embedded steering program is not of this build");
 }
