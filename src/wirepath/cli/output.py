@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -20,6 +17,10 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from ..plain import duration, plain
+
+__all__ = ["duration", "emit", "facts", "plain", "progress", "stderr", "stdout", "table", "text"]
+
 stderr = Console(stderr=True, highlight=False)
 
 
@@ -31,22 +32,6 @@ def stdout() -> Console:
 def emit(value: object) -> None:
     """One JSON object, on one line."""
     print(json.dumps(plain(value)), flush=True)
-
-
-def plain(value: object) -> Any:  # noqa: ANN401  # what json.dumps takes
-    """Dataclasses, NumPy numbers, paths and tuples as plain JSON values."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return plain(dataclasses.asdict(value))
-    if isinstance(value, Mapping):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(v) for v in value]
-    if value is None or isinstance(value, (str, int, float, bool)):
-        return value
-    if isinstance(value, Path):
-        return str(value)
-    item = getattr(value, "item", None)
-    return item() if item is not None else str(value)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
@@ -89,14 +74,6 @@ def text(value: object) -> str:
         case _:
             out = str(value)
     return out
-
-
-def duration(ns: float) -> str:
-    """Nanoseconds with a fitting unit."""
-    for unit, size in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
-        if ns >= size:
-            return f"{ns / size:.3g} {unit}"
-    return f"{ns:.0f} ns"
 
 
 def progress(*, quiet: bool = False) -> Progress:
