@@ -98,7 +98,8 @@ def show_tail(log: str, lines: int = _TAIL_LINES) -> None:
     """The lines of a log that tell of a failure: the first step that failed, else the last."""
     path = LOGS / f"{log}.log"
     text = path.read_text("utf-8", "replace").splitlines() if path.exists() else []
-    failed = next((i for i, line in enumerate(text) if line.startswith("FAILED")), None)  # ninja's
+    # Ninja marks the step; pip indents what it runs.
+    failed = next((i for i, line in enumerate(text) if line.lstrip().startswith("FAILED")), None)
     for line in text[-lines:] if failed is None else text[failed : failed + lines]:
         print(f"    | {line}", file=sys.stderr)
     print(f"    (all of it: {path.relative_to(ROOT)})", file=sys.stderr, flush=True)
