@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The stage of the receive benchmarks, behind the C ABI of wirepath: reads one field of every
+ * packet, as the yardsticks do.
+ */
+#include <string.h>
+#include <time.h>
+
+#include "core/batch.h"
+
+/* Shared with benchmarks/receiver.py, which reads it while the worker runs. */
+struct bench_stage {
+  uint64_t packets, bytes, sum;
+  uint64_t first_ns, last_ns; /* CLOCK_MONOTONIC after the first and the latest batch */
+  uint64_t first_batch;       /* packets that were there when the clock started */
+  uint32_t offset;            /* of the field in the frame */
+  uint32_t delay_ns;          /* spent on every packet: makes a slow receiver on purpose */
+};
+
+static uint64_t now_ns(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+__attribute__((visibility("default"))) int bench_read_field(struct wp_batch* batch, void* state) {
+  struct bench_stage* s = state;
+  uint64_t sum = 0, bytes = 0;
+  for (uint32_t i = 0; i < batch->count; i++) {
+    uint32_t field = 0;
+    if (batch->length[i] >= s->offset + 4) memcpy(&field, batch->data[i] + s->offset, 4);
+    sum += __builtin_bswap32(field);
+    bytes += batch->length[i];
+  }
+  if (s->delay_ns) {
+    const uint64_t until = now_ns() + (uint64_t)s->delay_ns * batch->count;
+    while (now_ns() < until) {
+    }
+  }
+  s->sum += sum;
+  s->bytes += bytes;
+  s->last_ns = now_ns();
+  if (!s->packets) {
+    s->first_ns = s->last_ns;
+    s->first_batch = batch->count;
+  }
+  s->packets += batch->count;
+  return 0;
+}
