@@ -35,6 +35,9 @@ std::vector<std::string> AfXdpPort::notes() const {
   std::vector<std::string> out;
   if (attachment_ && !attachment_->native_refusal().empty())
     out.push_back("native XDP refused: " + attachment_->native_refusal());
+  if (settings_.busy_poll &&
+      std::ranges::any_of(bound_, [](const auto& q) { return !q->has_napi(); }))
+    out.push_back("busy poll has no effect: the driver names no NAPI instance for the queue");
   if (!netdev_.carrier) out.push_back("the interface has no carrier");
   if (netdev_.mtu + 18 > settings_.rx_room() && !settings_.tx_only)
     out.push_back("frames longer than " + std::to_string(settings_.rx_room()) +

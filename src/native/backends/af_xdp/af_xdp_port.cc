@@ -61,7 +61,6 @@ AfXdpPort::AfXdpPort(const PortConfig& config)
   queues_ = static_cast<uint32_t>(chosen.size());
   for (const uint32_t id : chosen) {
     Counter* counters = add_counters(static_cast<int>(id), kQueueCounterNames);
-    // A transmit-only port has no program, and so no way to zero-copy: drivers want one first.
     bound_.push_back(std::make_unique<Queue>(
         Queue::Config{.settings = settings_,
                       .netdev = netdev_,
@@ -96,7 +95,10 @@ void AfXdpPort::attach() {
 }
 
 uint32_t AfXdpPort::rx(uint32_t queue, wp_batch& batch) noexcept {
-  return bound_[queue]->rx(batch);
+  const uint32_t n = bound_[queue]->rx(batch);
+  if (n == 0 && bound_[queue]->gone()) [[unlikely]]
+    finished_.store(true, std::memory_order_release);
+  return n;
 }
 uint32_t AfXdpPort::tx(uint32_t queue, wp_batch& batch) noexcept {
   return bound_[queue]->tx(batch);
@@ -105,7 +107,6 @@ void AfXdpPort::release(uint32_t queue, wp_batch& batch) noexcept {
   bound_[queue]->release(batch);
 }
 bool AfXdpPort::wait(uint32_t queue, int64_t timeout_us) noexcept {
-  if (bound_[queue]->gone()) finished_.store(true, std::memory_order_release);
   return bound_[queue]->wait(timeout_us);
 }
 int AfXdpPort::fd(uint32_t queue) const noexcept {

@@ -109,6 +109,8 @@ void Queue::idle() noexcept {
   if (++idle_ % kIdlePeriod != 0) return;
   wake_rx();  // the one thing that says whether the interface is still there
   refresh_tai();
+  // Some kernels name the NAPI instance with the first frame only.
+  if (busy_poll_us_ != 0) busy_poll_ = has_napi();
 }
 
 void Queue::wake_rx() noexcept {

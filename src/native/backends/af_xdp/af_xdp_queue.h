@@ -76,8 +76,10 @@ class Queue {
   uint32_t fill_ring() const noexcept { return fill_size_; }
   // As read back from the kernel.
   bool zero_copy() const noexcept { return zero_copy_; }
-  int busy_poll_us() const noexcept { return busy_poll_us_; }  // 0 = off
-  int busy_poll_budget() const noexcept { return busy_poll_budget_; }
+  int busy_poll_us() const noexcept { return busy_poll_us_; }          // 0 = off
+  int busy_poll_budget() const noexcept { return busy_poll_budget_; }  // as set
+  // Whether there is a NAPI instance to poll; some virtual drivers name none.
+  bool has_napi() const noexcept;
   uint32_t tx_budget() const noexcept { return tx_budget_; }  // frames per sendto, copy mode
   // Asked for and so far on every frame.
   bool stamped() const noexcept { return stamped_.load(std::memory_order_relaxed); }

@@ -112,9 +112,9 @@ int Queue::open(const Config& config) {
   socket_config.tx_size = s.tx_ring;
   socket_config.libxdp_flags = XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD;
   socket_config.bind_flags = XDP_USE_NEED_WAKEUP;
-  // Only the driver's own XDP hook sees zero-copy buffers. Without a flag the kernel takes zero
+  // Zero-copy buffers belong to the driver's own XDP hook. Without a flag the kernel takes zero
   // copy where the driver has it.
-  if (s.zero_copy == ZeroCopy::kNever || config.mode == XdpMode::kGeneric)
+  if (s.zero_copy == ZeroCopy::kNever || config.mode != XdpMode::kNative)
     socket_config.bind_flags |= XDP_COPY;
   else if (s.zero_copy == ZeroCopy::kRequire)
     socket_config.bind_flags |= XDP_ZEROCOPY;
@@ -147,9 +147,13 @@ void Queue::set_options(const Config& config) {
       setsockopt(fd_, SOL_SOCKET, SO_BUSY_POLL, &us, sizeof us) ||
       setsockopt(fd_, SOL_SOCKET, SO_BUSY_POLL_BUDGET, &budget, sizeof budget))
     throw refused("the kernel refuses preferred busy poll on queue " + std::to_string(id_), errno);
-  busy_poll_ = socket_option(fd_, SO_PREFER_BUSY_POLL) != 0;
-  busy_poll_us_ = socket_option(fd_, SO_BUSY_POLL);
-  busy_poll_budget_ = socket_option(fd_, SO_BUSY_POLL_BUDGET);
+  busy_poll_us_ = socket_option(fd_, SO_PREFER_BUSY_POLL) ? socket_option(fd_, SO_BUSY_POLL) : 0;
+  busy_poll_ = busy_poll_us_ != 0 && has_napi();
+  busy_poll_budget_ = budget;  // the kernel takes it but does not give it back
+}
+
+bool Queue::has_napi() const noexcept {
+  return socket_option(fd_, SO_INCOMING_NAPI_ID) != 0;
 }
 
 void Queue::fail(const Config& config, int error, const Patience& patience) const {

@@ -68,6 +68,11 @@ Settings::Settings(const PortConfig& config) {
   if (zero_copy == ZeroCopy::kRequire && !native)
     throw Error(ErrorKind::kConfig, "zero_copy = require cannot be had with mode = generic",
                 "mode=native, or zero_copy=prefer");
+  if (zero_copy == ZeroCopy::kRequire && tx_only)
+    throw Error(ErrorKind::kConfig,
+                "zero_copy = require cannot be had with tx_only: drivers send without a copy only "
+                "beside an XDP program",
+                "leave tx_only out, or zero_copy=prefer");
 }
 
 std::vector<uint32_t> choose_queues(const Settings& settings, const Netdev& netdev) {

@@ -63,7 +63,8 @@ SteerProgram::SteerProgram(const programs::SteerKeys& keys, uint32_t sockets, ui
   config.features = keys.features;
   if (keys.keys.size() <= STEER_FEW_KEYS) {
     config.few_keys = static_cast<uint32_t>(keys.keys.size());
-    std::memcpy(config.few, keys.keys.data(), keys.keys.size() * sizeof(steer_key));
+    for (size_t i = 0; i < keys.keys.size(); i++)
+      std::memcpy(config.few[i], &keys.keys[i], sizeof(steer_key));
   }
   if (bpf_map__set_initial_value(map(".rodata"), &config, sizeof config))
     throw Error(ErrorKind::kIo, "the embedded steering program is not of this build");
