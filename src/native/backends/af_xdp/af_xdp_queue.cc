@@ -69,10 +69,12 @@ uint32_t Queue::rx(wp_batch& batch) noexcept {
   handed_out_ += n;
   std::memset(batch.verdict, WP_DROP, n);
   std::memset(batch.hash, 0, n * sizeof batch.hash[0]);
-  if (stamped_.load(std::memory_order_relaxed))
+  if (stamped_.load(std::memory_order_relaxed)) {
     stamp(batch, n);
-  else
+  } else {
     std::fill_n(batch.timestamp, n, clock_.now());
+    if (stamp_magic_ != 0) counters_[kRxUnstamped].add(n);
+  }
   counters_[kRxPackets].add(n);
   counters_[kRxBytes].add(bytes);
   if (++bursts_ % kBurstPeriod == 0) refresh_tai();
