@@ -116,7 +116,7 @@ def figure(runs: Sequence[Run]) -> Any:  # noqa: ANN401  # matplotlib is optiona
             "plots need matplotlib, which is not installed (pip install 'wirepath[report]')"
         ) from None
     made = Figure(figsize=(11, 5.2), dpi=130, layout="constrained")
-    panels = made.subplots(1, 2, sharey=True)
+    panels = made.subplots(1, 2, sharex=True, sharey=True)
     lowest = 1e-2
     for axes, (key, label) in zip(panels, _LATENCIES.items(), strict=True):
         for i, run in enumerate(runs):

@@ -169,4 +169,4 @@ def _toml(value: object) -> str:
     if isinstance(value, date):
         return value.isoformat()
     # A JSON string is a TOML basic string, but for DEL.
-    return json.dumps(str(value)).replace("\x7f", "\\u007f")
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")

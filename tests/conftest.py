@@ -1,0 +1,56 @@
+"""Fixtures for every test."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import pytest
+
+_numbers = count()
+
+
+@dataclass
+class Answer:
+    """What a command said."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> dict[str, Any]:
+        """The one object on standard output."""
+        lines = self.out.splitlines()
+        assert len(lines) == 1, self.out + self.err
+        return json.loads(lines[0])
+
+
+@pytest.fixture
+def wirepath() -> Callable[..., Answer]:
+    """Runs ``wirepath`` with arguments in a process of its own."""
+
+    def run(*arguments: object, timeout: float = 60) -> Answer:
+        done = subprocess.run(
+            [sys.executable, "-m", "wirepath", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        return Answer(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def flow() -> tuple[str, int]:
+    """A multicast group and a UDP port that no other test of this run uses."""
+    number = next(_numbers)
+    return f"239.255.{os.getpid() % 250 + 1}.{number % 250 + 1}", 40_000 + os.getpid() % 10_000
