@@ -41,7 +41,7 @@ static __attribute__((always_inline)) inline int is_rule(const void* key) {
   const __u64* word = key;
   if (config.few_keys == 0) return bpf_map_lookup_elem(&rules, key) != 0;
 #pragma unroll
-  for (int i = 0; i < STEER_FEW_KEYS; i++)
+  for (__u32 i = 0; i < STEER_FEW_KEYS; i++)
     if (i < config.few_keys && word[2] == config.few[i][2] && word[0] == config.few[i][0] &&
         word[1] == config.few[i][1])
       return 1;
