@@ -28,7 +28,7 @@ def _one(target: str, runs: int, seconds: int) -> tuple[str, int, int, int]:
         f"-runs={runs}",
         f"-max_total_time={seconds}",
         f"-artifact_prefix={artifacts}/{target}-",
-        "-max_len=4096",
+        "-max_len=1024",
         "-timeout=25",
         "-print_final_stats=1",
         found,
