@@ -175,6 +175,12 @@ class Steering:
 
 def flow(protocol: str, address: str, port: int) -> Steering: ...
 
+def steer_classify(steering: Steering, frame: object) -> str:
+    """
+    What the native build of the steering program says of a frame: "match", "pass" or
+    "fragment" (which passes too).
+    """
+
 def everything() -> Steering:
     """
     Take every frame of the interface from the kernel: SSH over it stops working.

@@ -6,6 +6,9 @@
 
 NB_MODULE(_core, m) {
   using namespace wp::python;
+  // Objects that outlive the interpreter's end (a port in a module's globals, a traceback kept by
+  // a test runner) are the user's affair and nothing to print a page about.
+  nb::set_leak_warnings(false);
   m.doc() = "Native core of wirepath. Import wirepath instead.";
   m.attr("__version__") = WIREPATH_VERSION;
   // Debian packages that were missing when this copy was built; empty = AF_XDP is built.

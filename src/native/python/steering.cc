@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 
 #include "core/error.h"
+#include "programs/steer_native.h"
 #include "python/bindings.h"
 
 namespace wp::python {
@@ -61,6 +62,22 @@ void bind_steering(nb::module_& m) {
         return Steering{false, {rule}};
       },
       nb::arg("protocol"), nb::arg("address"), nb::arg("port"));
+  m.def(
+      "steer_classify",
+      [](const Steering& steering, nb::handle frame) {
+        const BytesView view(frame);
+        switch (programs::SteerTable(steering).classify(view.data(), view.size())) {
+          case STEER_MATCH:
+            return "match";
+          case STEER_FRAGMENT:
+            return "fragment";
+          default:
+            return "pass";
+        }
+      },
+      nb::arg("steering"), nb::arg("frame"),
+      "What the native build of the steering program says of a frame: \"match\", \"pass\" or\n"
+      "\"fragment\" (which passes too).");
   m.def(
       "everything",
       [] {

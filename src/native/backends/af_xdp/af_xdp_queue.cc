@@ -228,6 +228,12 @@ uint32_t Queue::tx(wp_batch& batch) noexcept {
       too_long++;
       continue;
     }
+    // Once a frame found no room the later ones are not tried: what is queued are the first
+    // frames, so that a caller can send the rest again.
+    if (full != 0) [[unlikely]] {
+      full++;
+      continue;
+    }
     const bool own = owns(batch, i);
     uint32_t at = 0;
     const auto no_room = [&] { return xsk_prod_nb_free(&tx_, 1) < 1 || (!own && !free_.size()); };
