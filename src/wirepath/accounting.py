@@ -138,10 +138,11 @@ def account(
 ) -> Account:
     """The account of one run.
 
-    published: report of the publisher (:meth:`wirepath.publish.Publisher.report`), exact, of one
-    generated day or ITCH file. stats: the receiving port's counters. snapshot: the feed's, taken
-    after it stopped, with ``next_sequence`` of its configuration set to the publisher's first, so
-    that loss at the very beginning is seen as a gap. driver: of the receiving interface.
+    published: report of the publisher (:meth:`wirepath.publish.Publisher.report`), exact. stats:
+    the receiving port's counters. snapshot: the feed's, taken after it stopped, with
+    ``next_sequence`` of its configuration set to the publisher's first, so that loss at the very
+    beginning is seen as a gap (not for a capture, whose packets keep their numbers). driver: of
+    the receiving interface.
 
     The receiver was open before the publisher began, and was left running until nothing came any
     more: frames that it holds and has not read appear in the residual.
@@ -165,18 +166,23 @@ def account(
     accepted = mold["packets"] - mold["malformed"] - mold["wrong_session"]
     packets = Side(published["packets"], accepted, tuple(lines))
 
-    tail = 0
-    following = published.get("next_sequence")
-    if following is not None and snapshot["next_sequence"]:
-        tail = max(following - snapshot["next_sequence"], 0)
-    elif following is not None:
-        tail = published["messages"]
     drops = [
         *feed_message_drops(snapshot),
         Line("feed.empty", mold["empty"], "sequence numbers without a message"),
-        Line("line.gaps", mold["gap_open"] + mold["lost"], "in packets lost on the way"),
-        Line("line.tail", tail, "after the last packet that arrived"),
     ]
+    following = published.get("next_sequence")
+    if following is None:
+        # A capture brings its own gaps and repeats, so numbers say nothing of what was lost here.
+        drops.append(Line("feed.duplicate", mold["duplicates"], "repeated by the capture"))
+        known = snapshot["delivered"] + sum(line.count for line in drops)
+        lost = published["messages"] - known if packets.dropped else 0
+        drops.append(Line("line.lost", lost, "in the packets that were lost"))
+    else:
+        tail = following - (snapshot["next_sequence"] or published["first_sequence"])
+        drops.append(
+            Line("line.gaps", mold["gap_open"] + mold["lost"], "in packets lost on the way")
+        )
+        drops.append(Line("line.tail", max(tail, 0), "after the last packet that arrived"))
     # Messages that the publisher itself left out have sequence numbers, so the receiver misses
     # them too: they were never published.
     unsent = published.get("drops", {}).get("drop.messages", 0)

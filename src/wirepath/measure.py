@@ -26,6 +26,7 @@ from .errors import PortError
 from .ingestion import IngestionClient, RingBuffer
 from .lab import Host
 from .publish import PublishConfig
+from .publish_source import kind_of
 from .stats import IngestionStats, percentiles
 
 # Seconds without a new frame after the publisher's end: then nothing is on its way any more.
@@ -182,7 +183,7 @@ def measure(
     ``max_seconds`` or ``max_messages``; then the publisher is asked to stop. on_progress: called
     about ten times a second. on_records: called with every array of records.
     """
-    if publish is not None and config.next_sequence == 0:
+    if publish is not None and config.next_sequence == 0 and _numbers_its_own(publish):
         config = config.replace(next_sequence=publish.first_sequence)
     ring = ring if ring is not None else RingBuffer()
     stats = IngestionStats()
@@ -321,6 +322,11 @@ class Consumer:
         """Take what was still in the ring when the worker stopped."""
         while len(records := self._ring.pop_batch()):
             self._take(records, time.monotonic())
+
+
+def _numbers_its_own(publish: PublishConfig) -> bool:
+    # Packets of a capture keep the sequence numbers that they have.
+    return publish.source == "generated" or kind_of(publish.source)[0] != "capture"
 
 
 def unique_port() -> int:

@@ -45,12 +45,9 @@ def generated(seed: int, messages: int, symbols: int, burst: int) -> Source:
     return Source(native, "generated", about, messages=messages)
 
 
-def from_file(path: str, steer: Steering | None) -> Source:
-    """An ITCH file or a capture, compressed by gzip or not.
-
-    steer: the flow to take of a capture, None = all of UDP. Raises :class:`ConfigError` when the
-    file is neither, holds nothing to send, or cannot be read.
-    """
+def kind_of(path: str) -> tuple[str, bool]:
+    """``"capture"`` or ``"itch file"``, and whether it is compressed. Raises :class:`ConfigError`
+    when it is neither or cannot be read."""
     try:
         with Path(path).open("rb") as file:
             begin = file.read(4)
@@ -62,16 +59,28 @@ def from_file(path: str, steer: Steering | None) -> Source:
         why = getattr(error, "strerror", None) or str(error)
         raise ConfigError(f"{path} cannot be read: {why} (a file, or the word generated)") from None
     if begin.startswith(_CAPTURES):
+        return "capture", compressed
+    if _is_itch(begin):
+        return "itch file", compressed
+    raise ConfigError(
+        f"{path} is neither a capture (pcap, pcapng) nor a file of length-prefixed ITCH 5.0 "
+        f"messages: look at it with: file {path}"
+    )
+
+
+def from_file(path: str, steer: Steering | None) -> Source:
+    """An ITCH file or a capture, compressed by gzip or not.
+
+    steer: the flow to take of a capture, None = all of UDP. Raises :class:`ConfigError` when the
+    file is neither, holds nothing to send, or cannot be read.
+    """
+    kind, compressed = kind_of(path)
+    if kind == "capture":
         return _capture(path, steer)
-    if not _is_itch(begin):
-        raise ConfigError(
-            f"{path} is neither a capture (pcap, pcapng) nor a file of length-prefixed ITCH 5.0 "
-            f"messages: look at it with: file {path}"
-        )
     if steer is not None:
         raise ConfigError(f"flow is not usable with {path}: only a capture holds several flows")
     if not compressed:
-        return Source(_core.itch_file_source(path), "itch file", {"path": path})
+        return Source(_core.itch_file_source(path), kind, {"path": path})
     with tempfile.NamedTemporaryFile(prefix="wirepath-", suffix=".itch") as target:
         try:
             with gzip.open(path, "rb") as unpacked:
@@ -80,7 +89,7 @@ def from_file(path: str, steer: Steering | None) -> Source:
         except (OSError, EOFError) as error:
             raise ConfigError(f"{path} cannot be unpacked: {error}") from None
         # Native code maps it: the mapping outlives the file's name.
-        return Source(_core.itch_file_source(target.name), "itch file", {"path": path})
+        return Source(_core.itch_file_source(target.name), kind, {"path": path})
 
 
 def _is_itch(begin: bytes) -> bool:

@@ -139,6 +139,7 @@ def summarise(
         "delivered": snapshot["delivered"],
         "by_type": snapshot["by_type"],
         "gaps": [list(gap) for gap in snapshot["gaps"]],
+        "gaps_forgotten": mold["gaps_forgotten"],
         "missing": mold["gap_open"] + mold["lost"],
         "duplicates": mold["duplicates"],
         "unknown": snapshot["unknown"],
