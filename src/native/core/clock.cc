@@ -71,7 +71,14 @@ void Clock::publish(uint64_t tsc, int64_t ns, uint64_t mult) noexcept {
 }
 
 void Clock::recalibrate() noexcept {
-  if (!tsc_ || calibrating_.test_and_set(std::memory_order_acquire)) return;
+  if (!tsc_) return;
+#if defined(__x86_64__)
+  // Before anything that costs: idle loops call this every time round.
+  const uint64_t ticks_since = __rdtsc() - base_tsc_.load(std::memory_order_relaxed);
+  const uint64_t now_mult = mult_.load(std::memory_order_relaxed);
+  if (static_cast<unsigned __int128>(ticks_since) * now_mult >> kShift < 10'000'000) return;
+#endif
+  if (calibrating_.test_and_set(std::memory_order_acquire)) return;
   const Sample s = sample();
   const uint64_t since_base = s.tsc - base_tsc_.load(std::memory_order_relaxed);
   const auto base_to_ns = [&](uint64_t ticks) {
