@@ -39,7 +39,12 @@ class Bench:
         who = Path(receiver[0]).name if "-m" not in receiver else f"wirepath ({receiver[3]})"
         source_cpu, seconds = self.settings.cpus[0], self.settings.seconds
         child = self._lab["b"].popen(
-            receiver, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=process.ROOT
+            receiver,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=process.ROOT,
+            env=process.ENVIRONMENT,
         )
         try:
             if child.stderr.readline().strip() != "ready":
@@ -81,7 +86,12 @@ class Bench:
         limit = self.settings.seconds + 30
         before = self._sent()
         done = self._lab["a"].run(
-            sender, capture_output=True, text=True, timeout=limit, cwd=process.ROOT
+            sender,
+            capture_output=True,
+            text=True,
+            timeout=limit,
+            cwd=process.ROOT,
+            env=process.ENVIRONMENT,
         )
         got = process.parse(who, done.returncode, done.stdout, done.stderr)
         after = self._sent()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from typing import Any
 from .harness import Refused, Unavailable
 
 ROOT = Path(__file__).resolve().parent.parent
+# NumPy's linear algebra starts threads that spin for a while: on the receiver's processor, say.
+ENVIRONMENT = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 def parse(who: str, code: int, out: str, err: str) -> dict[str, Any]:
@@ -33,7 +36,13 @@ def run(command: Sequence[str], timeout: float = 60) -> dict[str, Any]:
     who = Path(command[0]).name
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout, check=False, cwd=ROOT
+            command,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            cwd=ROOT,
+            env=ENVIRONMENT,
         )
     except subprocess.TimeoutExpired:
         raise Refused(f"{who} did not end within {timeout:g} s") from None
