@@ -98,10 +98,12 @@ def _show(found: list[labs.LabStatus], *, as_json: bool) -> None:
         rows = []
         for host in each.hosts:
             for link in host.interfaces:
-                state = output.plain(link.state) or {}
-                address = ", ".join(map(str, state.get("addresses", []))) or "–"
-                rows.append((host.name, link.name, ", ".join(link.peers), address, len(host.pids)))
+                state = link.state
+                addresses = ", ".join((*state.ipv4, *state.ipv6)) if state else "gone"
+                xdp = state.xdp if state else "–"
+                peers = ", ".join(link.peers)
+                rows.append((host.name, link.name, peers, addresses, xdp, len(host.pids)))
         title = f"lab {each.name} ({each.kind}), {each.queues} queues, MTU {each.mtu}"
-        columns = ["host", "interface", "to", "addresses", "processes"]
+        columns = ["host", "interface", "to", "addresses", "XDP", "processes"]
         console.print(output.table(title, columns, rows))
     return None
