@@ -65,8 +65,8 @@ uint64_t decode(std::span<const uint8_t> data, std::span<wp_record> out) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const wp::bench::Arguments args(
-      argc, argv, {{"file", ""}, {"repeat", "5"}, {"window", "0"}, {"cpu", "0"}});
+  const wp::bench::Arguments args(argc, argv,
+                                  {{"file", ""}, {"repeat", "5"}, {"window", "0"}, {"cpu", "0"}});
   wp::bench::pin(args.number("cpu"));
   const std::span<const uint8_t> data = load(args.text("file").c_str());
   const uint64_t messages = count(data);
