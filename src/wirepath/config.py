@@ -188,6 +188,10 @@ class IngestionConfig(Settings):
             out.append(
                 missing("interface_name", "the network interface to bind, with backend af_xdp")
             )
+        if backend == "null" and values.get("interface_name"):
+            out.append(
+                problem("interface_name", values["interface_name"], "empty: null has no NIC")
+            )
         if backend == "pcap":
             if values.get("capture", "") is None:
                 out.append(missing("capture", "the path of a capture, with backend pcap"))

@@ -100,6 +100,7 @@ def test_a_misspelt_backend_and_what_was_probably_meant():
         ({"backend": "pcap"}, "capture is missing"),
         ({"backend": "pcap", "capture": ""}, "capture"),
         ({"backend": "pcap", "capture": "x", "interface_name": "lo"}, "interface_name"),
+        ({"backend": "null", "interface_name": "lo"}, "interface_name"),
         ({**LIVE, "capture": "x.pcap"}, "only pcap replays"),
         ({**LIVE, "options": {"rx_ring_size": "64"}}, "given as rx_ring_size"),
         (
