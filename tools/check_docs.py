@@ -15,7 +15,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
 from generated_docs import CLI_MARK, ROOT, cli_page, root_command, with_blocks
 
 import wirepath
@@ -97,23 +96,25 @@ def wrong_commands(text: str) -> Iterator[str]:
 
 def try_wirepath(words: list[str]) -> str:
     """What is wrong with a command line, "" for nothing. It is parsed, not run."""
-    command: click.Command = root_command()
-    context = click.Context(command, info_name="wirepath")
+    command = root_command()
+    context = command.context_class(command, info_name="wirepath")
     rest = list(words)
-    while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
+    while hasattr(command, "commands") and rest and not rest[0].startswith("-"):
         name = rest.pop(0)
         found = command.get_command(context, name)
         if found is None:
             return f"there is no command {name!r}"
-        command, context = found, click.Context(found, info_name=name, parent=context)
+        command, context = found, found.context_class(found, info_name=name, parent=context)
     if "--help" in rest or "--version" in rest:
         return ""
     try:
         options, _, _ = command.make_parser(context).parse_args(args=rest)
-    except click.UsageError as error:
-        return error.format_message()
-    needed = [p.name or "" for p in command.params if isinstance(p, click.Argument) and p.required]
-    absent = [name for name in needed if not options.get(name)]
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # click's, whichever click it is
+            raise
+        return str(error.format_message())
+    required = [p.name for p in command.params if p.param_type_name == "argument" and p.required]
+    absent = [name for name in required if not options.get(name)]
     return f"{absent[0].upper()} is missing" if absent else ""
 
 
@@ -123,7 +124,7 @@ def try_dev(words: list[str]) -> str:
         return ""
     if words[0] in ("demo", "bench"):
         return ""  # they pass their arguments on
-    asked = [sys.executable, ROOT / "dev", words[0], "--help"]
+    asked = [sys.executable, str(ROOT / "dev"), words[0], "--help"]
     done = subprocess.run(asked, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         return done.stderr.strip().splitlines()[-1]

@@ -7,8 +7,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import click
 import typer.main
 
 from wirepath import registry
@@ -78,47 +78,50 @@ def with_blocks(text: str) -> str:
     return _BLOCK.sub(lambda m: m[1] + block(m[2]) + m[3], text)
 
 
-def root_command() -> click.Group:
-    """The command line as click sees it."""
-    from wirepath.cli import app  # noqa: PLC0415 -- the rest works while the command line is broken
+def root_command() -> Any:  # noqa: ANN401 -- click's group, or the one that typer carries along
+    """The command line, as a click command."""
+    from wirepath.cli.app import app  # noqa: PLC0415 -- the rest works while it is broken
 
-    command = typer.main.get_command(app)
-    assert isinstance(command, click.Group)
-    return command
+    return typer.main.get_command(app)
 
 
-def commands(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
     """Every command that does something, with its words, as ``wirepath lab up``."""
     for name, command in group.commands.items():
         if command.hidden:
             continue
         words = (*path, name)
-        if isinstance(command, click.Group):
+        if hasattr(command, "commands"):
             yield from commands(command, words)
         else:
             yield " ".join(("wirepath", *words)), command
 
 
+_MARKUP = re.compile(r"(?<!\\)\[/?(?:bold|dim|italic|green|red|yellow|cyan|code)\]")
+
+
 def _plain(text: str) -> str:
     """Help without rich's marks and click's paragraph marks."""
-    unmarked = re.sub(r"\[/?(?:bold|dim|italic|green|red|yellow|cyan|code)\]", "", text)
-    return unmarked.replace("\b", "")
+    return _MARKUP.sub("", text).replace("\\[", "[").replace("\b", "")
 
 
-def _parameters(command: click.Command) -> str:
+def _parameters(command: Any) -> str:  # noqa: ANN401
     rows = []
     for parameter in command.params:
-        if isinstance(parameter, click.Option):
+        if parameter.param_type_name == "option":
             if parameter.hidden or parameter.name == "help":
                 continue
             names = ", ".join(f"`{o}`" for o in (*parameter.opts, *parameter.secondary_opts))
-            help_text = _plain(parameter.help or "")
         else:
-            names = f"`{(parameter.name or '').upper()}`"
-            help_text = _plain(getattr(parameter, "help", None) or "")
+            names = f"`{parameter.metavar or parameter.name.upper()}`"
+        text = _plain(getattr(parameter, "help", None) or "")
         default = parameter.default
-        shown = "" if default in (None, "", (), []) or callable(default) else f"`{default}`"
-        rows.append([names, shown, help_text])
+        shown = "" if callable(default) or default in (None, "", (), []) else str(default)
+        if isinstance(default, bool):
+            shown = ""  # a switch; off unless given
+        if told := re.search(r" ?\[default: (.*)\]$", text):
+            text, shown = text[: told.start()], told[1].removesuffix("none")
+        rows.append([names, f"`{shown}`" if shown else "", text])
     return _table(["argument or option", "default", "meaning"], rows) if rows else ""
 
 

@@ -14,23 +14,31 @@ import typer
 from ..config import IngestionConfig, merged
 from ..errors import ConfigError
 from ..publish import flow_of
-from ..settings import problem
+from ..settings import Settings, problem
 
 _INGESTION = "Ingestion"
 _LIMITS = "Limits"
 
 
-def _of(name: str) -> str:
-    field = IngestionConfig.model_fields[name]
-    default = field.get_default()
-    shown = {None: "none", "": "none", True: "on", False: "off"}.get(default, default)
-    return f"{(field.description or '').capitalize()}. [default: {shown}]"
+def help_of(settings: type[Settings], name: str) -> str:
+    """Help of the option that sets a field: its description and default."""
+    field = settings.model_fields[name]
+    text, default = field.description or "", field.get_default()
+    if isinstance(default, bool):
+        default = "on" if default else "off"
+    shown = "none" if default in (None, "") else default
+    # The backslash keeps rich from taking the bracket for markup.
+    return f"{text[:1].upper()}{text[1:]}. \\[default: {shown}]"
 
 
 def _option(name: str, *flags: str, metavar: str | None = None) -> Any:  # noqa: ANN401
     flags = flags or (f"--{name.replace('_', '-')}",)
     return typer.Option(
-        *flags, help=_of(name), rich_help_panel=_INGESTION, show_default=False, metavar=metavar
+        *flags,
+        help=help_of(IngestionConfig, name),
+        rich_help_panel=_INGESTION,
+        show_default=False,
+        metavar=metavar,
     )
 
 

@@ -9,18 +9,15 @@ import typer
 from ..publish import PublishConfig, Publisher, flow_of
 from . import output
 from .exits import Exit
-from .options import Json, Quiet
+from .options import Json, Quiet, help_of
 
 _PACE, _SOURCE, _STREAM, _PORT = "Pace (one of them)", "Source", "Stream", "Port"
 
 
 def _field(name: str, panel: str, *flags: str, metavar: str | None = None) -> Any:  # noqa: ANN401
-    description = PublishConfig.model_fields[name].description or ""
-    default = PublishConfig.model_fields[name].default
-    shown = {None: "none", True: "on", False: "off"}.get(default, default)
     return typer.Option(
         *(flags or (f"--{name.replace('_', '-')}",)),
-        help=f"{description[:1].upper()}{description[1:]}. \\[default: {shown}]",
+        help=help_of(PublishConfig, name),
         rich_help_panel=panel,
         show_default=False,
         metavar=metavar,
