@@ -25,7 +25,7 @@ from .config import IngestionConfig
 from .errors import PortError
 from .ingestion import IngestionClient, RingBuffer
 from .lab import Host
-from .publish import PublishConfig
+from .publish import PublishConfig, flow_text
 from .publish_source import kind_of
 from .stats import IngestionStats, percentiles
 
@@ -144,8 +144,8 @@ class PublisherProcess:
 
 def publish_arguments(config: PublishConfig) -> list[str]:
     """``wirepath publish`` arguments that give this configuration."""
-    host = f"[{config.host}]" if ":" in config.host else config.host
-    out = [config.source, "--json", "--to", f"{host}:{config.port}", "--via", config.via]
+    to = flow_text(config.host, config.port)
+    out = [config.source, "--json", "--to", to, "--via", config.via]
     for name in config.model_fields_set - {"source", "host", "port", "via"}:
         value = getattr(config, name)
         flag = name.replace("_", "-")

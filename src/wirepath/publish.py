@@ -15,6 +15,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -65,6 +66,11 @@ def flow_of(text: str, field: str = "flow") -> tuple[str, int]:
         must = "GROUP:PORT, such as 239.1.1.1:9001 or [ff15::1]:9001"
         raise ConfigError(problem(field, text, must))
     return address, number
+
+
+def flow_text(host: str, port: int) -> str:
+    """The inverse of :func:`flow_of`."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _flow(text: str) -> str:
@@ -473,7 +479,7 @@ class Publisher:
         following = first + stats["messages"] + lost if first is not None else None
         return {
             "source": {"kind": self.source.kind, **self.source.about},
-            "to": f"{self.config.host}:{self.config.port}",
+            "to": flow_text(self.config.host, self.config.port),
             "session": self.config.session if own else None,
             "packets": stats["packets"],
             "messages": stats["messages"],
@@ -500,8 +506,9 @@ def _link_addresses(device: str, config: PublishConfig) -> dict[str, str]:
     out = {}
     if config.source_host is not None:
         out["source_ip"] = config.source_host
-    elif ipaddress.ip_address(config.host).version == 4:
-        address = _interface_ipv4(device)
+    else:
+        six = ipaddress.ip_address(config.host).version == 6
+        address = _interface_ipv6(device) if six else _interface_ipv4(device)
         if address is not None:
             out["source_ip"] = address
     mac = _interface_mac(device)
@@ -521,6 +528,16 @@ def _ifreq(device: str, request: int) -> bytes | None:
 def _interface_ipv4(device: str) -> str | None:
     answer = _ifreq(device, _SIOCGIFADDR)
     return socket.inet_ntoa(answer[20:24]) if answer else None
+
+
+def _interface_ipv6(device: str) -> str | None:
+    """The address of the widest scope: global rather than link-local."""
+    found = []
+    for line in Path("/proc/thread-self/net/if_inet6").read_text().splitlines():
+        address, _, _, scope, _, name = line.split()
+        if name == device:
+            found.append((int(scope, 16), str(ipaddress.IPv6Address(bytes.fromhex(address)))))
+    return min(found)[1] if found else None
 
 
 def _interface_mac(device: str) -> str | None:
