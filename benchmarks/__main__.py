@@ -21,9 +21,9 @@ from .transmit import TRANSMIT
 GROUPS: tuple[Group, ...] = (SOCKET, AF_XDP, TRANSMIT, NULL, RING, ITCH, PEERS)
 
 _EPILOG = """\
-Names may be patterns: 'af_xdp*'. Every line is a contestant of wirepath's against a minimal C program
-(benchmarks/reference) or a package from PyPI, in turns, each run from a fresh state; the ratio is
-the median of the rounds with its extremes. How and why: benchmarks/README.md.
+Names may be patterns: 'af_xdp*'. Every line is a contestant of wirepath's against a minimal C
+program (benchmarks/reference) or a package from PyPI, in turns, each run from a fresh state; the
+ratio is the median of the rounds with its extremes. How and why: benchmarks/README.md.
 
 example: ./dev bench 'af_xdp*' ring --rounds 9"""
 
@@ -100,7 +100,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     refused = any(outcome.refused for outcome in outcomes)
     missed = any(outcome.met is False for outcome in outcomes)
     return 1 if refused or (args.check and missed) else 0
-
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Interleaved rounds, ratios with their spread, and how they are reported.
 
-A group has contestants, each run in a fresh state once a round (A B C, A B C, …), and lines, each of
-which compares one figure of one contestant with one of another. The ratio of a line is the median
-of the ratios *within* the rounds, so that what disturbs a whole round cancels; the smallest and
-largest of them are the spread.
+A group has contestants, each run in a fresh state once a round (A B C, A B C, …), and lines, each
+of which compares one figure of one contestant with one of another. The ratio of a line is the
+median of the ratios *within* the rounds, so that what disturbs a whole round cancels; the smallest
+and largest of them are the spread.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from __future__ import annotations
 import os
 import statistics
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 
@@ -147,7 +148,8 @@ def run_group(
         with group.open(settings) as contestants:
             _judge(outcomes, contestants)
             for number in range(settings.rounds):
-                _round(group, outcomes, contestants, number, settings.rounds, progress)
+                text = f"{group.name}: round {number + 1}/{settings.rounds}"
+                _round(outcomes, contestants, partial(_tell, progress, text))
     except Unavailable as error:
         for outcome in outcomes:
             outcome.skipped = outcome.skipped or str(error)
@@ -156,21 +158,20 @@ def run_group(
     yield from outcomes
 
 
-def _judge(
-    outcomes: list[Outcome], contestants: Mapping[str, Contestant | Unavailable]
-) -> None:
+def _judge(outcomes: list[Outcome], contestants: Mapping[str, Contestant | Unavailable]) -> None:
     for outcome in outcomes:
         for name in (outcome.line.ours, outcome.line.yardstick):
             if isinstance(who := contestants[name], Unavailable):
                 outcome.skipped = str(who)
 
 
+def _tell(progress: Progress, text: str, who: str) -> None:
+    progress(f"{text}, {who}")
+
+
 def _round(
-    group: Group,
     outcomes: list[Outcome],
     contestants: Mapping[str, Contestant | Unavailable],
-    number: int,
-    rounds: int,
     progress: Progress,
 ) -> None:
     live = [o for o in outcomes if not o.skipped and not o.refused]
@@ -179,7 +180,7 @@ def _round(
     for name, contestant in contestants.items():
         if name not in needed or isinstance(contestant, Unavailable):
             continue
-        progress(f"{group.name}: round {number + 1}/{rounds}, {name}")
+        progress(name)
         try:
             samples[name] = contestant()
         except Refused as error:
@@ -216,8 +217,6 @@ def favour() -> str:
 
     Returns what was granted. Both sides of every comparison run under it.
     """
-    try:
+    with suppress(PermissionError):
         os.setpriority(os.PRIO_PROCESS, 0, -20)
-    except PermissionError:
-        pass
     return f"nice {os.getpriority(os.PRIO_PROCESS, 0)}"

@@ -28,6 +28,7 @@ def _check(who: str, records: int) -> None:
 def python_rate(data: bytes, cpu: int) -> float:
     """Messages a second of Itch50.decode_into, one array for the whole file, median of some."""
     import numpy as np  # noqa: PLC0415
+
     import wirepath as wp  # noqa: PLC0415
 
     out = np.zeros(build.DAY_MESSAGES + 1, wp.RECORD)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lab of the packet benchmarks: two hosts on a veth pair, traffic from the kernel.
 
-Host a sends with the in-kernel source `live_frames`, pinned to one processor; on a veth the receiving
-softirq (driver, XDP program, copy into the socket's memory, or the UDP stack) runs there too. The
-receiver on host b has the other processor to itself.
+Host a sends with the in-kernel source `live_frames`, pinned to one processor; on a veth the
+receiving softirq (driver, XDP program, copy into the socket's memory, or the UDP stack) runs there
+too. The receiver on host b has the other processor to itself.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class Bench:
         if offered != accounted:
             raise Refused(
                 f"{who}: {offered} packets were offered, but {got['packets']} received + "
-                f"{got['drops']} dropped = {accounted}"
+                f"{got['drops']} dropped = {accounted} (the veth took {sent['device_tx_packets']}, "
+                f"{sent['calls']} calls)"
             )
         if not got["packets"]:
             raise Refused(f"{who} received nothing")
@@ -116,9 +117,11 @@ def lab(settings: Settings) -> Iterator[Bench]:
         Unavailable: no privilege, no support in the kernel, or too few processors.
     """
     from wirepath import errors  # noqa: PLC0415 -- --list and --help need no built package
-    from wirepath.lab import Lab, LabError  # noqa: PLC0415
+    from wirepath.lab import Lab, LabError, unavailable_reason  # noqa: PLC0415
 
     two_processors(settings)
+    if reason := unavailable_reason():
+        raise Unavailable(f"no lab here: {reason}")
     build.reference("live_frames")
     try:
         # Without IPv6 nothing but the benchmark's own packets is on the wire.

@@ -43,8 +43,10 @@ def _open(settings: Settings) -> Iterator[Mapping[str, Contestant | Unavailable]
     }
 
 
-_NOTE = "ratio = ours / yardstick: lower is better, and no goal; the yardstick keeps no timestamps, "
-_NOTE += "hashes or verdicts"
+_NOTE = (
+    "ratio = ours / yardstick: lower is better, and no goal; the yardstick keeps no timestamps, "
+    "hashes or verdicts"
+)
 
 NULL = Group(
     "null",

@@ -74,7 +74,7 @@ def _itch_book(day: Path) -> Contestant:
         feed = itch_book.open(str(day), date=date(2020, 1, 30))
         for _ in feed.batches(tables=("messages",)):
             pass
-        return int(feed.stats["messages"])
+        return int(feed.stats["messages"]) if feed.stats else 0
 
     return lambda: _timed(build.DAY_MESSAGES, parse)
 
@@ -86,7 +86,7 @@ def _peer(module: str, package: str, make: Callable[[], Contestant]) -> Contesta
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return make()
-    except Exception as error:  # noqa: BLE001 -- whatever a foreign package does on import
+    except Exception as error:  # whatever a foreign package does on import
         return Unavailable(f"{package} does not load: {error}")
 
 

@@ -32,7 +32,7 @@ def _contestants(bench: Bench, backend: str, yardstick: str) -> Mapping[str, Con
     flow = ["--group", GROUP, "--port", str(PORT)]
     # The bound is for a source that fails; all end when nothing came for a while.
     rest = ["--cpu", str(settings.cpus[1]), "--batch", str(_BATCH)]
-    rest += ["--seconds", str(settings.seconds + 20), "--idle-ms", "100"]
+    rest += ["--seconds", str(settings.seconds + 20), "--idle-ms", "500"]
 
     def ours(how: str, *, busy: bool) -> Contestant:
         command = process.module("receiver", how, f"{backend}:wp0", *flow, *rest)
@@ -75,7 +75,14 @@ def _lines(prefix: str, against: str, python_goal: float | None) -> tuple[Line, 
     worker = "worker with a C stage that reads one field of every packet"
     loop = "Python `for batch in port`, one column of every batch"
     return (
-        Line(f"{prefix}_rx", f"{worker}, against {against}", _RATE, "native", "yardstick", goal=0.95),
+        Line(
+            f"{prefix}_rx",
+            f"{worker}, against {against}",
+            _RATE,
+            "native",
+            "yardstick",
+            goal=0.95,
+        ),
         Line(
             f"{prefix}_rx_core",
             f"the same by processor time, sleeping when idle, against {against}",

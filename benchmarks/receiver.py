@@ -46,6 +46,7 @@ def _native(port: wp.Port, args: argparse.Namespace) -> dict[str, Any]:
     library = ctypes.CDLL(args.stage)
     state = StageState(offset=args.offset, delay_ns=args.delay_ns)
     function = ctypes.cast(library.bench_read_field, ctypes.c_void_p).value
+    assert function is not None
     worker = wp.Worker(
         "bench",
         cpu_core=args.cpu,

@@ -30,8 +30,9 @@ def _open(settings: Settings) -> Iterator[Mapping[str, Contestant | Unavailable]
     with lab(settings) as bench:
 
         def ours(spec: str) -> Contestant | Unavailable:
-            if spec.split(":")[0] not in available:
-                return Unavailable(f"{spec.split(':')[0]} is not available: see wirepath backends")
+            backend = spec.partition(":")[0]
+            if backend not in available:
+                return Unavailable(f"{backend} is not available: see wirepath backends")
             command = process.module("sender", spec, *flow, *rest)
             return lambda: _sample(bench.transmit(command, f"wirepath ({spec})"))
 
