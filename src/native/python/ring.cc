@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/ring.h"
 
+#include <sys/prctl.h>
 #include <time.h>
 
 #include <algorithm>
@@ -15,17 +16,31 @@
 namespace wp::python {
 namespace {
 
+// Naps of the calling thread end when they should: by default the kernel lets a sleeper lie up to
+// 50 us longer, which would be most of what a record waits in the ring.
+class PunctualNaps {
+ public:
+  PunctualNaps() : slack_(prctl(PR_GET_TIMERSLACK)) { prctl(PR_SET_TIMERSLACK, 1'000UL); }
+  ~PunctualNaps() {
+    if (slack_ > 0) prctl(PR_SET_TIMERSLACK, static_cast<unsigned long>(slack_));
+  }
+  PunctualNaps(const PunctualNaps&) = delete;
+  PunctualNaps& operator=(const PunctualNaps&) = delete;
+
+ private:
+  int slack_;
+};
+
 // Waits until a record is ready, the ring is closed, or `deadline` (ns, realtime) has passed.
 // Spins a little (the next burst is often microseconds away), then naps.
 void wait_for_records(Ring& ring, int64_t deadline) {
   const Ring::Record* records;
-  for (uint32_t spin = 0;; spin++) {
+  for (uint32_t spin = 0; spin < 1000; spin++) {
     if (ring.peek(1, &records) || ring.closed()) return;
-    if (spin < 1000) {
-      cpu_pause();
-      continue;
-    }
-    if (Clock::realtime() >= deadline) return;
+    cpu_pause();
+  }
+  const PunctualNaps punctual;
+  while (!ring.peek(1, &records) && !ring.closed() && Clock::realtime() < deadline) {
     const timespec nap{0, 20'000};
     nanosleep(&nap, nullptr);
   }
