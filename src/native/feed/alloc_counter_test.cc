@@ -36,6 +36,15 @@ WP_NEW new (std::size_t n) {
 WP_NEW new[](std::size_t n) {
   return allocate(n, alignof(std::max_align_t));
 }
+// The standard library's temporary buffers come from here, and go back to the delete below.
+WP_NEW new (std::size_t n, const std::nothrow_t&) noexcept {
+  ++allocation_count;
+  return std::malloc(n == 0 ? 1 : n);
+}
+WP_NEW new[](std::size_t n, const std::nothrow_t&) noexcept {
+  ++allocation_count;
+  return std::malloc(n == 0 ? 1 : n);
+}
 WP_NEW new (std::size_t n, std::align_val_t a) {
   return allocate(n, static_cast<std::size_t>(a));
 }
