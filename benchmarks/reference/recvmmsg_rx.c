@@ -41,7 +41,6 @@ static int open_socket(const char* group, uint16_t port, const char* ifname, int
   }
   if (timestamps) {
     on_or_die(fd, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof one, "SO_TIMESTAMPNS");
-    on_or_die(fd, IPPROTO_IP, IP_PKTINFO, &one, sizeof one, "IP_PKTINFO");
   }
   /* The timeout bounds the wait that a signal just missed would leave open. */
   const struct timeval wait = {.tv_usec = 100000};
@@ -60,27 +59,22 @@ static int open_socket(const char* group, uint16_t port, const char* ifname, int
   return fd;
 }
 
-struct ancillary {
+/* What --timestamps keeps of every datagram. */
+struct origin {
   int64_t time_ns;
-  uint32_t ifindex;
-  uint32_t daddr;
+  uint32_t address;
+  uint16_t port;
 };
 
-static inline struct ancillary parse_control(struct msghdr* header) {
-  struct ancillary found = {0};
+static inline int64_t stamp_of(struct msghdr* header) {
   for (struct cmsghdr* c = CMSG_FIRSTHDR(header); c; c = CMSG_NXTHDR(header, c)) {
     if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_TIMESTAMPNS) {
       struct timespec ts;
       memcpy(&ts, CMSG_DATA(c), sizeof ts);
-      found.time_ns = (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-    } else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
-      struct in_pktinfo info;
-      memcpy(&info, CMSG_DATA(c), sizeof info);
-      found.ifindex = (uint32_t)info.ipi_ifindex;
-      found.daddr = info.ipi_addr.s_addr;
+      return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
     }
   }
-  return found;
+  return 0;
 }
 
 int main(int argc, char** argv) {
@@ -100,7 +94,7 @@ int main(int argc, char** argv) {
       {"rcvbuf", REF_U64, &rcvbuf, 4096, 1 << 30, "socket receive buffer asked for, bytes"},
       {"size", REF_U64, &size, 64, 65536, "buffer per datagram, bytes"},
       {"cpu", REF_U64, &cpu, 0, 1023, "pin to this cpu"},
-      {"timestamps", REF_FLAG, &timestamps, 0, 0, "parse SO_TIMESTAMPNS and IP_PKTINFO of each"},
+      {"timestamps", REF_FLAG, &timestamps, 0, 0, "keep SO_TIMESTAMPNS and the sender of each"},
       {"busy", REF_FLAG, &busy, 0, 0, "spin with MSG_DONTWAIT instead of MSG_WAITFORONE"},
   };
   ref_parse(argc, argv, kWhat, opts, REF_COUNT(opts));
@@ -115,8 +109,10 @@ int main(int argc, char** argv) {
   uint8_t* controls = aligned_alloc(64, batch * kControl);
   struct mmsghdr* messages = calloc(batch, sizeof *messages);
   struct iovec* vectors = calloc(batch, sizeof *vectors);
-  struct ancillary* seen = calloc(batch, sizeof *seen);
-  if (!buffers || !controls || !messages || !vectors || !seen) ref_die(1, "out of memory");
+  struct sockaddr_in* senders = calloc(batch, sizeof *senders);
+  struct origin* seen = calloc(batch, sizeof *seen);
+  if (!buffers || !controls || !messages || !vectors || !senders || !seen)
+    ref_die(1, "out of memory");
   memset(buffers, 0, batch * size);
   for (uint64_t i = 0; i < batch; i++) {
     vectors[i] = (struct iovec){.iov_base = buffers + i * size, .iov_len = size};
@@ -125,6 +121,8 @@ int main(int argc, char** argv) {
     if (timestamps) {
       messages[i].msg_hdr.msg_control = controls + i * kControl;
       messages[i].msg_hdr.msg_controllen = kControl;
+      messages[i].msg_hdr.msg_name = &senders[i];
+      messages[i].msg_hdr.msg_namelen = sizeof senders[i];
     }
   }
 
@@ -159,9 +157,11 @@ int main(int argc, char** argv) {
     }
     if (timestamps) {
       for (int i = 0; i < n; i++) {
-        seen[i] = parse_control(&messages[i].msg_hdr);
+        seen[i] = (struct origin){stamp_of(&messages[i].msg_hdr), senders[i].sin_addr.s_addr,
+                                  senders[i].sin_port};
         messages[i].msg_hdr.msg_controllen = kControl;
-        stamped += seen[i].time_ns != 0 && seen[i].ifindex != 0;
+        messages[i].msg_hdr.msg_namelen = sizeof senders[i];
+        stamped += seen[i].time_ns != 0 && seen[i].address != 0;
       }
       last_stamp = seen[n - 1].time_ns;
     }
