@@ -7,7 +7,8 @@ find_package(nanobind CONFIG REQUIRED)
 
 file(GLOB binding_sources CONFIGURE_DEPENDS src/native/python/*.cc)
 list(FILTER binding_sources EXCLUDE REGEX "_module\\.cc$")
-nanobind_add_module(_core NB_STATIC LTO ${binding_sources} src/native/python/core_module.cc)
+# NOMINSIZE: nanobind would compile for size, and headers() would take ten times as long.
+nanobind_add_module(_core NB_STATIC LTO NOMINSIZE ${binding_sources} src/native/python/core_module.cc)
 target_link_libraries(_core PRIVATE wirepath_core)
 target_compile_definitions(_core PRIVATE
   WIREPATH_VERSION="${SKBUILD_PROJECT_VERSION}"
@@ -15,7 +16,7 @@ target_compile_definitions(_core PRIVATE
 install(TARGETS _core LIBRARY DESTINATION wirepath)
 
 if(TARGET wirepath_af_xdp)
-  nanobind_add_module(_af_xdp NB_STATIC src/native/python/af_xdp_module.cc)
+  nanobind_add_module(_af_xdp NB_STATIC NOMINSIZE src/native/python/af_xdp_module.cc)
   target_link_libraries(_af_xdp PRIVATE wirepath_af_xdp)
   install(TARGETS _af_xdp LIBRARY DESTINATION wirepath)
 endif()
