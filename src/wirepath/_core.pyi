@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 
 from typing_extensions import CapsuleType
 
-
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
 _Buffer = bytes | bytearray | memoryview | NDArray[Any]
 
 __version__: str
@@ -25,7 +25,6 @@ class Histogram:
     """
 
     def __init__(self) -> None: ...
-
     def record(self, value_ns: int, count: int = 1) -> None:
         """
         Add `count` samples of `value_ns`. Negative ones count as 0 and in `negative`, those
@@ -39,28 +38,21 @@ class Histogram:
         """Forget every sample."""
 
     def copy(self) -> Histogram: ...
-
     def quantile(self, q: float) -> int:
         """Nanoseconds at quantile q, 0 to 1; 0 when empty."""
 
     @property
     def total(self) -> int: ...
-
     @property
     def min(self) -> int: ...
-
     @property
     def max(self) -> int: ...
-
     @property
     def mean(self) -> float: ...
-
     @property
     def negative(self) -> int: ...
-
     @property
     def overflow(self) -> int: ...
-
     def counts(self) -> NDArray[np.uint64]:
         """
         Samples in each bucket: ndarray of uint64, indexed as HdrHistogram's counts array.
@@ -73,7 +65,7 @@ class Histogram:
 def telemetry_name() -> str:
     """Name of this process's counter segment; empty where it is private."""
 
-def telemetry_read(name: str = '') -> tuple[dict[str, int], dict[str, Histogram]]:
+def telemetry_read(name: str = "") -> tuple[dict[str, int], dict[str, Histogram]]:
     """
     (counters, histograms) of a process: its own, or those of the segment `name`.
     """
@@ -88,8 +80,7 @@ class Ring:
     attach to with Ring.attach(name).
     """
 
-    def __init__(self, capacity: int = 65536, policy: str = 'block', name: str = '') -> None: ...
-
+    def __init__(self, capacity: int = 65536, policy: str = "block", name: str = "") -> None: ...
     @staticmethod
     def attach(name: str) -> Ring:
         """The ring that another process made under this name."""
@@ -119,12 +110,9 @@ class Ring:
 
     @property
     def closed(self) -> bool: ...
-
     @property
     def capacity(self) -> int: ...
-
     def __len__(self) -> int: ...
-
     @property
     def pushed(self) -> int:
         """Records ever pushed."""
@@ -147,7 +135,6 @@ class Ring:
 
     @property
     def name(self) -> str: ...
-
     @property
     def policy(self) -> str: ...
 
@@ -161,20 +148,15 @@ class Steering:
         """Nothing at all: what a port refuses to open with."""
 
     def __or__(self, arg: Steering, /) -> Steering: ...
-
     def __repr__(self) -> str: ...
-
     def __str__(self) -> str: ...
-
     @property
     def is_everything(self) -> bool: ...
-
     @property
     def flows(self) -> list[tuple[str, str, int]]:
         """List of (protocol, address or "*", port or 0)."""
 
 def flow(protocol: str, address: str, port: int) -> Steering: ...
-
 def steer_classify(steering: Steering, frame: object) -> str:
     """
     What the native build of the steering program says of a frame: "match", "pass" or
@@ -199,7 +181,6 @@ class Batch:
     """
 
     def __len__(self) -> int: ...
-
     def __getitem__(self, index: int) -> memoryview:
         """
         Frame `index` from its Ethernet header on: a writable memoryview, not a copy.
@@ -226,21 +207,19 @@ class Batch:
 
     @verdicts.setter
     def verdicts(self, values: int | NDArray[Any]) -> None: ...
-
     @property
     def queue(self) -> int:
         """Receive queue that the burst came from."""
 
     @property
     def released(self) -> bool: ...
-
     def headers(self) -> NDArray[np.void]:
         """
         Ethernet, VLAN, IP and UDP/TCP fields of every frame, parsed natively: structured
         array of dtype wirepath.HEADERS, one row a frame; what a frame has not is 0.
         """
 
-    def column(self, offset: int, dtype: DTypeLike, of: str = 'frame') -> NDArray[Any]:
+    def column(self, offset: int, dtype: DTypeLike, of: str = "frame") -> NDArray[Any]:
         """
         The `dtype` value at byte `offset` of every frame (or of every UDP/TCP payload),
         gathered natively into a new ndarray; 0 where a frame is too short.
@@ -253,58 +232,46 @@ class Batch:
         """Give the frames back to the port now."""
 
     def __enter__(self) -> Batch: ...
-
-    def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None) -> None: ...
-
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
     def __repr__(self) -> str: ...
 
 class PortIterator:
     def __iter__(self) -> PortIterator: ...
-
     def __next__(self) -> Batch: ...
 
 class PortHandle:
     """A native port; wirepath.Port wraps it."""
 
     @staticmethod
-    def open(spec: str, steering: Steering, options: Mapping[str, str], batch_size: int, spin: bool) -> PortHandle: ...
-
+    def open(
+        spec: str, steering: Steering, options: Mapping[str, str], batch_size: int, spin: bool
+    ) -> PortHandle: ...
     def batches(self, idle_us: int = -1) -> PortIterator: ...
-
     def poll(self, timeout_us: int) -> Batch | None: ...
-
     def tx(self, batch: Batch, queue: int = 0) -> int: ...
-
     def send(self, frames: Sequence[_Buffer], queue: int = 0) -> int: ...
-
     def close(self) -> None: ...
-
     def info(self) -> dict[str, Any]: ...
-
     def stats(self) -> dict[str, int]: ...
-
     def capabilities(self) -> dict[str, bool | int]: ...
-
     def fd(self, queue: int = 0) -> int: ...
-
     @property
     def closed(self) -> bool: ...
-
     @property
     def finished(self) -> bool: ...
-
     @property
     def held(self) -> int: ...
-
     @property
     def queues(self) -> int: ...
-
     @property
     def spec(self) -> str: ...
-
     @property
     def batch_size(self) -> int: ...
-
     @property
     def steering(self) -> Steering: ...
 
@@ -312,7 +279,6 @@ def register_backend(backend: CapsuleType) -> None:
     """Take a backend from the capsule of an extension module."""
 
 def loaded_backends() -> dict[str, Any]: ...
-
 def parse_port_spec(spec: str) -> tuple[str, str, dict[str, str]]:
     """(backend, device, options) of a port spec."""
 
@@ -336,14 +302,17 @@ class Worker:
     verdicts out, without the GIL.
     """
 
-    def __init__(self, name: str = 'worker', cpu_core: int | None = None, batch_size: int = 64, spin: bool = False, poll_timeout_us: int = 100) -> None: ...
-
+    def __init__(
+        self,
+        name: str = "worker",
+        cpu_core: int | None = None,
+        batch_size: int = 64,
+        spin: bool = False,
+        poll_timeout_us: int = 100,
+    ) -> None: ...
     def add_port(self, port: PortHandle, queues: Sequence[int] = []) -> int: ...
-
     def add_stage(self, stage: Stage) -> None: ...
-
     def start(self) -> None: ...
-
     def stop(self) -> None:
         """Ask it to stop; returns at once."""
 
@@ -352,7 +321,6 @@ class Worker:
 
     @property
     def running(self) -> bool: ...
-
     @property
     def affinity(self) -> int:
         """Core that it is pinned to, as read back; -1 = none."""
@@ -367,8 +335,7 @@ class MoldUDP64:
     next_sequence: first message wanted, 0 begins with the first packet.
     """
 
-    def __init__(self, session: str = '', next_sequence: int = 0) -> None: ...
-
+    def __init__(self, session: str = "", next_sequence: int = 0) -> None: ...
     def on_packet(self, packet: _Buffer, recv_time: int = 0) -> list[Any]:
         """
         One UDP payload; returns the list of events (wirepath.feed.events) that it caused.
@@ -380,13 +347,10 @@ class MoldUDP64:
 
     @property
     def next_sequence(self) -> int: ...
-
     @property
     def session(self) -> str: ...
-
     @property
     def ended(self) -> bool: ...
-
     @property
     def missing(self) -> int:
         """Messages known to exist and not received."""
@@ -399,8 +363,17 @@ class FeedStage(Stage):
     UDP payload -> MoldUDP64 -> ITCH 5.0 -> records in a Ring, as a stage of a Worker.
     """
 
-    def __init__(self, ring: Ring, name: str = 'feed', session: str = '', next_sequence: int = 0, channel: int = 0, midnight_ns: int = 0, flow: Steering = ..., latency: bool = True) -> None: ...
-
+    def __init__(
+        self,
+        ring: Ring,
+        name: str = "feed",
+        session: str = "",
+        next_sequence: int = 0,
+        channel: int = 0,
+        midnight_ns: int = 0,
+        flow: Steering = ...,
+        latency: bool = True,
+    ) -> None: ...
     def snapshot(self) -> dict[str, Any]:
         """
         Counters and state as of the stage's latest pause; exact once the worker stopped.
@@ -423,36 +396,46 @@ class Itch50Decoder:
     """Native ITCH 5.0 decoder; see wirepath.feed.Itch50."""
 
     def __init__(self) -> None: ...
-
-    def decode(self, message: _Buffer, out: NDArray[np.void], seq: int = 0, recv_time: int = 0, midnight_ns: int = 0, channel: int = 0) -> str: ...
-
-    def decode_frames(self, data: _Buffer, offset: int, out: NDArray[np.void], seq: int, recv_time: int, midnight_ns: int, channel: int, last: bool) -> tuple[int, int, int]:
+    def decode(
+        self,
+        message: _Buffer,
+        out: NDArray[np.void],
+        seq: int = 0,
+        recv_time: int = 0,
+        midnight_ns: int = 0,
+        channel: int = 0,
+    ) -> str: ...
+    def decode_frames(
+        self,
+        data: _Buffer,
+        offset: int,
+        out: NDArray[np.void],
+        seq: int,
+        recv_time: int,
+        midnight_ns: int,
+        channel: int,
+        last: bool,
+    ) -> tuple[int, int, int]:
         """Returns (records written, bytes consumed, next sequence number)."""
 
     @property
     def end(self) -> str: ...
-
     @property
     def counters(self) -> dict[str, Any]: ...
-
     def reset_counters(self) -> None: ...
 
 class Itch50Columns:
     """Native raw ITCH 5.0 columns; see wirepath.feed.Itch50Columns."""
 
-    def __init__(self, types: str = '') -> None: ...
-
+    def __init__(self, types: str = "") -> None: ...
     def append(self, message: _Buffer, seq: int = 0, recv_time: int = 0) -> str: ...
-
-    def append_frames(self, data: _Buffer, seq: int = 1, recv_time: int = 0, last: bool = True) -> tuple[int, int]: ...
-
+    def append_frames(
+        self, data: _Buffer, seq: int = 1, recv_time: int = 0, last: bool = True
+    ) -> tuple[int, int]: ...
     def rows(self, arg: str, /) -> int: ...
-
     def take(self, type: str, dtype: DTypeLike) -> NDArray[np.void]: ...
-
     @property
     def end(self) -> str: ...
-
     @property
     def counters(self) -> dict[str, Any]: ...
 
@@ -464,8 +447,15 @@ def itch50_layouts() -> dict[str, tuple[str, int, list[tuple[str, str, int, str]
 class ItchGenerator:
     """A believable ITCH 5.0 day from a seed; see wirepath.publish."""
 
-    def __init__(self, seed: int = 1, messages: int = 1000000, symbols: int = 500, start_ns: int = 14400000000000, end_ns: int = 72000000000000, burst: int = 50) -> None: ...
-
+    def __init__(
+        self,
+        seed: int = 1,
+        messages: int = 1000000,
+        symbols: int = 500,
+        start_ns: int = 14400000000000,
+        end_ns: int = 72000000000000,
+        burst: int = 50,
+    ) -> None: ...
     def generate(self, out: bytearray | memoryview | NDArray[Any]) -> int:
         """
         Fill a writable buffer with whole length-prefixed messages; returns the bytes written,
@@ -474,10 +464,8 @@ class ItchGenerator:
 
     @property
     def done(self) -> bool: ...
-
     @property
     def written(self) -> int: ...
-
     @property
     def by_type(self) -> dict[str, int]: ...
 
@@ -488,37 +476,35 @@ class PacketList:
     """Packets to be sent as they are."""
 
     def __init__(self) -> None: ...
-
     def add(self, time: int, payload: _Buffer) -> None: ...
-
     def __len__(self) -> int: ...
 
-def generated_source(seed: int = 1, messages: int = 1000000, symbols: int = 500, start_ns: int = 14400000000000, end_ns: int = 72000000000000, burst: int = 50) -> MessageSource: ...
-
+def generated_source(
+    seed: int = 1,
+    messages: int = 1000000,
+    symbols: int = 500,
+    start_ns: int = 14400000000000,
+    end_ns: int = 72000000000000,
+    burst: int = 50,
+) -> MessageSource: ...
 def itch_file_source(path: str) -> MessageSource: ...
 
 class Publisher:
     """Native publisher; see wirepath.publish."""
 
-    def __init__(self, port: PortHandle, source: MessageSource | PacketList, options: dict[str, Any]) -> None: ...
-
+    def __init__(
+        self, port: PortHandle, source: MessageSource | PacketList, options: dict[str, Any]
+    ) -> None: ...
     def start(self) -> None: ...
-
     def stop(self) -> None: ...
-
     def join(self) -> None: ...
-
     @property
     def running(self) -> bool: ...
-
     @property
     def packets(self) -> int: ...
-
     @property
     def messages(self) -> int: ...
-
     def stats(self) -> dict[str, int]: ...
-
     def send_lateness(self) -> Histogram: ...
 
 def now() -> int:
