@@ -131,17 +131,20 @@ def test_both_builds_agree(lab_name, name):
         with wp.open(f"pcap:{shared(capture)}", steer=wp.everything()) as port:
             for batch in port:
                 cases += [bytes(batch[i]) for i in range(0, len(batch), 4)]
-    with Lab(lab_name) as lab, lab["b"].enter():
-        with wp.open(f"af_xdp:{lab['b'].interface.name}", steer=steering) as port:
-            program = Program(port.info()["program_id"])
-            answers = {}
-            for frame in cases:
-                kernel = program.run(frame)
-                native = _core.steer_classify(steering, frame)
-                assert (kernel == _XDP_REDIRECT) == (native == "match"), frame.hex()
-                assert kernel in (_XDP_PASS, _XDP_REDIRECT)
-                answers[native] = answers.get(native, 0) + 1
-            program.close()
+    with (
+        Lab(lab_name) as lab,
+        lab["b"].enter(),
+        wp.open(f"af_xdp:{lab['b'].interface.name}", steer=steering) as port,
+    ):
+        program = Program(port.info()["program_id"])
+        answers = {}
+        for frame in cases:
+            kernel = program.run(frame)
+            native = _core.steer_classify(steering, frame)
+            assert (kernel == _XDP_REDIRECT) == (native == "match"), frame.hex()
+            assert kernel in (_XDP_PASS, _XDP_REDIRECT)
+            answers[native] = answers.get(native, 0) + 1
+        program.close()
     assert answers["match"] > 30
     if not steering.is_everything:
         assert answers["pass"] > 100
