@@ -7,7 +7,9 @@ import gzip
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -80,7 +82,8 @@ class Port:
     # --- sending ---------------------------------------------------------------------------
     def tx(self, batch: Batch, queue: int = 0) -> int:
         """Send the frames of ``batch`` whose verdict is TX; returns how many were queued. The
-        others of them are counted as drops. Frames of this very port leave without a copy."""
+        others of them are counted as drops. Frames of this very port leave without a copy:
+        ``batch`` shows them with length 0 from then on, and views of them have ended."""
         return self._handle.tx(batch, queue)
 
     def send(self, frames: Sequence[bytes | bytearray | memoryview], queue: int = 0) -> int:
@@ -166,7 +169,7 @@ def open(
     batch_size: int = 64,
     idle: Literal["sleep", "spin"] = "sleep",
     zero_copy: ZeroCopy | None = None,
-    **options: Any,
+    **options: object,
 ) -> Port:
     """Open the port that ``spec`` names, taking the flows that ``steer`` says.
 
@@ -222,15 +225,19 @@ def _option_text(name: str, value: object) -> str:
 
 def _gunzip(path: Path) -> Path:
     """A compressed capture, unpacked beside the other temporary files: native code maps files."""
-    try:
-        with (
-            gzip.open(path, "rb") as source,
-            tempfile.NamedTemporaryFile(prefix="wirepath-", suffix=".pcap", delete=False) as target,
-        ):
-            shutil.copyfileobj(source, target, 1 << 20)
-    except (OSError, EOFError) as error:
-        raise ConfigError(f"{path} cannot be unpacked: {error}") from None
-    return Path(target.name)
+    with (
+        ExitStack() as unfinished,
+        tempfile.NamedTemporaryFile(prefix="wirepath-", suffix=".pcap", delete=False) as target,
+    ):
+        out = Path(target.name)
+        unfinished.callback(out.unlink, missing_ok=True)
+        try:
+            with gzip.open(path, "rb") as source:
+                shutil.copyfileobj(source, target, 1 << 20)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ConfigError(f"{path} cannot be unpacked: {error}") from None
+        unfinished.pop_all()
+    return out
 
 
 __all__ = ["Port", "ReleasedError", "open"]

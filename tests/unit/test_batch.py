@@ -184,3 +184,31 @@ def test_index_out_of_range(null_port):
         for index in (8, -9, 1000):
             with pytest.raises(IndexError, match="8"):
                 batch[index]
+
+
+def test_a_column_at_an_absurd_offset_is_zero_not_the_bytes_in_front(capture):
+    with wp.open(f"pcap:{capture}", steer=wp.everything()) as port:
+        batch = port.poll(0)
+        for of in ("frame", "payload"):
+            for dtype in ("u1", "<u4", "<u8", "S10"):
+                width = np.dtype(dtype).itemsize
+                for offset in (2**64 - width // 2 - 1, 2**64 - width, 2**63):
+                    column = batch.column(offset, dtype, of=of)
+                    assert not np.any(column.view("u1")), (of, dtype, offset)
+
+
+def test_a_column_may_be_of_several_values_but_not_of_objects(capture):
+    with wp.open(f"pcap:{capture}", steer=wp.everything()) as port:
+        batch = port.poll(0)
+        assert batch.column(0, "(6,)u1").tobytes() == batch.column(0, "S6").tobytes()
+        with pytest.raises(wp.ConfigError, match="dtype"):
+            batch.column(0, "O")
+
+
+def test_the_exporter_of_a_released_frame_exports_no_more(capture):
+    with wp.open(f"pcap:{capture}", steer=wp.everything()) as port:
+        batch = port.poll(0)
+        exporter = batch[0].obj
+        batch.release()
+        with pytest.raises(BufferError):
+            memoryview(exporter)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import queue
 import signal
 import threading
 
@@ -244,3 +246,69 @@ def test_backends_are_listed_with_reasons():
     assert [b.name for b in wp.backends()][:2] == ["af_xdp", "socket"]
     for b in status.values():
         assert b.available or (b.reason and b.mend)
+
+
+def test_batches_may_be_given_back_and_frames_sent_while_another_thread_polls():
+    rounds, batch_size = 3000, 4
+    with (
+        wp.open("socket:lo", steer=wp.udp(*GROUP), batch_size=batch_size, rx_ring_size=64) as port,
+        wp.open("socket:lo", steer=wp.udp(*GROUP), tx_only=True) as out,
+    ):
+        waiting: queue.Queue[wp.Batch | None] = queue.Queue(maxsize=8)
+        wrong = []
+
+        def give_back():
+            while (batch := waiting.get()) is not None:
+                rows = batch.column(0, "(4,)u4", of="payload")
+                if not (rows == rows[:, :1]).all():
+                    wrong.append(rows)
+                batch.release()
+
+        thread = threading.Thread(target=give_back)
+        thread.start()
+        sent = seen = 0
+        for n in range(rounds):
+            sent += out.send([frames.udp(n.to_bytes(4, "big") * 4, dst=GROUP)])
+            while (batch := port.poll(0)) is not None:
+                seen += len(batch)
+                waiting.put(batch)
+        while (batch := port.poll(0.2)) is not None:
+            seen += len(batch)
+            waiting.put(batch)
+        waiting.put(None)
+        thread.join()
+        stats = port.stats()
+        assert not wrong
+        assert stats["held"] == 0
+        assert seen == stats["rx_packets"]
+        assert seen + stats["drop.socket_buffer"] == sent
+
+
+def test_closing_while_another_thread_sends_a_copied_batch():
+    for _ in range(20):
+        with wp.open("null:", steer=wp.everything(), batch_size=64) as source:
+            batch = source.poll(0).copy()
+        batch.verdicts = wp.TX
+        port = wp.open("null:,frame_size=64", steer=wp.everything())
+        started = threading.Event()
+
+        def send(port=port, batch=batch, started=started):
+            with contextlib.suppress(wp.ReleasedError):
+                while True:
+                    port.tx(batch)
+                    started.set()
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        started.wait()
+        port.close()
+        thread.join()
+
+
+def test_a_timeout_beyond_the_calendar_waits():
+    with wp.open("socket:lo", steer=wp.udp(*GROUP)) as port:
+        timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            port.poll(9e12)
+        timer.join()

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -117,3 +118,13 @@ def test_hand_over_is_one_sample_a_record():
     ring.record_hand_over(histogram)
     assert histogram.total == 25
     assert histogram.max > 0
+
+
+def test_waiting_without_end_waits_until_the_ring_is_closed():
+    ring = wp.Ring(16)
+    timer = threading.Timer(0.1, ring.close)
+    timer.start()
+    began = time.monotonic()
+    assert len(ring.pop_batch(4, timeout=float("inf"))) == 0
+    assert time.monotonic() - began > 0.05
+    timer.join()

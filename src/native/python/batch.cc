@@ -12,6 +12,11 @@ namespace {
 
 int get_buffer(PyObject* self, Py_buffer* view, int flags) {
   auto* frame = nb::inst_ptr<FrameView>(self);
+  if (!frame->data) {
+    PyErr_SetString(PyExc_BufferError, "the frame has been given back to the port");
+    view->obj = nullptr;
+    return -1;
+  }
   if (PyBuffer_FillInfo(view, self, frame->data, frame->length, 0, flags) != 0) return -1;
   frame->exports++;
   return 0;
@@ -30,10 +35,15 @@ nb::object first_of(const nb::object& array, uint32_t count) {
   return nb::steal(PySequence_GetSlice(array.ptr(), 0, count));
 }
 
+// `width` bytes at `offset` lie within `length`; offset is the user's, and may be anything.
+bool holds(size_t length, size_t offset, size_t width) {
+  return length >= width && offset <= length - width;
+}
+
 template <size_t kWidth>
 void gather(const wp_batch& b, size_t offset, uint8_t* out) {
   for (uint32_t i = 0; i < b.count; i++, out += kWidth) {
-    if (b.length[i] >= offset + kWidth) [[likely]]
+    if (holds(b.length[i], offset, kWidth)) [[likely]]
       std::memcpy(out, b.data[i] + offset, kWidth);
     else
       std::memset(out, 0, kWidth);
@@ -45,7 +55,7 @@ void gather(const wp_batch& b, size_t offset, uint8_t* out) {
 void FrameView::let_go() {
   if (!owner) return;
   // May end the port, so the handle must not be touched afterwards.
-  std::exchange(owner, nullptr)->give_back_frame(queue, data, handle);
+  std::exchange(owner, nullptr)->give_back_frame(queue, std::exchange(data, nullptr), handle);
 }
 
 PyBatch::PyBatch(std::shared_ptr<PortHandle> port, std::unique_ptr<BatchSlot> slot, uint32_t queue)
@@ -64,6 +74,7 @@ void PyBatch::release() {
     nb::object done = nb::steal(PyObject_CallMethod(out.memory_view.ptr(), "release", nullptr));
     if (!done.is_valid()) PyErr_Clear();  // an array was made from it: the frame stays held
     auto* frame = nb::inst_ptr<FrameView>(out.frame);
+    if (frame->exports == 0) frame->data = nullptr;
     if (frame->exports == 0 || !port_ || b.handle[out.index] == WP_NO_FRAME) continue;
     frame->owner = port_;
     frame->queue = queue_;
@@ -111,6 +122,39 @@ nb::object PyBatch::view(Py_ssize_t signed_index) {
   return memory_view;
 }
 
+uint32_t PyBatch::transmit(PortHandle& port, uint32_t queue) {
+  wp_batch& b = batch();
+  if (&port != port_.get()) return port.transmit(b, queue);
+  struct Copied {
+    uint32_t index;
+    uint64_t handle;
+  };
+  std::vector<Copied> copied;
+  for (auto out = out_.begin(); out != out_.end();) {
+    const uint32_t i = out->index;
+    if (b.verdict[i] != WP_TX || b.handle[i] == WP_NO_FRAME) {
+      ++out;
+      continue;
+    }
+    nb::object done = nb::steal(PyObject_CallMethod(out->memory_view.ptr(), "release", nullptr));
+    if (!done.is_valid()) PyErr_Clear();
+    auto* frame = nb::inst_ptr<FrameView>(out->frame);
+    if (frame->exports == 0) {
+      frame->data = nullptr;
+      out = out_.erase(out);
+    } else {
+      copied.push_back({i, std::exchange(b.handle[i], WP_NO_FRAME)});
+      ++out;
+    }
+  }
+  std::vector<uint64_t> before(b.handle, b.handle + b.count);
+  const uint32_t queued = port.transmit(b, queue);
+  for (uint32_t i = 0; i < b.count; i++)
+    if (before[i] != WP_NO_FRAME && b.handle[i] == WP_NO_FRAME) b.length[i] = 0;
+  for (const Copied& c : copied) b.handle[c.index] = c.handle;
+  return queued;
+}
+
 std::unique_ptr<PyBatch> PyBatch::copy() const {
   const wp_batch& from = batch();
   size_t bytes = 0;
@@ -148,13 +192,17 @@ nb::object PyBatch::headers() const {
 nb::object PyBatch::column(size_t offset, nb::handle dtype, bool of_payload) const {
   const wp_batch& b = batch();
   NewArray out = new_array(b.count, dtype);
-  const auto width = nb::cast<size_t>(out.array.attr("itemsize"));
+  if (nb::cast<bool>(out.array.attr("dtype").attr("hasobject")))
+    throw config_error("dtype", nb::cast<std::string>(nb::str(dtype)),
+                       "a dtype of plain bytes: Python objects are not sent over the wire");
+  // Not the array's itemsize: of a dtype such as "(2,)u4" NumPy makes two columns.
+  const auto width = b.count ? nb::cast<size_t>(out.array.attr("nbytes")) / b.count : 1;
   if (of_payload) {
     uint8_t* row = out.data;
     for (uint32_t i = 0; i < b.count; i++, row += width) {
       net::Headers h;
       net::parse_headers(b.data[i], b.length[i], h);
-      if (h.payload_offset && h.payload_length >= offset + width)
+      if (h.payload_offset && holds(h.payload_length, offset, width))
         std::memcpy(row, b.data[i] + h.payload_offset + offset, width);
       else
         std::memset(row, 0, width);
@@ -177,7 +225,7 @@ nb::object PyBatch::column(size_t offset, nb::handle dtype, bool of_payload) con
     default:
       for (uint32_t i = 0; i < b.count; i++) {
         uint8_t* row = out.data + i * width;
-        if (b.length[i] >= offset + width)
+        if (holds(b.length[i], offset, width))
           std::memcpy(row, b.data[i] + offset, width);
         else
           std::memset(row, 0, width);

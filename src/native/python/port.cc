@@ -119,7 +119,7 @@ void bind_port(nb::module_& m) {
       .def(
           "tx",
           [](PortHandle& port, PyBatch& batch, uint32_t queue) {
-            return port.transmit(batch.batch(), queue);
+            return batch.transmit(port, queue);
           },
           nb::arg("batch"), nb::arg("queue") = 0)
       .def("send", &send, nb::arg("frames"), nb::arg("queue") = 0)

@@ -18,6 +18,11 @@ namespace {
 constexpr int64_t kSignalPeriodUs = 100'000;
 constexpr int kMaxFds = 64;
 
+// Saturates, so that "wait for a century" does not wrap into the past.
+int64_t after(int64_t now, int64_t timeout_us) {
+  return timeout_us > (INT64_MAX - now) / 1000 ? INT64_MAX : now + timeout_us * 1000;
+}
+
 template <class T>
 nb::object array_over(const std::shared_ptr<BatchStorage>& storage, T* data, uint32_t n) {
   auto* keep = new std::shared_ptr<BatchStorage>(storage);
@@ -116,6 +121,8 @@ std::unique_ptr<BatchSlot> PortHandle::take_slot() {
 }
 
 uint32_t PortHandle::poll_queues(wp_batch& batch, uint32_t* queue) noexcept {
+  const std::lock_guard lock(burst_mutex_);
+  release_returned();
   const uint32_t queues = port_->queues();
   for (uint32_t i = 0; i < queues; i++) {
     const uint32_t q = next_queue_;
@@ -166,11 +173,10 @@ std::unique_ptr<BatchSlot> PortHandle::receive(int64_t timeout_us, uint32_t* que
   for (;;) {
     {
       nb::gil_scoped_release release;
-      release_returned();
       n = poll_queues(batch, queue);
       if (n == 0 && timeout_us != 0 && !port_->finished()) {
         int64_t now = Clock::realtime();
-        if (deadline == 0 && timeout_us > 0) deadline = now + timeout_us * 1000;
+        if (deadline == 0 && timeout_us > 0) deadline = after(now, timeout_us);
         const int64_t signals = now + kSignalPeriodUs * 1000;
         clock.recalibrate();
         while (n == 0 && !port_->finished() && now < signals &&
@@ -196,7 +202,10 @@ std::unique_ptr<BatchSlot> PortHandle::receive(int64_t timeout_us, uint32_t* que
 }
 
 void PortHandle::give_back(std::unique_ptr<BatchSlot> slot, uint32_t queue) {
-  port_->release(queue, **slot->storage);
+  {
+    const std::lock_guard lock(burst_mutex_);
+    port_->release(queue, **slot->storage);
+  }
   recycle(std::move(slot));
 }
 
@@ -210,7 +219,14 @@ uint32_t PortHandle::transmit(wp_batch& batch, uint32_t queue) {
   if (!out.capabilities().tx) throw Error(ErrorKind::kUnsupported, out.spec() + " cannot transmit");
   if (queue >= out.queues())
     throw config_error("queue", std::to_string(queue), "below " + std::to_string(out.queues()));
+  // The native port stays until this is done, also when another thread closes it meanwhile.
+  struct User {
+    PortHandle& handle;
+    explicit User(PortHandle& h) : handle(h) { handle.users_.fetch_add(1); }
+    ~User() { handle.drop_user(); }
+  } user(*this);
   nb::gil_scoped_release release;
+  const std::lock_guard lock(burst_mutex_);
   return out.tx(queue, batch);
 }
 

@@ -74,6 +74,9 @@ class PortHandle : public std::enable_shared_from_this<PortHandle> {
   std::atomic<uint64_t> held_{0};
   // Whoever needs the native port: this handle until closed, each batch, each held frame.
   std::atomic<uint64_t> users_{1};
+  // A queue is one thread's at a time (port.h), but Python may send or give a batch back while
+  // another thread polls: held around each burst, never while waiting.
+  std::mutex burst_mutex_;
   std::vector<std::unique_ptr<BatchSlot>> free_;
   std::mutex returned_mutex_;  // taken by the poll loop only when something was given back
   std::atomic<bool> any_returned_{false};

@@ -36,6 +36,9 @@ class PyBatch {
   size_t index(Py_ssize_t i) const;  // negative counts from the end
 
   nb::object view(Py_ssize_t i);
+  // Around a send: a frame that leaves without a copy is the port's from then on, so views of it
+  // end first, and one that cannot end (an array was made from it) has the frame copied instead.
+  uint32_t transmit(PortHandle& port, uint32_t queue);
   std::unique_ptr<PyBatch> copy() const;
   nb::object headers() const;
   nb::object column(size_t offset, nb::handle dtype, bool of_payload) const;

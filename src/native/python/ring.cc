@@ -55,7 +55,8 @@ nb::object pop_batch(Ring& ring, size_t max, double timeout) {
   if (max == 0) throw config_error("max", "0", "at least 1");
   size_t n = ready(ring, max);
   if (n == 0 && timeout > 0) {
-    const int64_t end = Clock::realtime() + static_cast<int64_t>(timeout * 1e9);
+    // A century at most, so that the sum fits: infinity waits until the ring is closed.
+    const int64_t end = Clock::realtime() + static_cast<int64_t>(std::min(timeout, 3e9) * 1e9);
     while (n == 0) {
       const int64_t now = Clock::realtime();
       if (now >= end) break;
@@ -65,8 +66,9 @@ nb::object pop_batch(Ring& ring, size_t max, double timeout) {
         wait_for_records(ring, std::min(end, now + 100'000'000));
       }
       if (PyErr_CheckSignals() != 0) throw nb::python_error();
+      const bool closed = ring.closed();  // before the look: the last records may come with it
       n = ready(ring, max);
-      if (n == 0 && ring.closed()) break;
+      if (n == 0 && closed) break;
     }
   }
   static PyObject* dtype = dtype_named("RECORD").release().ptr();
