@@ -428,6 +428,31 @@ def test_percentile_tables_end_with_every_sample(tmp_path):
     assert [float(v[1]) for v in values] == sorted(float(v[1]) for v in values)
 
 
-def test_a_histogram_file_where_no_directory_is(tmp_path):
-    with pytest.raises(wp.ConfigError, match="there is no directory"):
-        hdr.write(tmp_path / "no" / "x.hlog", {}, start=0, seconds=0)
+def test_a_histogram_file_where_none_can_be(tmp_path):
+    for path, said in (
+        (tmp_path / "no" / "x.hlog", "there is no directory"),
+        (tmp_path, "is a dir"),
+    ):
+        with pytest.raises(wp.ConfigError, match=said):
+            hdr.write(path, {}, start=0, seconds=0)
+
+
+def test_a_program_that_fails_with_a_full_ring_ends():
+    program = (
+        "import time, wirepath as wp, wirepath.frames\n"
+        "c = wp.IngestionClient(wp.IngestionConfig(backend='socket', interface_name='lo',\n"
+        "    host='239.255.77.9', port=47909))\n"
+        "c.initialize(); c.connect(); ring = wp.RingBuffer(2); c.start_ingestion(ring)\n"
+        "out = wp.open('socket:lo', steer=wp.udp('239.255.77.9', 47909), tx_only=True)\n"
+        "day = b''.join(b'\\x00\\x0cS' + bytes(11) for _ in range(9))\n"
+        "packet = b'SESSION   ' + (1).to_bytes(8, 'big') + (9).to_bytes(2, 'big') + day\n"
+        "out.send([wp.frames.udp(packet, dst=('239.255.77.9', 47909))])\n"
+        "end = time.monotonic() + 10\n"
+        "while ring.blocked == 0 and time.monotonic() < end: time.sleep(0.01)\n"
+        "assert ring.blocked, 'never full'\n"
+        "raise SystemExit(7)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stderr) == (7, "")

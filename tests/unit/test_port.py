@@ -7,6 +7,8 @@ import contextlib
 import os
 import queue
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -234,9 +236,12 @@ def test_gzipped_captures_open_and_leave_no_file_behind(tmp_path, monkeypatch):
     with wp.open(f"pcap:{path}", steer=wp.everything()) as port:
         assert [b.timestamps.tolist() for b in port] == [[1_000_000_005]]
     assert list(unpacked.iterdir()) == []
-    path.write_bytes(b"\x1f\x8b not gzip")
-    with pytest.raises(wp.ConfigError, match="unpacked"):
-        wp.open(f"pcap:{path}", steer=wp.everything())
+    whole = gzip.compress(plain + record * 100)
+    for damaged in (b"\x1f\x8b not gzip", whole[:-20], whole[:10] + b"\xff" * 40):
+        path.write_bytes(damaged)
+        with pytest.raises(wp.ConfigError, match="unpacked"):
+            wp.open(f"pcap:{path}", steer=wp.everything())
+        assert list(unpacked.iterdir()) == []
 
 
 def test_backends_are_listed_with_reasons():
@@ -312,3 +317,25 @@ def test_a_timeout_beyond_the_calendar_waits():
         with pytest.raises(KeyboardInterrupt):
             port.poll(9e12)
         timer.join()
+
+
+def test_a_worker_whose_stage_calls_python_may_be_dropped_while_it_runs():
+    program = (
+        "import ctypes, threading, wirepath as wp\n"
+        "called = threading.Event()\n"
+        "stage = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(\n"
+        "    lambda batch, state: called.set() or 0)\n"
+        "port = wp.open('null:', steer=wp.everything())\n"
+        "for _ in range(20):\n"
+        "    worker = wp.Worker()\n"
+        "    worker.add_port(port)\n"
+        "    worker.add_stage(wp._core.CStage('py', ctypes.cast(stage, ctypes.c_void_p).value))\n"
+        "    called.clear()\n"
+        "    worker.start()\n"
+        "    assert called.wait(10)\n"
+        "    del worker\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -55,7 +55,9 @@ class Port {
         telemetry_(*config.telemetry),
         spec_(config.spec),
         steering_(config.steering) {}
-  virtual ~Port() = default;  // closes
+  virtual ~Port() {  // closes
+    for (const Group& group : groups_) telemetry_.release(group.cells);
+  }
   Port(const Port&) = delete;
   Port& operator=(const Port&) = delete;
 

@@ -35,15 +35,23 @@ Error sys_error(const std::string& what, int code) {
   return Error(kind, what + ": " + std::strerror(code));
 }
 
+// Takes the lock that says "its owner lives"; false where somebody has it, or where the file has
+// lost its name meanwhile. Files are unlinked under this lock only, so that whoever got `true`
+// holds the file that the name stands for.
+bool lock_named(int fd) noexcept {
+  struct stat st {};
+  return flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &st) == 0 && st.st_nlink != 0;
+}
+
 }  // namespace
 
 SharedMemory::SharedMemory(std::string name, int fd, bool owner, bool writable, size_t bytes)
-    : name_(std::move(name)), fd_(fd), owner_(owner), size_(bytes) {
+    : name_(std::move(name)), fd_(fd), owner_(owner ? getpid() : 0), size_(bytes) {
   data_ = mmap(nullptr, bytes, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
   if (data_ == MAP_FAILED) {
     const int code = errno;
-    close(fd);
     if (owner && !name_.empty()) shm_unlink(path_of(name_).c_str());
+    close(fd);
     throw sys_error("cannot map " + std::to_string(bytes) + " bytes of shared memory", code);
   }
 }
@@ -51,13 +59,13 @@ SharedMemory::SharedMemory(std::string name, int fd, bool owner, bool writable, 
 SharedMemory::SharedMemory(SharedMemory&& other) noexcept
     : name_(std::move(other.name_)),
       fd_(std::exchange(other.fd_, -1)),
-      owner_(std::exchange(other.owner_, false)),
+      owner_(std::exchange(other.owner_, 0)),
       data_(std::exchange(other.data_, nullptr)),
       size_(std::exchange(other.size_, 0)) {}
 
 SharedMemory::~SharedMemory() {
   if (data_) munmap(data_, size_);
-  if (owner_ && !name_.empty()) shm_unlink(path_of(name_).c_str());
+  if (owner_ == getpid() && !name_.empty()) shm_unlink(path_of(name_).c_str());
   if (fd_ >= 0) close(fd_);
 }
 
@@ -70,26 +78,27 @@ SharedMemory SharedMemory::create(const std::string& name, size_t bytes) {
     check_name(name);
     // The owner holds a lock on the file for as long as it lives: a file without a lock was
     // left by a process that was killed, and may be replaced.
-    for (int attempt = 0; attempt < 2 && fd < 0; attempt++) {
+    for (int attempt = 0; attempt < 8 && fd < 0; attempt++) {
       fd = shm_open(path_of(name).c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-      if (fd >= 0) break;
+      if (fd >= 0) {
+        if (lock_named(fd)) break;
+        close(std::exchange(fd, -1));  // somebody took it for abandoned before it was locked
+        continue;
+      }
       if (errno != EEXIST) throw sys_error("cannot create shared memory \"" + name + "\"", errno);
       const int old = shm_open(path_of(name).c_str(), O_RDWR | O_CLOEXEC, 0600);
       if (old < 0) continue;
-      const bool free = flock(old, LOCK_EX | LOCK_NB) == 0;
-      if (free) shm_unlink(path_of(name).c_str());
+      if (lock_named(old)) shm_unlink(path_of(name).c_str());
       close(old);
-      if (!free)
-        throw Error(ErrorKind::kBusy, "shared memory \"" + name + "\" belongs to a running process",
-                    "choose another name, or stop that process: fuser /dev/shm/wirepath." + name);
     }
-    if (fd < 0) throw sys_error("cannot create shared memory \"" + name + "\"", EEXIST);
-    flock(fd, LOCK_EX | LOCK_NB);
+    if (fd < 0)
+      throw Error(ErrorKind::kBusy, "shared memory \"" + name + "\" belongs to a running process",
+                  "choose another name, or stop that process: fuser /dev/shm/wirepath." + name);
   }
   if (ftruncate(fd, static_cast<off_t>(bytes)) != 0) {
     const int code = errno;
-    close(fd);
     if (!name.empty()) shm_unlink(path_of(name).c_str());
+    close(fd);
     throw sys_error("cannot size shared memory to " + std::to_string(bytes) + " bytes", code);
   }
   return SharedMemory(name, fd, true, true, bytes);
@@ -118,7 +127,7 @@ void SharedMemory::remove_abandoned() noexcept {
     if (std::strncmp(entry->d_name, "wirepath.", 9) != 0) continue;
     const int fd = openat(dirfd(dir), entry->d_name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) continue;
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0) unlinkat(dirfd(dir), entry->d_name, 0);
+    if (lock_named(fd)) unlinkat(dirfd(dir), entry->d_name, 0);
     close(fd);
   }
   closedir(dir);

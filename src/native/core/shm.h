@@ -19,7 +19,7 @@ class SharedMemory {
   SharedMemory(SharedMemory&& other) noexcept;
   SharedMemory& operator=(SharedMemory&&) = delete;
   SharedMemory(const SharedMemory&) = delete;
-  ~SharedMemory();  // the creator removes the name
+  ~SharedMemory();  // the creator removes the name, a child forked from it does not
 
   void* data() const noexcept { return data_; }
   size_t size() const noexcept { return size_; }
@@ -29,7 +29,7 @@ class SharedMemory {
   SharedMemory(std::string name, int fd, bool owner, bool writable, size_t bytes);
   std::string name_;
   int fd_ = -1;
-  bool owner_ = false;
+  int owner_ = 0;  // pid of the creator; 0 = attached. A fork of it owns nothing
   void* data_ = nullptr;
   size_t size_ = 0;
 };

@@ -24,6 +24,10 @@ class Stage {
     (void)now;
     return true;
   }
+  // Called once, after the last burst; by the worker's thread, which may wait here.
+  virtual void end(int64_t now) noexcept { (void)now; }
+  // The worker is being destroyed while it runs: wait for nobody any more. Any thread.
+  virtual void abandon() noexcept {}
   virtual std::string error() const { return "the stage failed"; }
 };
 

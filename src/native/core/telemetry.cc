@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <new>
@@ -12,7 +13,7 @@
 
 namespace wp {
 namespace {
-constexpr uint64_t kMagic = 0x31544154'53505704;  // "\4WPSTAT1": change when the layout does
+constexpr uint64_t kMagic = 0x32544154'53505704;  // "\4WPSTAT2": change when the layout does
 }
 
 struct Telemetry::Header {
@@ -24,9 +25,17 @@ struct Telemetry::Header {
 
 struct Telemetry::Entry {
   char name[kNameBytes];
-  uint32_t kind;
-  uint32_t reserved;
+  uint32_t kind;  // 0 = free
+  std::atomic<uint32_t> version;
   uint64_t offset;
+
+  void open() noexcept {
+    version.store(version.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    std::atomic_thread_fence(std::memory_order_release);
+  }
+  void close() noexcept {
+    version.store(version.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+  }
 };
 
 Telemetry::Header* Telemetry::header() const noexcept {
@@ -55,19 +64,35 @@ std::unique_ptr<Telemetry> Telemetry::attach(const std::string& name) {
   return std::unique_ptr<Telemetry>(new Telemetry(SharedMemory::attach(name, false)));
 }
 
-void* Telemetry::take(size_t bytes) {
-  Header* h = header();
-  const uint64_t at = (h->next + 63) & ~uint64_t{63};
-  if (at + bytes > memory_.size())
-    throw Error(ErrorKind::kIo, "the counter segment is full", "open fewer ports or workers");
-  h->next = (at + bytes + 63) & ~uint64_t{63};
-  return static_cast<uint8_t*>(memory_.data()) + at;
+uint64_t Telemetry::offset_of(const void* cell) const noexcept {
+  return static_cast<uint64_t>(static_cast<const uint8_t*>(cell) -
+                               static_cast<const uint8_t*>(memory_.data()));
 }
 
-std::string Telemetry::unique(const std::string& name) const {
+void* Telemetry::take(size_t bytes) {
+  Header* h = header();
+  bytes = (bytes + 63) & ~size_t{63};
+  used_.reserve(used_.size() + 1);
+  free_.reserve(used_.size() + free_.size() + 1);  // release() must not allocate
+  const auto fits = std::ranges::find(free_, bytes, &Block::bytes);
+  if (fits != free_.end()) {
+    used_.push_back(*fits);
+    *fits = free_.back();
+    free_.pop_back();
+  } else {
+    if (h->next + bytes > memory_.size())
+      throw Error(ErrorKind::kIo, "the counter segment is full", "open fewer ports or workers");
+    used_.push_back({h->next, bytes});
+    h->next += bytes;
+  }
+  return static_cast<uint8_t*>(memory_.data()) + used_.back().offset;
+}
+
+std::string Telemetry::unique(const std::string& group, size_t longest) const {
   const uint64_t n = header()->entries.load(std::memory_order_relaxed);
   const auto taken = [&](const std::string& candidate) {
     for (uint64_t i = 0; i < n; i++) {
+      if (table()[i].kind == 0) continue;
       const std::string_view have = table()[i].name;
       if (have.starts_with(candidate) &&
           (have.size() == candidate.size() || have[candidate.size()] == '/'))
@@ -75,6 +100,11 @@ std::string Telemetry::unique(const std::string& name) const {
     }
     return false;
   };
+  constexpr std::string_view kCut = "...";
+  constexpr size_t kSuffix = 6;  // "#99999"
+  const size_t room = kNameBytes - 1 - longest - kSuffix;
+  std::string name = group;
+  if (name.size() > room) name.replace(room / 2, name.size() - room + kCut.size(), kCut);
   std::string candidate = name;
   for (int suffix = 2; taken(candidate); suffix++) candidate = name + "#" + std::to_string(suffix);
   return candidate;
@@ -83,20 +113,25 @@ std::string Telemetry::unique(const std::string& name) const {
 void Telemetry::publish(const std::string& name, Kind kind, const void* cell) {
   Header* h = header();
   const uint64_t n = h->entries.load(std::memory_order_relaxed);
-  if (n == kEntries)
+  uint64_t at = 0;
+  while (at < n && table()[at].kind != 0) at++;
+  if (at == kEntries)
     throw Error(ErrorKind::kIo, "the counter directory is full", "open fewer ports or workers");
-  Entry& e = table()[n];
+  Entry& e = table()[at];
+  e.open();
   std::memset(e.name, 0, sizeof e.name);
   std::memcpy(e.name, name.data(), std::min(name.size(), sizeof e.name - 1));
   e.kind = static_cast<uint32_t>(kind);
-  e.offset = static_cast<uint64_t>(static_cast<const uint8_t*>(cell) -
-                                   static_cast<const uint8_t*>(memory_.data()));
-  h->entries.store(n + 1, std::memory_order_release);
+  e.offset = offset_of(cell);
+  e.close();
+  if (at == n) h->entries.store(n + 1, std::memory_order_release);
 }
 
 Counter* Telemetry::counters(const std::string& group, std::span<const char* const> names) {
   const std::lock_guard lock(mutex_);
-  const std::string unique_group = unique(group);
+  size_t longest = 0;
+  for (const char* name : names) longest = std::max(longest, 1 + std::strlen(name));
+  const std::string unique_group = unique(group, longest);
   auto* cells = static_cast<Counter*>(take(names.size() * sizeof(Counter)));
   std::uninitialized_value_construct_n(cells, names.size());
   for (size_t i = 0; i < names.size(); i++)
@@ -107,8 +142,27 @@ Counter* Telemetry::counters(const std::string& group, std::span<const char* con
 Histogram* Telemetry::histogram(const std::string& name) {
   const std::lock_guard lock(mutex_);
   auto* h = new (take(sizeof(Histogram))) Histogram();
-  publish(unique(name), Kind::kHistogram, h);
+  publish(unique(name, 0), Kind::kHistogram, h);
   return h;
+}
+
+void Telemetry::release(const void* cells) noexcept {
+  const std::lock_guard lock(mutex_);
+  // What a forked child drops is its parent's still.
+  if (header()->pid != static_cast<uint64_t>(getpid())) return;
+  const auto block = std::ranges::find(used_, offset_of(cells), &Block::offset);
+  if (block == used_.end()) return;
+  const uint64_t n = header()->entries.load(std::memory_order_relaxed);
+  for (uint64_t i = 0; i < n; i++) {
+    Entry& e = table()[i];
+    if (e.kind == 0 || e.offset - block->offset >= block->bytes) continue;
+    e.open();
+    e.kind = 0;
+    e.close();
+  }
+  free_.push_back(*block);
+  *block = used_.back();
+  used_.pop_back();
 }
 
 std::vector<TelemetryEntry> Telemetry::entries() const {
@@ -118,27 +172,41 @@ std::vector<TelemetryEntry> Telemetry::entries() const {
   out.reserve(n);
   for (uint64_t i = 0; i < n; i++) {
     const Entry& e = table()[i];
+    const uint32_t version = e.version.load(std::memory_order_acquire);
     const auto kind = static_cast<Kind>(e.kind);
+    const uint64_t offset = e.offset;
     const size_t bytes = kind == Kind::kHistogram ? sizeof(Histogram) : sizeof(Counter);
-    if (e.offset + bytes > memory_.size()) continue;  // another process wrote it: trust nothing
-    const void* cell = static_cast<const uint8_t*>(memory_.data()) + e.offset;
-    out.push_back({std::string(e.name, strnlen(e.name, sizeof e.name)), kind,
-                   kind == Kind::kHistogram ? 0 : static_cast<const Counter*>(cell)->value(),
-                   kind == Kind::kHistogram ? static_cast<const Histogram*>(cell) : nullptr});
+    // Free, or another process wrote it: trust nothing.
+    if (e.kind == 0 || offset % 8 != 0 || offset > memory_.size() - bytes) continue;
+    const void* cell = static_cast<const uint8_t*>(memory_.data()) + offset;
+    TelemetryEntry entry{std::string(e.name, strnlen(e.name, sizeof e.name)), kind,
+                         kind == Kind::kHistogram ? 0 : static_cast<const Counter*>(cell)->value(),
+                         kind == Kind::kHistogram ? static_cast<const Histogram*>(cell) : nullptr};
+    std::atomic_thread_fence(std::memory_order_acquire);
+    // Changed meanwhile: it has just come or gone, and the next look shows which.
+    if (version % 2 != 0 || e.version.load(std::memory_order_relaxed) != version) continue;
+    out.push_back(std::move(entry));
   }
   return out;
 }
 
 Telemetry& Telemetry::process() {
-  static Telemetry telemetry([] {
+  static std::mutex mutex;
+  // A fork's copy of the parent's segment stays mapped: inherited ports write to it.
+  static std::vector<std::unique_ptr<Telemetry>> telemetry;
+  static pid_t owner = 0;
+  const std::lock_guard lock(mutex);
+  if (owner != getpid()) {
     SharedMemory::remove_abandoned();
     try {
-      return SharedMemory::create(std::to_string(getpid()), kBytes).name();
+      telemetry.push_back(std::make_unique<Telemetry>(std::to_string(getpid())));
     } catch (const Error&) {
-      return std::string();  // no /dev/shm to write to: counters stay inside the process
+      // No /dev/shm to write to: counters stay inside the process.
+      telemetry.push_back(std::make_unique<Telemetry>(std::string()));
     }
-  }());
-  return telemetry;
+    owner = getpid();
+  }
+  return *telemetry.back();
 }
 
 }  // namespace wp

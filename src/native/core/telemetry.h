@@ -2,8 +2,9 @@
 // Counters, gauges and histograms by name in one shared-memory segment per process, so that
 // `wirepath` in another process reads them without touching the data path (after Snabb's shm).
 //
-// A directory of fixed entries grows at the front, cells are taken from the rest. Entries are
-// written once and then published by the entry count; a reader never sees half of one.
+// A directory of fixed entries grows at the front, cells are taken from the rest. What a closed
+// port or a finished worker gives back is used again. Each entry has a version that is odd while
+// it is written, so that a reader never sees half of one.
 #pragma once
 
 #include <atomic>
@@ -52,15 +53,18 @@ class Telemetry {
   static std::unique_ptr<Telemetry> attach(const std::string& name);
 
   // A block of counters that one thread writes, on cache lines of its own: "<group>/<name>"
-  // each. The pointer stays valid for the life of the Telemetry. Groups with a name already
-  // taken get a suffix "#2", "#3", ….
+  // each. The pointer stays valid until released. Groups with a name already taken get a suffix
+  // "#2", "#3", …; a name too long for its entry loses the middle of its group.
   Counter* counters(const std::string& group, std::span<const char* const> names);
   Histogram* histogram(const std::string& name);
+  // Takes the block that counters() or histogram() gave out of the directory.
+  void release(const void* cells) noexcept;
 
   std::vector<TelemetryEntry> entries() const;
   const std::string& name() const noexcept { return memory_.name(); }
 
-  // The process's own: segment "<pid>", private where /dev/shm can't be written.
+  // The process's own: segment "<pid>", private where /dev/shm can't be written. A forked child
+  // gets one of its own when it first asks.
   static Telemetry& process();
 
  private:
@@ -69,12 +73,18 @@ class Telemetry {
   explicit Telemetry(SharedMemory memory);
   Header* header() const noexcept;
   Entry* table() const noexcept;
+  struct Block {
+    uint64_t offset, bytes;
+  };
   void* take(size_t bytes);
-  std::string unique(const std::string& name) const;
+  // The group to publish `longest` under: not taken, and short enough for an entry.
+  std::string unique(const std::string& group, size_t longest) const;
   void publish(const std::string& name, Kind kind, const void* cell);
+  uint64_t offset_of(const void* cell) const noexcept;
 
   SharedMemory memory_;
   mutable std::mutex mutex_;
+  std::vector<Block> used_, free_;
 };
 
 }  // namespace wp

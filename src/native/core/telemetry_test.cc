@@ -2,12 +2,16 @@
 #include "core/telemetry.h"
 
 #include <doctest/doctest.h>
+#include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <csignal>
+#include <cstring>
+#include <memory>
 #include <string>
 
 #include "core/error.h"
@@ -75,4 +79,99 @@ TEST_CASE("telemetry: a killed process's segment is taken away, a live one's sta
   CHECK(access("/dev/shm/wirepath.telemetry_kill_test", F_OK) != 0);
   close(ready[0]);
   close(ready[1]);
+}
+
+TEST_CASE(
+    "telemetry: what is given back is used again, so that opening and closing never fills it") {
+  wp::Telemetry telemetry("telemetry_reuse_test");
+  const auto reader = wp::Telemetry::attach("telemetry_reuse_test");
+  wp::Counter* stays = telemetry.counters("port/stays", kNames);
+  stays[0].set(42);
+  for (int i = 0; i < 20'000; i++) {
+    wp::Counter* cells = telemetry.counters("port/x", kNames);
+    wp::Histogram* histogram = telemetry.histogram("feed/x/latency_ns");
+    REQUIRE(cells[0].value() == 0);
+    REQUIRE(histogram->total() == 0);
+    cells[0].set(7);
+    histogram->record(5);
+    if (i % 1000 == 0) {
+      const auto entries = reader->entries();
+      REQUIRE(entries.size() == 5);
+      REQUIRE(find(entries, "port/x/rx_packets"));
+      REQUIRE(find(entries, "port/x/rx_packets")->value == 7);
+    }
+    telemetry.release(cells);
+    telemetry.release(histogram);
+  }
+  const auto entries = reader->entries();
+  CHECK(entries.size() == 2);
+  CHECK(find(entries, "port/stays/rx_packets")->value == 42);
+}
+
+TEST_CASE("telemetry: long names keep their ends and stay apart") {
+  wp::Telemetry telemetry("");
+  const std::string group = "port/pcap:/" + std::string(150, 'd') + "/day.pcap";
+  telemetry.counters(group, kNames)[1].set(1);
+  telemetry.counters(group, kNames)[1].set(2);
+  telemetry.histogram(group + "/wire_to_ring_ns");
+  const auto entries = telemetry.entries();
+  REQUIRE(entries.size() == 5);
+  for (size_t i = 0; i < entries.size(); i++) {
+    CHECK(entries[i].name.size() < wp::Telemetry::kNameBytes);
+    CHECK(entries[i].name.starts_with("port/pcap:/ddd"));
+    for (size_t j = 0; j < i; j++) CHECK(entries[i].name != entries[j].name);
+  }
+  CHECK(entries[1].name.ends_with("/day.pcap/drop.full"));
+  CHECK(entries[3].name.ends_with("/day.pcap#2/drop.full"));
+  CHECK(entries[4].name.ends_with("/day.pcap/wire_to_ring_ns"));
+}
+
+TEST_CASE("telemetry: an entry that points outside is not followed") {
+  wp::Telemetry telemetry("telemetry_hostile_test");
+  telemetry.counters("port/x", kNames);
+  const int fd = open("/dev/shm/wirepath.telemetry_hostile_test", O_RDWR);
+  REQUIRE(fd >= 0);
+  auto* bytes = static_cast<uint8_t*>(
+      mmap(nullptr, wp::Telemetry::kBytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0));
+  REQUIRE(bytes != MAP_FAILED);
+  const uint64_t outside = UINT64_MAX - 7;  // and eight bytes on is the beginning
+  std::memcpy(bytes + 64 + 120, &outside, sizeof outside);
+  const auto entries = wp::Telemetry::attach("telemetry_hostile_test")->entries();
+  CHECK(entries.size() == 1);
+  CHECK(find(entries, "port/x/drop.full"));
+  munmap(bytes, wp::Telemetry::kBytes);
+  close(fd);
+}
+
+TEST_CASE("telemetry: a forked child leaves its parent's segments alone and has its own") {
+  auto telemetry = std::make_unique<wp::Telemetry>("telemetry_fork_test");
+  wp::Counter* cells = telemetry->counters("port/x", kNames);
+  REQUIRE(wp::Telemetry::process().name() == std::to_string(getpid()));
+  const pid_t child = fork();
+  if (child == 0) {
+    const bool own = wp::Telemetry::process().name() == std::to_string(getpid());
+    telemetry->release(cells);
+    telemetry.reset();
+    shm_unlink(("/wirepath." + std::to_string(getpid())).c_str());
+    _exit(own ? 0 : 1);
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  CHECK(status == 0);
+  REQUIRE(access("/dev/shm/wirepath.telemetry_fork_test", F_OK) == 0);
+  CHECK(find(wp::Telemetry::attach("telemetry_fork_test")->entries(), "port/x/rx_packets"));
+}
+
+TEST_CASE("telemetry: segments survive the clearing up of processes that start beside them") {
+  const pid_t sweeper = fork();
+  if (sweeper == 0)
+    for (;;) wp::SharedMemory::remove_abandoned();
+  int lost = 0;
+  for (int i = 0; i < 3000; i++) {
+    const auto memory = wp::SharedMemory::create("telemetry_sweep_test", 4096);
+    lost += access("/dev/shm/wirepath.telemetry_sweep_test", F_OK) != 0;
+  }
+  kill(sweeper, SIGKILL);
+  waitpid(sweeper, nullptr, 0);
+  CHECK(lost == 0);
 }

@@ -25,29 +25,51 @@ enum : size_t {
   kPassUnsupported = kVerdict0 + WP_VERDICTS,
   kBadVerdict,
   kBadTarget,
+  kTxUnsupported,
   kCounters
 };
-constexpr std::array<const char*, kCounters> kNames{"bursts",           "idle_polls",
-                                                    "frames",           "verdict.aborted",
-                                                    "verdict.drop",     "verdict.pass",
-                                                    "verdict.tx",       "verdict.redirect",
-                                                    "verdict.keep",     "drop.pass_unsupported",
-                                                    "drop.bad_verdict", "drop.bad_target"};
+constexpr std::array<const char*, kCounters> kNames{"bursts",
+                                                    "idle_polls",
+                                                    "frames",
+                                                    "verdict.aborted",
+                                                    "verdict.drop",
+                                                    "verdict.pass",
+                                                    "verdict.tx",
+                                                    "verdict.redirect",
+                                                    "verdict.keep",
+                                                    "drop.pass_unsupported",
+                                                    "drop.bad_verdict",
+                                                    "drop.bad_target",
+                                                    "drop.tx_unsupported"};
 
 constexpr uint32_t kBurstsBetweenIdleCalls = 256;
 constexpr int kMaxFds = 64;
 
+uint32_t checked_batch_size(uint32_t size) {
+  if (size < 1 || size > 4096) throw config_error("batch_size", std::to_string(size), "1 to 4096");
+  return size;
+}
+
 }  // namespace
 
 Worker::Worker(WorkerConfig config)
-    : config_(std::move(config)), batch_(config_.batch_size), outbound_(config_.batch_size) {
+    : config_(std::move(config)),
+      batch_(checked_batch_size(config_.batch_size)),
+      outbound_(config_.batch_size) {
   if (config_.cpu_core && (*config_.cpu_core < 0 || *config_.cpu_core >= CPU_SETSIZE))
     throw config_error("cpu_core", std::to_string(*config_.cpu_core), "a core of this machine");
 }
 
 Worker::~Worker() {
+  abandon();
+  if (counters_) telemetry_->release(counters_);
+}
+
+void Worker::abandon() noexcept {
   stop();
-  if (thread_.joinable()) thread_.join();
+  if (!thread_.joinable()) return;
+  for (const auto& stage : stages_) stage->abandon();
+  thread_.join();
 }
 
 uint16_t Worker::add_port(std::shared_ptr<Port> port, std::vector<uint32_t> queues) {
@@ -63,6 +85,7 @@ uint16_t Worker::add_port(std::shared_ptr<Port> port, std::vector<uint32_t> queu
           "below " + std::to_string(port->queues()) + ", the queues of " + port->spec());
     sources_.push_back({number, q});
   }
+  queues_.push_back(std::move(queues));
   ports_.push_back(std::move(port));
   return number;
 }
@@ -74,7 +97,7 @@ void Worker::add_stage(std::shared_ptr<Stage> stage) {
 }
 
 void Worker::start() {
-  if (thread_.joinable())
+  if (started_)
     throw Error(ErrorKind::kConfig, "worker " + config_.name + " has been started already",
                 "join it, then make a new one");
   if (sources_.empty())
@@ -92,7 +115,9 @@ void Worker::start() {
                          "one of the cores this process may use: " + list);
     }
   }
-  if (!counters_) counters_ = Telemetry::process().counters("worker/" + config_.name, kNames);
+  telemetry_ = &Telemetry::process();
+  counters_ = telemetry_->counters("worker/" + config_.name, kNames);
+  started_ = true;
   running_.store(true, std::memory_order_release);
   thread_ = std::thread([this] { run(); });
 }
@@ -150,6 +175,7 @@ void Worker::run() noexcept {
       port.release(source.queue, *batch_);
       counters_[kBursts].add(1);
       counters_[kFrames].add(n);
+      if (failed_) break;
     }
     if (frames != 0 && ++since_idle < kBurstsBetweenIdleCalls) continue;
     since_idle = 0;
@@ -166,6 +192,7 @@ void Worker::run() noexcept {
   }
   for (const auto& stage : stages_)
     if (!stage->idle(clock.now())) fail(stage->error());
+  for (const auto& stage : stages_) stage->end(clock.now());
   running_.store(false, std::memory_order_release);
 }
 
@@ -186,7 +213,12 @@ void Worker::carry_out(Source source) noexcept {
     if (by_verdict[v]) counters_[kVerdict0 + v].add(by_verdict[v]);
   const uint32_t plain =
       by_verdict[WP_ABORTED] + by_verdict[WP_DROP] + by_verdict[WP_KEEP] + by_verdict[WP_TX];
-  if (by_verdict[WP_TX]) ports_[source.port]->tx(source.queue, batch);
+  if (by_verdict[WP_TX]) {
+    if (ports_[source.port]->capabilities().tx)
+      ports_[source.port]->tx(source.queue, batch);
+    else
+      counters_[kTxUnsupported].add(by_verdict[WP_TX]);
+  }
   if (plain == batch.count) [[likely]]
     return;
   const Capabilities& can = ports_[source.port]->capabilities();
@@ -208,7 +240,8 @@ void Worker::carry_out(Source source) noexcept {
         batch.verdict[i] = WP_DROP;  // an unknown verdict must not leak the frame
     }
   }
-  // One burst per target port: the frames are copied by the sending port, then released here.
+  // One burst per target port, out of a queue that no other worker has: the frames are copied by
+  // the sending port, then released here.
   for (uint16_t target = 0; by_verdict[WP_REDIRECT] && target < ports_.size(); target++) {
     wp_batch& out = *outbound_;
     out.count = 0;
@@ -222,7 +255,11 @@ void Worker::carry_out(Source source) noexcept {
       out.verdict[out.count] = WP_TX;
       out.count++;
     }
-    if (out.count) ports_[target]->tx(source.queue % ports_[target]->queues(), out);
+    if (out.count == 0) continue;
+    if (ports_[target]->capabilities().tx)
+      ports_[target]->tx(queues_[target][source.queue % queues_[target].size()], out);
+    else
+      counters_[kTxUnsupported].add(out.count);
   }
 }
 

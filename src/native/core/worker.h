@@ -34,16 +34,19 @@ struct WorkerConfig {
 class Worker {
  public:
   explicit Worker(WorkerConfig config);
-  ~Worker();  // stops and joins; an error not yet taken by join() is lost
+  ~Worker();  // stops, abandons what a stage waits for, and joins; an error not yet taken by join()
+              // is lost
 
   // Before start. `queues` of the port that this worker drives; empty = all of them.
   // Returns the port's number, for WP_REDIRECT.
   uint16_t add_port(std::shared_ptr<Port> port, std::vector<uint32_t> queues = {});
   void add_stage(std::shared_ptr<Stage> stage);
 
-  void start();          // throws kConfig when there is nothing to do or the core does not exist
-  void stop() noexcept;  // asks; returns at once
-  void join();           // waits, then throws the first error that stopped the worker
+  // Throws kConfig when there is nothing to do, the core does not exist, or it ran before.
+  void start();
+  void stop() noexcept;     // asks; returns at once
+  void abandon() noexcept;  // what the destructor does first
+  void join();              // waits, then throws the first error that stopped the worker
   bool running() const noexcept { return running_.load(std::memory_order_acquire); }
 
   std::vector<std::pair<std::string, uint64_t>> stats() const;
@@ -64,13 +67,16 @@ class Worker {
   std::vector<std::shared_ptr<Port>> ports_;
   std::vector<std::shared_ptr<Stage>> stages_;
   std::vector<Source> sources_;
+  std::vector<std::vector<uint32_t>> queues_;  // of each port: those that are this worker's
   BatchStorage batch_;
   BatchStorage outbound_;
+  Telemetry* telemetry_ = nullptr;
   Counter* counters_ = nullptr;
   std::thread thread_;
   std::atomic<bool> stop_{false};
   std::atomic<bool> running_{false};
   std::atomic<int> affinity_{-1};
+  bool started_ = false;
   bool failed_ = false;
   std::string error_;
 };

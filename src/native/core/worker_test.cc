@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 #include <sched.h>
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <string>
@@ -49,6 +50,55 @@ class VerdictStage final : public wp::Stage {
   std::vector<uint8_t> cycle_;
   uint16_t target_;
   uint64_t seen_ = 0;
+};
+
+// Hands out `frames` frames and cannot send any.
+class DeafPort final : public wp::Port {
+ public:
+  DeafPort(const wp::PortConfig& config, uint32_t frames) : Port(config), left_(frames) {}
+  uint32_t rx(uint32_t, wp_batch& batch) noexcept override {
+    batch.count = std::min(left_, batch.capacity);
+    left_ -= batch.count;
+    if (batch.count == 0) finished_.store(true);
+    for (uint32_t i = 0; i < batch.count; i++) {
+      batch.data[i] = frame_;
+      batch.length[i] = sizeof frame_;
+      batch.verdict[i] = WP_DROP;
+      batch.handle[i] = i;
+    }
+    return batch.count;
+  }
+  void release(uint32_t, wp_batch& batch) noexcept override { batch.count = 0; }
+  wp::Info info() const override { return {}; }
+  wp::Capabilities capabilities() const noexcept override { return {}; }
+
+ private:
+  uint32_t left_;
+  uint8_t frame_[64] = {};
+};
+
+std::shared_ptr<wp::Port> deaf_port(uint32_t frames) {
+  wp::PortConfig config;
+  config.spec = "deaf:";
+  config.clock = &wp::Clock::process();
+  config.telemetry = &wp::Telemetry::process();
+  return std::make_shared<DeafPort>(config, frames);
+}
+
+// Waits for somebody who never comes.
+class WaitingStage final : public wp::Stage {
+ public:
+  const char* name() const noexcept override { return "waiting"; }
+  bool process(wp_batch&) noexcept override {
+    entered.store(true);
+    while (!abandoned_.load()) sched_yield();
+    return true;
+  }
+  void abandon() noexcept override { abandoned_.store(true); }
+  std::atomic<bool> entered{false};
+
+ private:
+  std::atomic<bool> abandoned_{false};
 };
 
 int fail_at_third(wp_batch*, void* state) {
@@ -156,4 +206,69 @@ TEST_CASE("worker: stop ends an endless source") {
   worker.stop();
   worker.join();
   CHECK(value(worker.stats(), "verdict.drop") == value(worker.stats(), "frames"));
+}
+
+TEST_CASE("worker: frames for a port that cannot send are counted as lost") {
+  for (const uint8_t verdict : {WP_TX, WP_REDIRECT}) {
+    wp::Worker worker({.name = "deaf"});
+    worker.add_port(deaf_port(1000));
+    worker.add_stage(std::make_shared<VerdictStage>(std::vector<uint8_t>{WP_DROP, verdict}));
+    worker.start();
+    worker.join();
+    CHECK(value(worker.stats(), "frames") == 1000);
+    CHECK(value(worker.stats(), "drop.tx_unsupported") == 500);
+  }
+}
+
+TEST_CASE("worker: REDIRECT leaves by a queue that is this worker's") {
+  auto out = null_port(",queues=2,frames=1");
+  wp::Worker worker({.name = "redirect_queue"});
+  worker.add_port(null_port(",frames=100"));
+  const uint16_t target = worker.add_port(out, {1});
+  worker.add_stage(std::make_shared<VerdictStage>(std::vector<uint8_t>{WP_REDIRECT}, target));
+  worker.start();
+  while (value(worker.stats(), "verdict.redirect") < 101) sched_yield();
+  worker.stop();
+  worker.join();
+  uint64_t by_queue[2] = {};
+  for (const auto& entry : wp::Telemetry::process().entries())
+    for (const int q : {0, 1})
+      if (entry.name.starts_with("port/null:,queues=2,frames=1/q" + std::to_string(q)) &&
+          entry.name.ends_with("tx_packets"))
+        by_queue[q] += entry.value;
+  CHECK(by_queue[0] == 0);
+  CHECK(by_queue[1] == 101);
+}
+
+TEST_CASE("worker: runs once; a second start is refused rather than silently nothing") {
+  wp::Worker worker({.name = "once"});
+  worker.add_port(null_port(""));
+  worker.start();
+  worker.stop();
+  worker.join();
+  CHECK_THROWS_AS(worker.start(), wp::Error);
+}
+
+TEST_CASE("worker: a stage that failed is not called again, whatever queues there are") {
+  int calls = 2;
+  wp::Worker worker({.name = "failing_queues"});
+  worker.add_port(null_port(",queues=4"));
+  worker.add_stage(std::make_shared<wp::CStage>("third", fail_at_third, &calls));
+  worker.start();
+  CHECK_THROWS_AS(worker.join(), wp::Error);
+  CHECK(calls == 3);
+}
+
+TEST_CASE("worker: destroyed in the middle of a burst that waits, it does not wait along") {
+  wp::Worker worker({.name = "waiting"});
+  worker.add_port(null_port(""));
+  auto stage = std::make_shared<WaitingStage>();
+  worker.add_stage(stage);
+  worker.start();
+  while (!stage->entered.load()) sched_yield();
+}
+
+TEST_CASE("worker: refuses bursts that stages have no room for") {
+  CHECK_THROWS_AS(wp::Worker({.name = "none", .batch_size = 0}), wp::Error);
+  CHECK_THROWS_AS(wp::Worker({.name = "huge", .batch_size = 8192}), wp::Error);
 }

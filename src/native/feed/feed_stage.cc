@@ -13,7 +13,7 @@ namespace {
 
 constexpr size_t kReserve = 256;  // slots asked for at a time
 
-constexpr std::array<const char*, 14> kNames{"frames",
+constexpr std::array<const char*, 15> kNames{"frames",
                                              "delivered",
                                              "drop.other_flow",
                                              "drop.not_udp",
@@ -26,7 +26,8 @@ constexpr std::array<const char*, 14> kNames{"frames",
                                              "gaps",
                                              "gap_messages",
                                              "missing",
-                                             "heartbeats"};
+                                             "heartbeats",
+                                             "drop.wrong_session"};
 
 }  // namespace
 
@@ -61,15 +62,20 @@ FeedStage::FeedStage(FeedOptions options, std::shared_ptr<Ring> ring)
     : options_(std::move(options)),
       ring_(std::move(ring)),
       clock_(Clock::process()),
+      telemetry_(Telemetry::process()),
       session_(options_.session),
       delivered_in_(kMaxBatch) {
   snapshot_.gaps.reserve(options_.session.max_gaps);
   static_assert(kNames.size() == kCells);
   context_.channel = options_.channel;
   context_.midnight_ns = options_.midnight_ns;
-  Telemetry& telemetry = Telemetry::process();
-  cells_ = telemetry.counters("feed/" + options_.name, kNames);
-  wire_to_ring_ = telemetry.histogram("feed/" + options_.name + "/wire_to_ring_ns");
+  cells_ = telemetry_.counters("feed/" + options_.name, kNames);
+  wire_to_ring_ = telemetry_.histogram("feed/" + options_.name + "/wire_to_ring_ns");
+}
+
+FeedStage::~FeedStage() {
+  telemetry_.release(cells_);
+  telemetry_.release(wire_to_ring_);
 }
 
 // A free slot, waiting for one where the ring's policy says so; null: the record is lost.
@@ -144,7 +150,17 @@ bool FeedStage::process(wp_batch& batch) noexcept {
 bool FeedStage::idle(int64_t) noexcept {
   publish_counters();
   const std::unique_lock lock(snapshot_mutex_, std::try_to_lock);
-  if (!lock) return true;
+  if (lock) take_snapshot();
+  return true;
+}
+
+// A reader may have been in the way of the last idle call.
+void FeedStage::end(int64_t) noexcept {
+  const std::lock_guard lock(snapshot_mutex_);
+  take_snapshot();
+}
+
+void FeedStage::take_snapshot() noexcept {
   snapshot_.session = session_.counters();
   snapshot_.messages = decoder_.counters();
   const auto gaps = session_.gaps();
@@ -158,7 +174,6 @@ bool FeedStage::idle(int64_t) noexcept {
   snapshot_.not_udp = not_udp_;
   snapshot_.delivered = delivered_;
   snapshot_.ring_full = ring_full_;
-  return true;
 }
 
 void FeedStage::publish_counters() noexcept {
@@ -176,6 +191,7 @@ void FeedStage::publish_counters() noexcept {
   cells_[kGapMessages].set(s.gap_messages);
   cells_[kMissing].set(session_.missing());
   cells_[kHeartbeats].set(s.heartbeats);
+  cells_[kWrongSession].set(s.wrong_session);
 }
 
 FeedStage::Snapshot FeedStage::snapshot() const {

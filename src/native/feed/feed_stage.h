@@ -36,10 +36,13 @@ struct FeedOptions {
 class FeedStage final : public Stage {
  public:
   FeedStage(FeedOptions options, std::shared_ptr<Ring> ring);
+  ~FeedStage() override;
 
   const char* name() const noexcept override { return options_.name.c_str(); }
   bool process(wp_batch& batch) noexcept override;
   bool idle(int64_t now) noexcept override;
+  void end(int64_t now) noexcept override;
+  void abandon() noexcept override { ring_->close(); }
 
   struct Snapshot {
     MoldCounters session;
@@ -74,6 +77,7 @@ class FeedStage final : public Stage {
     kGapMessages,
     kMissing,
     kHeartbeats,
+    kWrongSession,
     kCells
   };
   struct Sink;
@@ -83,10 +87,12 @@ class FeedStage final : public Stage {
   bool wanted(const uint8_t* frame, uint32_t length, const uint8_t** payload,
               size_t* payload_length) noexcept;
   void publish_counters() noexcept;
+  void take_snapshot() noexcept;
 
   FeedOptions options_;
   std::shared_ptr<Ring> ring_;
   Clock& clock_;
+  Telemetry& telemetry_;
   MoldUDP64 session_;
   Itch50Decoder decoder_;
   Itch50Context context_;

@@ -112,13 +112,15 @@ Publisher::Publisher(PublisherOptions options, std::shared_ptr<Port> port, Sourc
       frame_bytes_((framer_.header_bytes() + schedule_.buffer_size() + 63) & ~size_t{63}),
       frames_(options_.burst * frame_bytes_),
       planned_(options_.burst),
-      counters_(Telemetry::process().counters("publisher/" + options_.name, kNames)),
-      lateness_(
-          Telemetry::process().histogram("publisher/" + options_.name + "/send_lateness_ns")) {}
+      telemetry_(Telemetry::process()),
+      counters_(telemetry_.counters("publisher/" + options_.name, kNames)),
+      lateness_(telemetry_.histogram("publisher/" + options_.name + "/send_lateness_ns")) {}
 
 Publisher::~Publisher() {
   stop();
   if (thread_.joinable()) thread_.join();
+  telemetry_.release(counters_);
+  telemetry_.release(lateness_);
 }
 
 void Publisher::start() {

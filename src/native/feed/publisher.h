@@ -105,6 +105,7 @@ class Publisher {
   std::vector<uint8_t> frames_;
   std::vector<PlannedPacket> planned_;
   uint32_t collected_ = 0;
+  Telemetry& telemetry_;
   Counter* counters_ = nullptr;
   Histogram* lateness_ = nullptr;
   std::thread thread_;

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "feed/feed_stage.h"
+
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <memory>
+#include <thread>
+
+#include "backends/builtin.h"
+#include "core/worker.h"
+
+TEST_CASE(
+    "feed stage: the snapshot is exact once the worker has stopped, whoever looks meanwhile") {
+  wp::register_backend(wp::kNullBackend);
+  uint64_t wrong = 0;
+  for (int round = 0; round < 200; round++) {
+    auto ring = std::make_shared<wp::Ring>(16, wp::FullPolicy::kDrop, "");
+    auto stage = std::make_shared<wp::feed::FeedStage>(wp::feed::FeedOptions{}, ring);
+    std::atomic<bool> stop{false};
+    std::thread reader([&] {
+      while (!stop.load()) stage->snapshot();
+    });
+    wp::Worker worker({.name = "snapshots"});
+    worker.add_port(wp::open_port("null:,frames=50", {true, {}}, {}, 64));
+    worker.add_stage(stage);
+    worker.start();
+    worker.join();
+    wrong += stage->snapshot().frames != 50;
+    stop.store(true);
+    reader.join();
+  }
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("feed stage: abandoned, it closes a full ring rather than wait for its consumer") {
+  auto ring = std::make_shared<wp::Ring>(16, wp::FullPolicy::kBlock, "");
+  wp::feed::FeedStage stage({}, ring);
+  CHECK_FALSE(ring->closed());
+  stage.abandon();
+  CHECK(ring->closed());
+}
