@@ -94,9 +94,8 @@ std::string Telemetry::unique(const std::string& group, size_t longest) const {
     for (uint64_t i = 0; i < n; i++) {
       if (table()[i].kind == 0) continue;
       const std::string_view have = table()[i].name;
-      if (have.starts_with(candidate) &&
-          (have.size() == candidate.size() || have[candidate.size()] == '/'))
-        return true;
+      // As a whole, or as the group of a cell; "port/x" stands beside "port/x/q0".
+      if (have == candidate || have.substr(0, have.rfind('/')) == candidate) return true;
     }
     return false;
   };

@@ -52,6 +52,17 @@ TEST_CASE("telemetry: groups of the same name stay apart") {
   CHECK(find(entries, "port/x#2/rx_packets")->value == 2);
 }
 
+TEST_CASE("telemetry: a port's own group goes with those of its queues") {
+  wp::Telemetry telemetry("");
+  for (int port = 0; port < 2; port++)
+    for (const char* group : {"port/x/q0", "port/x/q1", "port/x"})
+      telemetry.counters(group, kNames);
+  const auto entries = telemetry.entries();
+  for (const char* name : {"port/x/q0/drop.full", "port/x/q1/drop.full", "port/x/drop.full",
+                           "port/x/q0#2/drop.full", "port/x/q1#2/drop.full", "port/x#2/drop.full"})
+    CHECK_MESSAGE(find(entries, name), name);
+}
+
 TEST_CASE("telemetry: the segment is readable by its owner alone") {
   wp::Telemetry telemetry("telemetry_mode_test");
   struct stat st {};
