@@ -111,17 +111,20 @@ class PublisherProcess:
             # A Ctrl-C at the terminal is ours to pass on, once.
             "start_new_session": True,
         }
-        self._process: subprocess.Popen[str] = (
-            host.popen(command, **options) if host else subprocess.Popen(command, **options)
-        )
+        self._stopped = False
+        with _interrupts_held():
+            self._process: subprocess.Popen[str] = (
+                host.popen(command, **options) if host else subprocess.Popen(command, **options)
+            )
 
     @property
     def running(self) -> bool:
         return self._process.poll() is None
 
     def stop(self) -> None:
-        """Ask it to end; it reports what it has sent."""
-        if self.running:
+        """Ask it to end; it reports what it has sent. Asked again, it is left to do so."""
+        if self.running and not self._stopped:
+            self._stopped = True
             self._process.send_signal(signal.SIGINT)
 
     def report(self, timeout: float = 30.0) -> dict[str, Any]:
@@ -140,6 +143,17 @@ class PublisherProcess:
         if self.running:
             self._process.kill()
         self._process.communicate()
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """A process started meanwhile gets SIGINT when it unblocks it: `wirepath publish` does once
+    it can answer with a report."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def publish_arguments(config: PublishConfig) -> list[str]:

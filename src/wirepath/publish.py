@@ -184,6 +184,10 @@ class Publisher:
         self.join()
 
     @property
+    def started(self) -> bool:
+        return self._started > 0
+
+    @property
     def running(self) -> bool:
         return self._native.running
 

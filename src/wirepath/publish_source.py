@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import shutil
 import tempfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def kind_of(path: str) -> tuple[str, bool]:
         if compressed:
             with gzip.open(path, "rb") as unpacked:
                 begin = unpacked.read(4)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise ConfigError(f"{path} cannot be read: {why} (a file, or the word generated)") from None
     if begin.startswith(_CAPTURES):
@@ -86,7 +87,7 @@ def from_file(path: str, steer: Steering | None) -> Source:
             with gzip.open(path, "rb") as unpacked:
                 shutil.copyfileobj(unpacked, target, 1 << 20)
             target.flush()
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise ConfigError(f"{path} cannot be unpacked: {error}") from None
         # Native code maps it: the mapping outlives the file's name.
         return Source(_core.itch_file_source(target.name), kind, {"path": path})

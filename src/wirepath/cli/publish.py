@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +10,7 @@ import typer
 from ..publish import PublishConfig, Publisher, flow_of
 from . import output
 from .exits import Exit
-from .options import Json, Quiet, help_of
+from .options import Json, Quiet, check_limits, help_of
 
 _PACE, _SOURCE, _STREAM, _PORT = "Pace (one of them)", "Source", "Stream", "Port"
 
@@ -75,6 +76,7 @@ def publish(
     Example:  [bold]wirepath publish --to 239.1.1.1:9001 --via socket:eth0 --rate 2e5[/bold]
     """
     given = dict(locals())
+    check_limits(max_seconds, None)
     host, port = flow_of(given.pop("to"), "--to")
     for name in ("as_json", "quiet", "max_seconds"):
         given.pop(name)
@@ -84,6 +86,8 @@ def publish(
     interrupted = False
     about = publisher.source
     try:
+        # Who started this process may have held the signal back until there is a report to give.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         with output.progress(quiet=quiet) as bar:
             task = bar.add_task("messages", total=about.messages)
             if about.packets is not None:
@@ -96,7 +100,7 @@ def publish(
             report = publisher.run(on_progress=show, max_seconds=max_seconds)
     except KeyboardInterrupt:
         interrupted = True
-        report = publisher.join()
+        report = publisher.join() if publisher.started else publisher.report()
     report["interrupted"] = interrupted
     if as_json:
         output.emit(report)

@@ -40,7 +40,8 @@ def generate(
     The same seed, messages and symbols give the same bytes on any machine. on_progress: called
     with the number of messages written so far. The file appears when it is complete.
 
-    Raises :class:`~wirepath.errors.ConfigError` for values out of range, OSError of the disk.
+    Raises :class:`~wirepath.errors.ConfigError` for values out of range and for a path that is
+    no regular file, OSError of the disk.
     """
     for name, value, highest in (
         ("messages", messages, 1 << 40),
@@ -52,6 +53,8 @@ def generate(
                 f"{name} = {value!r} is not usable: it must be a whole number up to {highest}"
             )
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"{path} is not a regular file: name one, or a file that is to be made")
     generator = _core.ItchGenerator(seed=seed, messages=messages, symbols=symbols)
     part = path.with_name(path.name + ".part")
     buffer = bytearray(_CHUNK)
