@@ -165,8 +165,13 @@ class IngestionConfig(Settings):
     ] = 0
     session_date: Annotated[
         date | None,
-        Field(strict=False, description="trading day, which makes event_time Unix time"),
-        Must("a date such as 2024-01-31"),
+        Field(
+            strict=False,
+            ge=date(1970, 1, 1),
+            le=date(2261, 12, 31),  # later times do not fit in int64 nanoseconds
+            description="trading day, which makes event_time Unix time",
+        ),
+        Must("a date such as 2024-01-31, from 1970-01-01 to 2261-12-31"),
     ] = None
     options: Annotated[
         Mapping[str, OptionValue],

@@ -8,6 +8,7 @@ HdrHistogram project's V2 encoding (ZigZag LEB128 counts) and log format 1.3.
 from __future__ import annotations
 
 import base64
+import os
 import struct
 import zlib
 from collections.abc import Mapping
@@ -114,14 +115,23 @@ def percentile_text(histogram: Histogram, ticks_per_half: int = 5) -> str:
     return "\n".join(out) + "\n"
 
 
+def check_path(path: Path) -> None:
+    """Raises :class:`ConfigError` where :func:`write` could not: before a run, not after it."""
+    if not path.parent.is_dir():
+        raise ConfigError(f"{path} cannot be written: there is no directory {path.parent}")
+    if path.is_dir():
+        raise ConfigError(f"{path} cannot be written: it is a directory")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ConfigError(f"{path} cannot be written: permission denied")
+
+
 def write(
     path: str | Path, histograms: Mapping[str, Histogram], *, start: float, seconds: float
 ) -> list[Path]:
     """Write histograms: ``*.hgrm`` a percentile table each (``x.hgrm`` becomes ``x.NAME.hgrm``),
     else one interval log. Returns the files written."""
     path = Path(path)
-    if not path.parent.is_dir():
-        raise ConfigError(f"{path} cannot be written: there is no directory {path.parent}")
+    check_path(path)
     if path.suffix != ".hgrm":
         path.write_text(log_text(histograms, start, seconds), encoding="utf-8")
         return [path]

@@ -30,7 +30,7 @@ BAD = {
     "session": ["12345678901", "sessión", 7, None],
     "next_sequence": [-1, 1 << 64, 1.0, "1", None],
     "channel": [-1, 65536, "1", None],
-    "session_date": ["2023-13-01", "yesterday", 20230822.5],
+    "session_date": ["2023-13-01", "yesterday", 20230822.5, "1969-12-31", "2262-01-01"],
     "options": ["mode=native", 3, {"mode": [1]}, {"mode": None}],
 }
 

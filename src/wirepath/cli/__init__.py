@@ -6,6 +6,7 @@ A user's mistake ends in one message and an exit code (:class:`Exit`), never in 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -48,14 +49,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     before = signal.getsignal(signal.SIGTERM)
     with contextlib.suppress(ValueError):  # not the main thread: somebody else's business
         signal.signal(signal.SIGTERM, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # tables and bars in a locale that lacks them
+            stream.reconfigure(errors="replace")
     try:
         code = app(given, prog_name="wirepath", standalone_mode=False)
         return int(code) if isinstance(code, int) else Exit.OK
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else Exit.OK
     except BrokenPipeError:
-        # The reader of our output has gone; Python must not complain about it at its exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence()  # the reader of our output has gone
         return Exit.FAILED
     except (KeyboardInterrupt, Exception) as error:
         if (told := _message_of(error)) is None:
@@ -85,7 +88,19 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _fail(message: str, code: Exit, *, as_json: bool) -> int:
-    print(f"wirepath: {message}", file=sys.stderr)
-    if as_json:
-        print(json.dumps({"error": message, "exit_code": int(code)}), flush=True)
+    try:
+        print(f"wirepath: {message}", file=sys.stderr)
+        if as_json:
+            print(json.dumps({"error": message, "exit_code": int(code)}), flush=True)
+    except OSError:  # the reader has gone, or the disk is full
+        _silence()
     return code
+
+
+def _silence() -> None:
+    """What is left unwritten is dropped: Python must not complain about it at its exit."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

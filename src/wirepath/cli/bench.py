@@ -114,6 +114,8 @@ def ingest(
     Example:  [bold]sudo wirepath bench ingest --backend af_xdp --rate 500000[/bold]
     """
     o.check_limits(max_seconds, max_messages)
+    if latency_histogram is not None:
+        hdr.check_path(latency_histogram)
     fields: dict[str, Any] = {
         "backend": backend,
         "interface_name": interface_name,
@@ -149,7 +151,11 @@ def ingest(
         else:
             net = _lab(chosen, queues)
             where = "lab of two hosts over veth" if net is not None else "loopback"
-            fields |= {"backend": chosen, "host": _GROUP, "port": port or unique_port()}
+            fields |= {
+                "backend": chosen,
+                "host": _GROUP,
+                "port": base.get("port", unique_port()) if port is None else port,
+            }
             fields["interface_name"] = "lo"
             if net is not None:
                 stack.enter_context(net)

@@ -46,6 +46,10 @@ def demo(
         problems.append(problem("--rate", rate, "from 1 to 1e8 messages a second"))
     if problems:
         raise ConfigError("\n".join(problems))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out: {out} cannot be made: {error.strerror}") from None
     console = output.stdout()
     with ExitStack() as stack:
         shown = ExitStack()

@@ -70,6 +70,8 @@ def feed(
     Example:  [bold]wirepath feed af_xdp:eth0 239.1.1.1:9001 --max-seconds 60 --json[/bold]
     """
     o.check_limits(max_seconds, max_messages)
+    if latency_histogram is not None:
+        hdr.check_path(latency_histogram)
     settings = o.ingestion_config(
         port,
         flow,
