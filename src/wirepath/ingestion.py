@@ -57,6 +57,7 @@ class RingBuffer(Ring):
             raise ConfigError(problem("policy", policy, '"block" or "drop"'))
         super().__init__(capacity, policy, name)
         self._waits: Histogram | None = None
+        self._producer: IngestionClient | None = None
 
     def measure(self, into: Histogram | None) -> None:
         """Add the time that each popped record waited (ns) to ``into``; None stops that."""
@@ -171,6 +172,10 @@ class IngestionClient:
             raise ConfigError(problem("stats", stats, "a wirepath.IngestionStats, or None"))
         if ring.closed:
             raise StateError("this ring has been closed by an ingestion that ended: make a new one")
+        if isinstance(ring, RingBuffer):
+            if ring._producer not in (None, self):
+                raise StateError("this ring is being filled by another client: give each its own")
+            ring._producer = self
         config = self.config
         stage = _core.FeedStage(
             ring,

@@ -31,6 +31,7 @@ class Port:
     def __init__(self, handle: _core.PortHandle, temporary: Path | None = None) -> None:
         self._handle = handle
         self._temporary = temporary
+        self._waiting: set[asyncio.Future[None]] = set()
 
     # --- receiving -------------------------------------------------------------------------
     def __iter__(self) -> Iterator[Batch]:
@@ -57,11 +58,21 @@ class Port:
                 if fd < 0:  # always ready, or paced by time alone
                     await asyncio.sleep(0.0005)
                 else:
-                    await _readable(loop, fd)
+                    await self._readable(loop, fd)
                 continue
             with batch:
                 yield batch
             await asyncio.sleep(0)  # a busy port must not starve the other tasks
+
+    async def _readable(self, loop: asyncio.AbstractEventLoop, fd: int) -> None:
+        ready: asyncio.Future[None] = loop.create_future()
+        self._waiting.add(ready)
+        loop.add_reader(fd, _wake, ready)
+        try:
+            await ready
+        finally:
+            self._waiting.discard(ready)
+            loop.remove_reader(fd)
 
     def fileno(self) -> int:
         """Descriptor that becomes readable when frames are waiting, for select and asyncio.
@@ -132,8 +143,11 @@ class Port:
 
     # --- its end ---------------------------------------------------------------------------
     def close(self) -> None:
-        """Detach from the device. Frames that Python still holds keep it open until they go."""
+        """Detach from the device; ``async for`` over the port ends. Frames that Python still holds
+        keep it open until they go."""
         self._handle.close()
+        for ready in list(self._waiting):
+            ready.get_loop().call_soon_threadsafe(_wake, ready)
         if self._temporary is not None:
             self._temporary.unlink(missing_ok=True)
             self._temporary = None
@@ -153,13 +167,9 @@ class Port:
         return f"<wirepath.Port {self.spec}{', closed' if self.closed else ''}>"
 
 
-async def _readable(loop: asyncio.AbstractEventLoop, fd: int) -> None:
-    ready = loop.create_future()
-    loop.add_reader(fd, lambda: None if ready.done() else ready.set_result(None))
-    try:
-        await ready
-    finally:
-        loop.remove_reader(fd)
+def _wake(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
 
 
 def open(

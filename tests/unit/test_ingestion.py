@@ -61,6 +61,17 @@ def test_calls_out_of_order_are_refused():
     assert client.backend_info["backend"] == "null"
 
 
+def test_a_ring_has_one_producer():
+    ring = wp.RingBuffer()
+    with (
+        wp.IngestionClient(wp.IngestionConfig(backend="null")) as one,
+        wp.IngestionClient(wp.IngestionConfig(backend="null")) as two,
+    ):
+        one.start_ingestion(ring)
+        with pytest.raises(StateError, match="another client"):
+            two.start_ingestion(ring)
+
+
 def test_arguments_of_another_type_are_refused():
     with pytest.raises(wp.ConfigError, match="an IngestionConfig"):
         wp.IngestionClient({"backend": "null"})

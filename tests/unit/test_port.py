@@ -182,6 +182,21 @@ def test_asyncio_iterates_a_socket_without_blocking_the_loop():
     assert ticks > 3
 
 
+def test_closing_a_port_ends_the_task_that_waits_on_it():
+    async def main():
+        port = wp.open("socket:lo", steer=wp.udp(*GROUP))
+
+        async def receive():
+            return [len(batch) async for batch in port]
+
+        task = asyncio.create_task(receive())
+        await asyncio.sleep(0.05)
+        port.close()
+        return await asyncio.wait_for(task, 20)
+
+    assert asyncio.run(main()) == []
+
+
 def test_asyncio_iterates_a_capture_to_its_end(tmp_path):
     path, empty = tmp_path / "some.pcap", tmp_path / "empty.pcap"
     empty.write_bytes(bytes.fromhex("4d3cb2a1020004000000000000000000ffff000001000000"))
