@@ -10,8 +10,10 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
+import numpy as np
 import pytest
 
 import wirepath as wp
@@ -205,6 +207,34 @@ def test_transmit_own_and_foreign_frames(lab):
         assert drops(left.stats()) == drops(right.stats()) == 0
 
 
+def test_a_frame_that_was_sent_is_out_of_reach_and_an_array_of_it_keeps_its_bytes(lab):
+    flow = ("239.255.88.22", 48022)
+    with sender(lab["a"]) as out, open_on(lab["b"], steer=wp.udp(*flow)) as port:
+
+        def burst(value):
+            for _ in range(4):
+                out.sendto(bytes([value]) * 64, flow)
+            batch = port.poll(5)
+            assert batch is not None and len(batch) > 1
+            return batch
+
+        batch = burst(1)
+        array, view = np.frombuffer(batch[0], np.uint8), batch[1]
+        before = array.copy()
+        batch.verdicts = wp.TX
+        assert port.tx(batch) == len(batch)
+        with pytest.raises(ValueError, match="released"):
+            bytes(view)
+        assert batch.lengths[1] == 0
+        batch.release()
+        for n in range(3000):  # more than there are buffers
+            burst(2 + n % 250).release()
+        assert (array == before).all()
+        assert port.held == 1
+        del array
+        assert port.held == 0
+
+
 def test_overload_loses_frames_and_every_one_is_counted(lab):
     total = 30_000
     with (
@@ -216,7 +246,10 @@ def test_overload_loses_frames_and_every_one_is_counted(lab):
         while sent < total:
             sent += out.send(burst)
         before = out.stats()["nic.tx_dropped"]
-        received = len(collect(port, total, timeout=1.0))
+        received = 0
+        while (batch := port.poll(1.0)) is not None:
+            with batch:
+                received += len(batch)
         stats = port.stats()
         assert received == stats["rx_packets"] < total
         assert stats["steer.matched"] == received + drops(stats)
@@ -307,6 +340,21 @@ def test_a_foreign_program_is_named_and_left_alone(lab):
 def test_an_interface_that_does_not_exist():
     with pytest.raises(wp.WirepathError, match="nosuch0"):
         wp.open("af_xdp:nosuch0", steer=wp.udp(*GROUP))
+
+
+def test_an_interface_that_is_removed_ends_the_loop(lab):
+    with open_on(lab["b"], steer=wp.udp(*GROUP)) as port:
+        guard = threading.Timer(20, os.kill, (os.getpid(), signal.SIGINT))
+        remove = threading.Timer(
+            0.3, lab["b"].run, (["ip", "link", "delete", lab["b"].interface.name],)
+        )
+        guard.start()
+        remove.start()
+        try:
+            assert list(port) == []
+        finally:
+            guard.cancel()
+            remove.join()
 
 
 def test_kill_9_leaves_no_program_and_the_next_open_works(lab):

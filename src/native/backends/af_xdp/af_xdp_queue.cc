@@ -16,8 +16,10 @@ namespace wp::af_xdp {
 namespace {
 
 constexpr uint32_t kEthernetHeader = 14;
-// Empty polls between looks at the things that change slowly.
-constexpr uint32_t kIdlePeriod = 4096;
+// Things that change slowly are looked at this often: few empty polls of a port that sleeps in
+// between, many of one that spins.
+constexpr uint32_t kIdlePolls = 16;
+constexpr int64_t kIdleNs = 20'000'000;
 constexpr uint32_t kBurstPeriod = 65536;  // bursts between looks at the TAI offset
 
 uint32_t load_acquire(const uint32_t* p) noexcept {
@@ -108,7 +110,10 @@ void Queue::refresh_tai() noexcept {
 void Queue::idle() noexcept {
   if (busy_poll_ || xsk_ring_prod__needs_wakeup(&fill_)) wake_rx();
   if (free_.size() != 0 && with_kernel_ < fill_target_) top_up();
-  if (++idle_ % kIdlePeriod != 0) return;
+  if (++idle_ % kIdlePolls != 0) return;
+  const int64_t now = clock_.now();
+  if (now - looked_ < kIdleNs) return;
+  looked_ = now;
   wake_rx();  // the one thing that says whether the interface is still there
   refresh_tai();
   // Some kernels name the NAPI instance with the first frame only.

@@ -126,6 +126,7 @@ class Queue {
   uint32_t handed_out_ = 0;
   uint32_t in_tx_ = 0;
   uint32_t idle_ = 0;
+  int64_t looked_ = 0;
   uint32_t bursts_ = 0;
 
   xsk_ring_cons rx_{};
