@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 
-from .shell import ROOT, DevError, Words, capture, logged, note, require, say, show_tail
+from .shell import CI, ROOT, DevError, Words, capture, logged, note, require, say, show_tail
 from .system import (
     AF_XDP_NEEDS,
     BUILD_NEEDS,
@@ -163,7 +163,12 @@ def package(extras: Iterable[str] = ()) -> None:
     had = json.loads(record.read_text()) if record.exists() else {}
     installed = set(had.get("extras", [])) if had.get("project") == project else set()
     names = sorted(installed | set(extras))
-    tools = "\n".join(filter(None, [cmake(), cxx(), *(n.what for n in missing(AF_XDP_NEEDS))]))
+    tools = "\n".join(
+        filter(
+            None,
+            ["-Werror" if CI else "", cmake(), cxx(), *(n.what for n in missing(AF_XDP_NEEDS))],
+        )
+    )
     sources = digest([*_NATIVE, "pyproject.toml"], tools)
     dependencies_new = not installed.issuperset(names) or had.get("project") != project
     if not dependencies_new and _is_stamped("package", sources):
@@ -172,6 +177,8 @@ def package(extras: Iterable[str] = ()) -> None:
     words = ["--no-build-isolation", "-e", f".[{','.join(names)}]" if names else "."]
     if not dependencies_new:
         words.append("--no-deps")
+    if CI:  # the bindings are then compiled once, not again by native.release()
+        words.append("-Ccmake.define.WIREPATH_WERROR=ON")
     say(f"building wirepath ({'with ' + ', '.join(names) if names else 'nothing extra'})")
     _pip("package", "wirepath could not be built", *words, "-v")
     record.write_text(json.dumps({"project": project, "extras": names}))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import environment
-from .shell import BUILD, ROOT, DevError, Words, jobs, locked, logged, require, say
+from .shell import BUILD, CI, ROOT, DevError, Words, jobs, locked, logged, require, say
 from .system import clangxx, cxx
 
 _ASAN_FLAGS = {
@@ -38,8 +38,9 @@ class Flavour:
 
 
 def release() -> Flavour:
-    """What users get, bindings included, with warnings as errors."""
-    return Flavour("release", "Release, -Werror, with the bindings", compiler=cxx(), python=True)
+    """What users get, with warnings as errors; the bindings too, unless they have been compiled
+    so already (see environment.package)."""
+    return Flavour("release", "Release, -Werror", compiler=cxx(), python=not CI)
 
 
 def address() -> Flavour:
