@@ -80,8 +80,10 @@ class Publisher:
             "loop": config.loop,
             "source_port": config.source_port,
         }
+        if "ttl" not in known:
+            del wanted["loop"]  # a capture's option of this name is another thing
         options: dict[str, Any] = {n: v for n, v in wanted.items() if n in known and n not in given}
-        if "loop" not in known and "loop" in config.model_fields_set:
+        if "ttl" not in known and "loop" in config.model_fields_set:
             reason = f"the {backend} backend sends past the host's own stack"
             self.not_honoured.append({"option": "loop", "value": config.loop, "reason": reason})
         return open_port(

@@ -312,6 +312,17 @@ def test_a_limit_ends_a_feed_without_end(wirepath, flow):
     assert 1000 <= told["consumed"] <= told["messages"] < 1_000_000
 
 
+def test_an_interrupt_before_there_is_anything_to_tell_is_told(capfd, monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("wirepath.cli.backends.all_backends", interrupted)
+    assert main(["backends", "--json"]) == Exit.INTERRUPTED
+    out, err = capfd.readouterr()
+    assert json.loads(out) == {"error": "interrupted", "exit_code": 130}
+    assert err.strip() == "wirepath: interrupted"
+
+
 def messages_of(feed):
     """Messages that a running feed has delivered."""
     with contextlib.suppress(wp.PortError):  # its counters are not there yet

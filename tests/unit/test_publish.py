@@ -311,6 +311,25 @@ def test_a_flow_of_a_file_that_has_none(tmp_path):
         Publisher(PublishConfig(source=str(tmp_path / "day.itch"), flow="239.1.1.1:1"))
 
 
+def test_a_day_published_into_a_capture_is_read_back(tmp_path):
+    source, out = capture_of(tmp_path, []), tmp_path / "out.pcap"
+    settings = PublishConfig(
+        host="239.1.2.3",
+        port=5000,
+        via=f"pcap:{source},write={out}",
+        source_host="10.0.0.1",
+        fast=True,
+        messages=3000,
+        end_of_session=1,
+        max_payload=1400,
+    )
+    assert Publisher(settings).run()["messages"] == 3000
+    client = wp.IngestionClient(wp.IngestionConfig.from_spec(f"pcap:{out}"))
+    with client:
+        client.start_ingestion(wp.RingBuffer(1 << 13))
+        assert sum(map(len, client.batches())) == 3000
+
+
 def test_a_port_that_is_not_there():
     with pytest.raises(wp.ConfigError, match="no network interface"):
         Publisher(PublishConfig(via="socket:nowhere0"))

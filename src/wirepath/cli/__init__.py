@@ -54,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     try:
         code = app(given, prog_name="wirepath", standalone_mode=False)
+        if code == Exit.INTERRUPTED and not isinstance(code, Exit):
+            raise KeyboardInterrupt  # which typer turned into a number; a command's own is an Exit
         return int(code) if isinstance(code, int) else Exit.OK
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else Exit.OK
