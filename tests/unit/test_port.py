@@ -354,3 +354,13 @@ def test_a_worker_whose_stage_calls_python_may_be_dropped_while_it_runs():
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_port_that_a_worker_polls_is_not_polled_by_python():
+    with wp.open("null:", steer=wp.everything()) as port:
+        worker = wp.Worker()
+        worker.add_port(port)
+        with worker, pytest.raises(wp.DeviceBusy, match="worker"):
+            port.poll(0)
+        with port.poll(0) as batch:
+            assert len(batch) == 64

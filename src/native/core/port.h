@@ -8,6 +8,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <span>
@@ -105,6 +106,19 @@ class Port {
   // A finite source has handed out its last frame, or the device is gone.
   bool finished() const noexcept { return finished_.load(std::memory_order_acquire); }
 
+  // A worker takes the queues that it drives for as long as it runs, so that no two threads drive
+  // one: false = it is taken.
+  bool claim(uint32_t queue) noexcept {
+    const uint64_t bit = uint64_t{1} << queue % 64;
+    return !(claimed_[queue / 64 % claimed_.size()].fetch_or(bit) & bit);
+  }
+  void unclaim(uint32_t queue) noexcept {
+    claimed_[queue / 64 % claimed_.size()].fetch_and(~(uint64_t{1} << queue % 64));
+  }
+  bool claimed() const noexcept {
+    return std::ranges::any_of(claimed_, [](const auto& word) { return word.load() != 0; });
+  }
+
   // Every counter of every queue, summed by name. "drop.*" are frames that did not reach the
   // consumer, each in exactly one of them.
   std::vector<std::pair<std::string, uint64_t>> stats() {
@@ -145,6 +159,7 @@ class Port {
   std::string spec_;
   Steering steering_;
   std::vector<Group> groups_;
+  std::array<std::atomic<uint64_t>, 16> claimed_{};  // options allow queues up to 1023
 };
 
 }  // namespace wp

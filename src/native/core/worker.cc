@@ -115,11 +115,24 @@ void Worker::start() {
                          "one of the cores this process may use: " + list);
     }
   }
+  claim_queues();
   telemetry_ = &Telemetry::process();
   counters_ = telemetry_->counters("worker/" + config_.name, kNames);
   started_ = true;
   running_.store(true, std::memory_order_release);
   thread_ = std::thread([this] { run(); });
+}
+
+void Worker::claim_queues() {
+  for (size_t i = 0; i < sources_.size(); i++) {
+    const auto [port, queue] = sources_[i];
+    if (ports_[port]->claim(queue)) continue;
+    while (i-- > 0) ports_[sources_[i].port]->unclaim(sources_[i].queue);
+    throw Error(ErrorKind::kBusy,
+                "queue " + std::to_string(queue) + " of " + ports_[port]->spec() +
+                    " is driven by another worker",
+                "stop that one, or give each worker queues of its own");
+  }
 }
 
 void Worker::stop() noexcept {
@@ -193,6 +206,7 @@ void Worker::run() noexcept {
   for (const auto& stage : stages_)
     if (!stage->idle(clock.now())) fail(stage->error());
   for (const auto& stage : stages_) stage->end(clock.now());
+  for (const Source source : sources_) ports_[source.port]->unclaim(source.queue);
   running_.store(false, std::memory_order_release);
 }
 

@@ -62,6 +62,7 @@ class Worker {
   void carry_out(Source source) noexcept;
   void wait_for_work() noexcept;
   void fail(std::string what) noexcept;
+  void claim_queues();
 
   WorkerConfig config_;
   std::vector<std::shared_ptr<Port>> ports_;

@@ -272,3 +272,21 @@ TEST_CASE("worker: refuses bursts that stages have no room for") {
   CHECK_THROWS_AS(wp::Worker({.name = "none", .batch_size = 0}), wp::Error);
   CHECK_THROWS_AS(wp::Worker({.name = "huge", .batch_size = 8192}), wp::Error);
 }
+
+TEST_CASE("worker: a queue has one driver at a time") {
+  auto port = null_port(",queues=2");
+  wp::Worker first({.name = "first"}), both({.name = "both"}), second({.name = "second"});
+  first.add_port(port, {1});
+  both.add_port(port);
+  second.add_port(port, {0});
+  first.start();
+  CHECK_THROWS_AS(both.start(), wp::Error);
+  second.start();  // what the refused one had taken already is free again
+  first.stop();
+  second.stop();
+  first.join();
+  second.join();
+  CHECK_FALSE(port->claimed());
+  both.start();
+  CHECK(port->claimed());
+}

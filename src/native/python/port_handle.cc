@@ -157,7 +157,8 @@ void PortHandle::wait(int64_t timeout_us) noexcept {
 }
 
 std::unique_ptr<BatchSlot> PortHandle::receive(int64_t timeout_us, uint32_t* queue) {
-  port();
+  if (port().claimed())
+    throw Error(ErrorKind::kBusy, "a worker polls " + port_->spec(), "stop it first");
   if (polling_.exchange(true))
     throw Error(ErrorKind::kBusy, "the port is being polled by another thread",
                 "use one loop per port");
