@@ -364,3 +364,42 @@ def test_a_port_that_a_worker_polls_is_not_polled_by_python():
             port.poll(0)
         with port.poll(0) as batch:
             assert len(batch) == 64
+
+
+def test_closing_a_port_ends_the_loop_of_another_thread():
+    port = wp.open("socket:lo", steer=wp.udp(*GROUP))
+    started, ended = threading.Event(), threading.Event()
+
+    def loop():
+        started.set()
+        for _ in port:
+            pass
+        ended.set()
+
+    thread = threading.Thread(target=loop)
+    thread.start()
+    started.wait()
+    port.close()
+    assert ended.wait(20)
+    thread.join()
+    with wp.open("socket:lo", steer=wp.udp(*GROUP)):
+        pass
+
+
+@pytest.mark.parametrize(
+    "waiting",
+    [
+        "list(wp.open('socket:lo', steer=wp.udp('239.255.77.3', 47003)))",
+        "wp.Ring(8).pop_batch(1, timeout=1e9)",
+    ],
+)
+def test_a_daemon_thread_that_waits_does_not_take_the_exit_down(waiting):
+    program = (
+        "import threading, time, wirepath as wp\n"
+        f"threading.Thread(target=lambda: {waiting}, daemon=True).start()\n"
+        "time.sleep(0.3)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -2,6 +2,7 @@
 #include "core/backend.h"
 
 #include <algorithm>
+#include <deque>
 #include <utility>
 
 #include "core/error.h"
@@ -9,8 +10,9 @@
 namespace wp {
 namespace {
 
-std::vector<Backend>& registry() {
-  static std::vector<Backend> list;
+// A deque: a backend that is being opened stays where it is while another one registers.
+std::deque<Backend>& registry() {
+  static std::deque<Backend> list;
   return list;
 }
 
@@ -63,7 +65,11 @@ PortSpec parse_port_spec(const std::string& spec) {
       next = rest.find(',', next + 1);
     }
     if (next == std::string::npos) next = rest.size();
-    out.options[rest.substr(begin, equals - begin)] = rest.substr(equals + 1, next - equals - 1);
+    const std::string name = rest.substr(begin, equals - begin);
+    const std::string value = rest.substr(equals + 1, next - equals - 1);
+    if (const auto [had, is_new] = out.options.emplace(name, value); !is_new)
+      throw Error(ErrorKind::kConfig, "option " + name + " is given twice, as " + had->second +
+                                          " and as " + value + ", in \"" + spec + "\"");
     end = next;
   }
   if (out.backend.empty())

@@ -60,6 +60,13 @@ class Clock {
     return t.tv_sec * 1'000'000'000LL + t.tv_nsec;
   }
 
+  // ns by CLOCK_MONOTONIC: for timeouts, which a step of the wall clock must not stretch.
+  static int64_t steady() noexcept {
+    timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1'000'000'000LL + t.tv_nsec;
+  }
+
   // The process's clock, calibrated when first asked for.
   static Clock& process();
 

@@ -84,6 +84,7 @@ TEST_CASE("port spec: device and options") {
   p = wp::parse_port_spec("null:,frame_size=128");
   CHECK(p.device.empty());
   CHECK(p.options.at("frame_size") == "128");
+  CHECK(contains(message_of([] { wp::parse_port_spec("null:,queues=1,queues=2"); }), "twice"));
   CHECK_THROWS_AS(wp::parse_port_spec(""), wp::Error);
   CHECK_THROWS_AS(wp::parse_port_spec(":eth0"), wp::Error);
 }

@@ -106,7 +106,8 @@ inline void parse_ip6(const uint8_t* p, size_t at, size_t n, Headers& h) noexcep
       at += length;
     } else if (next == 44) {  // fragment
       if (end - at < 8) return;
-      h.layers |= kFragment;
+      // Offset 0 and no more to come is an "atomic fragment" (RFC 6946): a whole packet.
+      if (load_be16(p + at + 2) & 0xfff9) h.layers |= kFragment;
       next = p[at];
       if (load_be16(p + at + 2) & 0xfff8) {
         h.protocol = next;

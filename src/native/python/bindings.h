@@ -10,6 +10,8 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <atomic>
+
 #include "core/value.h"
 
 namespace nb = nanobind;
@@ -50,6 +52,25 @@ class BytesView {
  private:
   Py_buffer view_;
 };
+// A thread of Python that may wait in native code without the GIL, for the life of this object
+// (made and destroyed with the GIL). When the interpreter ends it is told to come back first: a
+// thread that asked for the GIL of an interpreter that is gone would take the process down.
+class NativeWait {
+ public:
+  NativeWait() { threads().fetch_add(1); }
+  ~NativeWait() { threads().fetch_sub(1); }
+  NativeWait(const NativeWait&) = delete;
+  NativeWait& operator=(const NativeWait&) = delete;
+
+  static bool ending() noexcept { return flag().load(std::memory_order_relaxed); }
+  // Registered with atexit: raises the flag and waits, at most a second, until nobody waits.
+  static void end_all();
+
+ private:
+  static std::atomic<int>& threads();
+  static std::atomic<bool>& flag();
+};
+
 // wirepath.dtypes.NAME
 nb::object dtype_named(const char* name);
 

@@ -33,5 +33,6 @@ NB_MODULE(_core, m) {
   m.def(
       "recalibrate_clock", [] { wp::Clock::process().recalibrate(); },
       "Follow the system clock; workers do it by themselves.");
+  nb::module_::import_("atexit").attr("register")(nb::cpp_function(&NativeWait::end_all));
   wp::register_builtin_backends();
 }

@@ -153,6 +153,8 @@ void bind_feed(nb::module_& m) {
             options.session = mold_options(session, next_sequence);
             options.channel = channel;
             options.midnight_ns = midnight_ns;
+            if (flow.rules.size() > 1)
+              throw config_error("flow", flow.describe(), "one flow, or everything");
             if (!flow.rules.empty()) options.flow = flow.rules.front();
             options.latency = latency;
             new (self) FeedStage(options, std::move(ring));

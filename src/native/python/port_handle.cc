@@ -61,9 +61,6 @@ std::shared_ptr<Port> PortHandle::shared() const {
 }
 
 void PortHandle::close() {
-  if (polling_.load())
-    throw Error(ErrorKind::kBusy, "the port is being polled by another thread",
-                "let that loop end first");
   if (closed_.exchange(true)) return;
   drop_user();
 }
@@ -166,27 +163,30 @@ std::unique_ptr<BatchSlot> PortHandle::receive(int64_t timeout_us, uint32_t* que
     std::atomic<bool>& flag;
     ~Polling() { flag.store(false); }
   } polling{polling_};
+  const NativeWait wait_outside;
   std::unique_ptr<BatchSlot> slot = take_slot();
   wp_batch& batch = **slot->storage;
   Clock& clock = Clock::process();
+  const auto ended = [&] {
+    return port_->finished() || closed_.load(std::memory_order_relaxed) || NativeWait::ending();
+  };
   int64_t deadline = 0;  // read when the first poll came back empty
   uint32_t n = 0;
   for (;;) {
     {
       nb::gil_scoped_release release;
       n = poll_queues(batch, queue);
-      if (n == 0 && timeout_us != 0 && !port_->finished()) {
-        int64_t now = Clock::realtime();
+      if (n == 0 && timeout_us != 0 && !ended()) {
+        int64_t now = Clock::steady();
         if (deadline == 0 && timeout_us > 0) deadline = after(now, timeout_us);
         const int64_t signals = now + kSignalPeriodUs * 1000;
         clock.recalibrate();
-        while (n == 0 && !port_->finished() && now < signals &&
-               (timeout_us < 0 || now < deadline)) {
+        while (n == 0 && !ended() && now < signals && (timeout_us < 0 || now < deadline)) {
           int64_t left = (signals - now) / 1000;
           if (timeout_us > 0) left = std::min(left, (deadline - now) / 1000 + 1);
           wait(left);
           n = poll_queues(batch, queue);
-          if (n == 0) now = Clock::realtime();
+          if (n == 0) now = Clock::steady();
         }
       }
     }
@@ -195,7 +195,7 @@ std::unique_ptr<BatchSlot> PortHandle::receive(int64_t timeout_us, uint32_t* que
       recycle(std::move(slot));
       throw nb::python_error();
     }
-    if (port_->finished() || timeout_us == 0 || (timeout_us > 0 && Clock::realtime() >= deadline)) {
+    if (ended() || timeout_us == 0 || (timeout_us > 0 && Clock::steady() >= deadline)) {
       recycle(std::move(slot));
       return nullptr;
     }

@@ -32,7 +32,8 @@ class PortHandle : public std::enable_shared_from_this<PortHandle> {
   Port& port() const;  // throws kReleased when closed
   std::shared_ptr<Port> shared() const;
   bool closed() const noexcept { return closed_.load(); }
-  // Detaches at once, or, while Python still has batches or frames, when the last one is gone.
+  // Detaches at once, or, while Python still has batches or frames, when the last one is gone. A
+  // loop over the port in another thread ends within a tenth of a second.
   void close();
   uint32_t batch_size() const noexcept { return batch_size_; }
   uint64_t held() const noexcept { return held_.load(); }

@@ -61,8 +61,11 @@ PublisherOptions publisher_options(const nb::dict& o) {
   take(o, "tx_queue", out.tx_queue);
   take(o, "burst", out.burst);
   std::string refused;
-  if (take(o, "on_refused", refused))
+  if (take(o, "on_refused", refused)) {
+    if (refused != "drop" && refused != "retry")
+      throw config_error("on_refused", "\"" + refused + "\"", "retry or drop");
     out.on_refused = refused == "drop" ? feed::OnRefused::kDrop : feed::OnRefused::kRetry;
+  }
   take(o, "retry_timeout_ms", out.retry_timeout_ms);
   take(o, "spin_ns", out.spin_ns);
   return out;

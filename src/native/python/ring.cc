@@ -31,7 +31,7 @@ class PunctualNaps {
   int slack_;
 };
 
-// Waits until a record is ready, the ring is closed, or `deadline` (ns, realtime) has passed.
+// Waits until a record is ready, the ring is closed, or `deadline` (ns, steady) has passed.
 // Spins a little (the next burst is often microseconds away), then naps.
 void wait_for_records(Ring& ring, int64_t deadline) {
   const Ring::Record* records;
@@ -40,7 +40,8 @@ void wait_for_records(Ring& ring, int64_t deadline) {
     cpu_pause();
   }
   const PunctualNaps punctual;
-  while (!ring.peek(1, &records) && !ring.closed() && Clock::realtime() < deadline) {
+  while (!ring.peek(1, &records) && !ring.closed() && !NativeWait::ending() &&
+         Clock::steady() < deadline) {
     const timespec nap{0, 20'000};
     nanosleep(&nap, nullptr);
   }
@@ -56,9 +57,10 @@ nb::object pop_batch(Ring& ring, size_t max, double timeout) {
   size_t n = ready(ring, max);
   if (n == 0 && timeout > 0) {
     // A century at most, so that the sum fits: infinity waits until the ring is closed.
-    const int64_t end = Clock::realtime() + static_cast<int64_t>(std::min(timeout, 3e9) * 1e9);
-    while (n == 0) {
-      const int64_t now = Clock::realtime();
+    const int64_t end = Clock::steady() + static_cast<int64_t>(std::min(timeout, 3e9) * 1e9);
+    const NativeWait outside;
+    while (n == 0 && !NativeWait::ending()) {
+      const int64_t now = Clock::steady();
       if (now >= end) break;
       {
         // Signals (Ctrl-C) are looked at every tenth of a second.
@@ -73,11 +75,14 @@ nb::object pop_batch(Ring& ring, size_t max, double timeout) {
   }
   static PyObject* dtype = dtype_named("RECORD").release().ptr();
   NewArray out = new_array(n, nb::handle(dtype));
+  size_t got = 0;
   if (n) {
     nb::gil_scoped_release release;
-    ring.pop(reinterpret_cast<Ring::Record*>(out.data), n);
+    got = ring.pop(reinterpret_cast<Ring::Record*>(out.data), n);
   }
-  return out.array;
+  if (got == n) return out.array;
+  // Another consumer was quicker, which the ring does not allow; but no row is made up.
+  return nb::steal(PySequence_GetSlice(out.array.ptr(), 0, static_cast<Py_ssize_t>(got)));
 }
 
 }  // namespace

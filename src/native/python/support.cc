@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "core/clock.h"
 #include "core/error.h"
 #include "python/bindings.h"
 
@@ -42,6 +43,26 @@ NewArray new_array(size_t n, nb::handle dtype) {
   auto* data = static_cast<uint8_t*>(view.buf);
   PyBuffer_Release(&view);  // the array keeps its memory as long as it lives
   return {std::move(array), data};
+}
+
+std::atomic<int>& NativeWait::threads() {
+  static std::atomic<int> count{0};
+  return count;
+}
+
+std::atomic<bool>& NativeWait::flag() {
+  static std::atomic<bool> ending{false};
+  return ending;
+}
+
+void NativeWait::end_all() {
+  flag().store(true);
+  nb::gil_scoped_release release;
+  const int64_t deadline = Clock::steady() + 1'000'000'000;
+  while (threads().load() != 0 && Clock::steady() < deadline) {
+    const timespec nap{0, 1'000'000};
+    nanosleep(&nap, nullptr);
+  }
 }
 
 nb::object dtype_named(const char* name) {
