@@ -13,10 +13,21 @@ One API over kernel sockets, AF_XDP and captures (DPDK and ef_vi to come)::
 from __future__ import annotations
 
 from . import errors, feed, lab
-from ._core import Batch, Histogram, Ring, Steering, __version__, everything, now
+from ._core import (
+    Batch,
+    HandOff,
+    HeldFrame,
+    Histogram,
+    Ring,
+    Steering,
+    __version__,
+    everything,
+    now,
+)
 from .dtypes import HEADERS, RECORD, Action, RecordFlag, Verdict
 from .errors import (
     BackendUnavailable,
+    CompileError,
     ConfigError,
     DeviceBusy,
     LabUnavailable,
@@ -27,11 +38,13 @@ from .errors import (
     WirepathError,
 )
 from .ingestion import IngestionClient, IngestionConfig, IngestionStats, RingBuffer
+from .merge import Merge, merge
 from .ports import Port, open  # wp.open() is the name users expect
 from .registry import BackendStatus, backends
+from .stages import Stage, StageFunction, StageWarning, be16, be32, include, load_stage, stage
 from .steering import tcp, udp
 from .telemetry import Snapshot, attach, counters
-from .worker import Worker
+from .worker import Worker, WorkerGroup, workers
 
 ABORTED = Verdict.ABORTED
 DROP = Verdict.DROP
@@ -53,13 +66,17 @@ __all__ = [
     "BackendStatus",
     "BackendUnavailable",
     "Batch",
+    "CompileError",
     "ConfigError",
     "DeviceBusy",
+    "HandOff",
+    "HeldFrame",
     "Histogram",
     "IngestionClient",
     "IngestionConfig",
     "IngestionStats",
     "LabUnavailable",
+    "Merge",
     "PermissionDenied",
     "Port",
     "PortError",
@@ -68,21 +85,32 @@ __all__ = [
     "Ring",
     "RingBuffer",
     "Snapshot",
+    "Stage",
+    "StageFunction",
+    "StageWarning",
     "Steering",
     "Unsupported",
     "Verdict",
     "WirepathError",
     "Worker",
+    "WorkerGroup",
     "__version__",
     "attach",
     "backends",
+    "be16",
+    "be32",
     "counters",
     "errors",
     "everything",
     "feed",
+    "include",
     "lab",
+    "load_stage",
+    "merge",
     "now",
     "open",
+    "stage",
     "tcp",
     "udp",
+    "workers",
 ]

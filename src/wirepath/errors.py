@@ -35,6 +35,15 @@ class StateError(WirepathError, RuntimeError):
     """A call came out of order; the message says what comes first."""
 
 
+class CompileError(WirepathError):
+    """A stage cannot be compiled; ``filename`` and ``lineno`` are the user's line, where known."""
+
+    def __init__(self, message: str, filename: str | None = None, lineno: int | None = None) -> None:
+        super().__init__(message)
+        self.filename = filename
+        self.lineno = lineno
+
+
 class ReleasedError(WirepathError):
     """A batch or port was used after its end."""
 

@@ -1,13 +1,23 @@
-"""A worker: one pinned thread that polls ports and runs native stages, without the GIL."""
+"""Workers: pinned threads that poll ports and run stages, without the GIL."""
 
 from __future__ import annotations
 
+import atexit
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
-from . import _core
+from numpy.typing import NDArray
+
+from . import _core, numa, placement
 from .errors import ConfigError
 from .ports import Port
+from .stages import Stage, StageFunction
+
+AnyStage = Stage | StageFunction | _core.Stage
+
+_workers: weakref.WeakSet[Worker] = weakref.WeakSet()
 
 
 class Worker:
@@ -30,17 +40,38 @@ class Worker:
     ) -> None:
         if idle not in ("sleep", "spin"):
             raise ConfigError(f'idle = {idle!r} is not usable: it must be "sleep" or "spin"')
-        self._worker = _core.Worker(name, cpu_core, batch_size, idle == "spin", poll_timeout_us)
+        self.name = name
+        self.cpu_core = cpu_core
+        self._idle = idle
+        node = None if cpu_core is None else numa.node_of_core(cpu_core)
+        with numa.prefer_node(node if len(numa.nodes()) > 1 else None):
+            self._worker = _core.Worker(name, cpu_core, batch_size, idle == "spin", poll_timeout_us)
+        self._ports: list[Port] = []
+        self._stages: list[AnyStage] = []
+        _workers.add(self)
 
     def add_port(self, port: Port, queues: list[int] | None = None) -> int:
         """Poll ``queues`` of ``port`` (None: all). Returns the port's number for REDIRECT."""
-        return self._worker.add_port(port.native, queues or [])
+        number = self._worker.add_port(port.native, queues or [])
+        self._ports.append(port)
+        return number
 
-    def add_stage(self, stage: _core.Stage) -> None:
-        """Run ``stage`` over every batch, after those added before."""
-        self._worker.add_stage(stage)
+    def add_stage(self, stage: AnyStage, state: NDArray[Any] | None = None) -> None:
+        """Run ``stage`` over every batch, after those added before.
+
+        A function decorated with :func:`wirepath.stage` (bound to ``state``), what its ``bind``
+        or :func:`wirepath.load_stage` returned, a :class:`wirepath.HandOff`, or another native one.
+        """
+        if isinstance(stage, StageFunction):
+            stage = stage.bind(state)
+        elif state is not None:
+            raise ConfigError(f"{stage!r} has its state already: add it without one")
+        self._worker.add_stage(stage.native if isinstance(stage, Stage) else stage)
+        self._stages.append(stage)
 
     def start(self) -> None:
+        """Start the thread. Raises :class:`ConfigError` for a core that this process may not use,
+        for a worker without ports, or where a stage refuses."""
         self._worker.start()
 
     def stop(self) -> None:
@@ -48,7 +79,8 @@ class Worker:
         self._worker.stop()
 
     def join(self) -> None:
-        """Wait for its end; raises the first error that stopped it."""
+        """Wait for its end; raises the first error that stopped it. An exception of a stage comes
+        as it was raised, with its traceback."""
         self._worker.join()
 
     @property
@@ -65,6 +97,51 @@ class Worker:
         """Bursts, frames, verdicts and drops."""
         return self._worker.stats()
 
+    def info(self) -> dict[str, Any]:
+        """Where it runs and what it does, read back while it runs.
+
+        ``affinity``; ``queues``: (port spec, queue); ``stages``: the info of each;
+        ``shares_core_with``: other running workers of this process on the same core;
+        ``nic_interrupts``: those of its NICs that go to its core; ``numa``: nodes of core, NICs,
+        batch arrays and frames (None: not known, or no frame yet); ``notes``: what of this costs
+        speed, in words.
+        """
+        core = self.affinity
+        others = self._sharing(core)
+        devices = [str(p.info().get("device") or "") for p in self._ports if not p.closed]
+        interrupts = [
+            {"device": device, "interrupt": number}
+            for device in devices
+            for number, cores in placement.interrupts_of_device(device).items()
+            if core in cores
+        ]
+        arrays, frame = self._worker.addresses
+        places = {
+            "nodes": len(numa.nodes()),
+            "core": None if core is None else numa.node_of_core(core),
+            "nic": {d: placement.node_of_device(d) for d in devices if d},
+            "arrays": placement.node_of_address(arrays),
+            "frames": placement.node_of_address(frame),
+        }
+        return {
+            "name": self.name,
+            "running": self.running,
+            "cpu_core": self.cpu_core,
+            "affinity": core,
+            "idle": self._idle,
+            "queues": self._worker.queues,
+            "stages": [_stage_info(s) for s in self._stages],
+            "shares_core_with": others,
+            "nic_interrupts": interrupts,
+            "numa": places,
+            "notes": _notes(core, others, interrupts, places),
+        }
+
+    def _sharing(self, core: int | None) -> list[str]:
+        if core is None or not self.running:
+            return []
+        return sorted(w.name for w in _workers if w is not self and w.running and w.affinity == core)
+
     def __enter__(self) -> Worker:
         self.start()
         return self
@@ -77,3 +154,172 @@ class Worker:
     ) -> None:
         self.stop()
         self.join()
+
+    def __repr__(self) -> str:
+        return f"<wirepath.Worker {self.name}{', running' if self.running else ''}>"
+
+
+def _stage_info(stage: AnyStage) -> dict[str, Any]:
+    if isinstance(stage, Stage):
+        return stage.info()
+    return {"name": getattr(stage, "name", ""), "mode": "native"}
+
+
+def _notes(
+    core: int | None,
+    others: list[str],
+    interrupts: list[dict[str, Any]],
+    places: dict[str, Any],
+) -> list[str]:
+    notes = []
+    if others:
+        notes.append(f"shares core {core} with {', '.join(others)}: give each a core of its own")
+    for device in sorted({i["device"] for i in interrupts}):
+        numbers = ", ".join(str(i["interrupt"]) for i in interrupts if i["device"] == device)
+        notes.append(
+            f"core {core} takes interrupts {numbers} of {device}: move them "
+            f"(/proc/irq/N/smp_affinity_list) or the worker"
+        )
+    home = places["core"]
+    if home is not None:
+        away = {f"the NIC {d}": node for d, node in places["nic"].items()}
+        away |= {"its frames": places["frames"], "its batch arrays": places["arrays"]}
+        for what, node in away.items():
+            if node is not None and node != home:
+                notes.append(f"core {core} is on NUMA node {home}, {what} on node {node}")
+    return notes
+
+
+class WorkerGroup(Sequence[Worker]):
+    """Workers that share the queues of one port; made by :func:`workers`. As a context manager it
+    starts them all on entry, and stops and joins them on exit."""
+
+    def __init__(self, members: list[Worker]) -> None:
+        self._members = members
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __getitem__(self, index: Any) -> Any:  # noqa: ANN401 -- a worker, or a list of a slice
+        return self._members[index]
+
+    def __iter__(self) -> Iterator[Worker]:
+        return iter(self._members)
+
+    def start(self) -> None:
+        """Start all; where one refuses, those already started are stopped."""
+        started: list[Worker] = []
+        try:
+            for worker in self._members:
+                worker.start()
+                started.append(worker)
+        except BaseException:
+            for worker in started:
+                worker.stop()
+            for worker in started:
+                worker._worker.wait()
+            raise
+
+    def stop(self) -> None:
+        """Ask all to stop; returns at once."""
+        for worker in self._members:
+            worker.stop()
+
+    def join(self) -> None:
+        """Wait for all; raises the first error, or an ExceptionGroup of several."""
+        errors: list[Exception] = []
+        for worker in self._members:
+            try:
+                worker.join()
+            except Exception as error:
+                errors.append(error)
+        if len(errors) == 1:
+            raise errors[0]
+        if errors:
+            raise ExceptionGroup("several workers failed", errors)
+
+    @property
+    def running(self) -> bool:
+        """Whether any of them is."""
+        return any(worker.running for worker in self._members)
+
+    def stats(self) -> dict[str, int]:
+        """Sums over the workers."""
+        total: dict[str, int] = {}
+        for worker in self._members:
+            for name, value in worker.stats().items():
+                total[name] = total.get(name, 0) + value
+        return total
+
+    def info(self) -> list[dict[str, Any]]:
+        """Of each worker."""
+        return [worker.info() for worker in self._members]
+
+    def __enter__(self) -> WorkerGroup:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+        self.join()
+
+
+def workers(
+    port: Port,
+    cores: Sequence[int] | None = None,
+    *,
+    stages: Callable[[int], Iterable[AnyStage]] | None = None,
+    count: int | None = None,
+    name: str = "worker",
+    batch_size: int = 64,
+    idle: Literal["sleep", "spin"] = "sleep",
+    poll_timeout_us: int = 100,
+) -> WorkerGroup:
+    """Workers for all queues of ``port``: one on each of ``cores``, or ``count`` without affinity
+    (None: one a queue). Queue q is worker ``q % n``'s, so several queues may share a worker.
+
+    stages: called with each worker's number, gives the stages of that worker: stage objects are
+    not shared between workers, and a state of its own for each needs no locks. The workers are
+    called name-0, name-1, …
+
+    Raises :class:`ConfigError` for more workers than queues.
+    """
+    queues = port.queues
+    if cores is not None and count not in (None, len(cores)):
+        raise ConfigError(f"count = {count} is not usable with {len(cores)} cores: leave it out")
+    number = len(cores) if cores is not None else (queues if count is None else count)
+    if not 1 <= number <= queues:
+        field = "count" if cores is None else "cores"
+        raise ConfigError(
+            f"{field} = {number if cores is None else list(cores)} is not usable: it must be 1 to "
+            f"{queues}, the queues of {port.spec}, as a queue is one worker's"
+        )
+    members = []
+    for k in range(number):
+        worker = Worker(
+            f"{name}-{k}",
+            cpu_core=None if cores is None else cores[k],
+            batch_size=batch_size,
+            idle=idle,
+            poll_timeout_us=poll_timeout_us,
+        )
+        worker.add_port(port, list(range(k, queues, number)))
+        for stage in stages(k) if stages is not None else ():
+            worker.add_stage(stage)
+        members.append(worker)
+    return WorkerGroup(members)
+
+
+@atexit.register
+def _end_all() -> None:
+    """A thread that wants the GIL of an interpreter that ends would take the process down."""
+    running = list(_workers)
+    for worker in running:
+        worker.stop()
+    for worker in running:
+        worker._worker.wait()

@@ -48,3 +48,20 @@ struct wp_batch {
  * other value stops the worker, which reports it when joined. Must not block,
  * allocate or throw. */
 typedef int (*wp_stage_fn)(struct wp_batch* batch, void* state);
+
+/* For shared objects with stages, which may hide everything else. WP_STAGE_ABI;
+ * stands once, outside functions, and says what the object was built for: without
+ * it wirepath.load_stage() refuses the object. */
+#define WP_EXPORT __attribute__((visibility("default")))
+#ifdef __cplusplus
+#define WP_STAGE_ABI                            \
+  extern "C" {                                  \
+  WP_EXPORT extern const uint32_t wp_stage_abi; \
+  const uint32_t wp_stage_abi = WP_BATCH_ABI;   \
+  }                                             \
+  static_assert(sizeof wp_stage_abi == 4, "what load_stage() reads")
+#else
+#define WP_STAGE_ABI                            \
+  WP_EXPORT extern const uint32_t wp_stage_abi; \
+  const uint32_t wp_stage_abi = WP_BATCH_ABI
+#endif

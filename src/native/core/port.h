@@ -11,6 +11,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <mutex>
 #include <span>
 #include <string>
 #include <utility>
@@ -37,6 +38,7 @@ struct Capabilities {
   bool waitable = false;         // fd() gives a descriptor that becomes readable
   bool finite = false;           // the source ends (a capture)
   uint32_t max_frame = 0;        // longest frame it can carry, bytes
+  uint32_t pool_frames = 0;      // receive buffers of each queue; 0 = held frames take none away
 };
 
 struct PortConfig {
@@ -119,6 +121,19 @@ class Port {
     return std::ranges::any_of(claimed_, [](const auto& word) { return word.load() != 0; });
   }
 
+  // A frame that somebody held, from any thread: whoever drives the queue releases it before its
+  // next burst.
+  void give_back(uint32_t queue, uint8_t* data, uint64_t handle) {
+    const std::lock_guard lock(returned_mutex_);
+    returned_.push_back({queue, data, handle});
+    any_returned_.store(true, std::memory_order_release);
+  }
+  // By whoever drives `queue`.
+  void collect_returned(uint32_t queue) noexcept {
+    if (any_returned_.load(std::memory_order_acquire)) [[unlikely]]
+      release_returned(queue);
+  }
+
   // Every counter of every queue, summed by name. "drop.*" are frames that did not reach the
   // consumer, each in exactly one of them.
   std::vector<std::pair<std::string, uint64_t>> stats() {
@@ -159,6 +174,16 @@ class Port {
   std::string spec_;
   Steering steering_;
   std::vector<Group> groups_;
+  struct Returned {
+    uint32_t queue;
+    uint8_t* data;
+    uint64_t handle;
+  };
+  void release_returned(uint32_t queue) noexcept;
+
+  std::mutex returned_mutex_;  // taken by the data path only when something was given back
+  std::atomic<bool> any_returned_{false};
+  std::vector<Returned> returned_;
   std::array<std::atomic<uint64_t>, 16> claimed_{};  // options allow queues up to 1023
 };
 

@@ -2,18 +2,36 @@
 // A stage looks at a batch and writes a verdict for each frame.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <memory>
+#include <span>
 #include <string>
 #include <utility>
 
 #include "core/batch.h"
+#include "core/error.h"
 
 namespace wp {
+
+class Port;
+
+// What a worker tells its stages before it starts.
+struct StageContext {
+  std::span<const std::shared_ptr<Port>> ports;  // by the number that wp_batch.port gives
+  uint32_t batch_size;                           // no burst is larger
+};
 
 class Stage {
  public:
   virtual ~Stage() = default;
   virtual const char* name() const noexcept = 0;
+
+  // Control thread, when the worker starts. May allocate, may throw Error to refuse.
+  virtual void attach(const StageContext& context) { (void)context; }
+
+  // Worker's thread, before the first burst.
+  virtual void enter() noexcept {}
 
   // Frames come with WP_DROP ("done with it"); a later stage sees what an earlier one wrote.
   // Returns false to stop the worker; error() then says why. Must not block or allocate.
@@ -29,27 +47,50 @@ class Stage {
   // The worker is being destroyed while it runs: wait for nobody any more. Any thread.
   virtual void abandon() noexcept {}
   virtual std::string error() const { return "the stage failed"; }
+  // Throws what stopped the worker. Control thread.
+  [[noreturn]] virtual void raise() const { throw Error(ErrorKind::kIo, error()); }
+
+  // Its verdicts are final: no stage may come after it.
+  virtual bool last() const noexcept { return false; }
+  // May run in several workers at a time.
+  virtual bool shareable() const noexcept { return false; }
+  // The one worker that runs it from now on; false when another one does.
+  bool claim(const void* worker) noexcept {
+    const void* nobody = nullptr;
+    return user_.compare_exchange_strong(nobody, worker) || nobody == worker;
+  }
+
+ private:
+  std::atomic<const void*> user_{nullptr};
 };
 
-// A stage behind the C ABI of batch.h.
-class CStage final : public Stage {
+// A stage behind the C ABI of batch.h. `keep` is what function and state live in.
+class CStage : public Stage {
  public:
-  CStage(std::string name, wp_stage_fn function, void* state)
-      : name_(std::move(name)), function_(function), state_(state) {}
+  CStage(std::string name, wp_stage_fn function, void* state, std::shared_ptr<void> keep = {})
+      : name_(std::move(name)), function_(function), state_(state), keep_(std::move(keep)) {}
   const char* name() const noexcept override { return name_.c_str(); }
-  bool process(wp_batch& batch) noexcept override {
-    code_ = function_(&batch, state_);
-    return code_ == 0;
+  bool process(wp_batch& batch) noexcept final {
+    const int code = function_(&batch, state_);
+    if (code == 0) [[likely]]
+      return true;
+    code_.store(code, std::memory_order_relaxed);
+    return false;
   }
   std::string error() const override {
-    return "stage " + name_ + " returned " + std::to_string(code_);
+    return "stage " + name_ + " returned " + std::to_string(code());
   }
+  bool shareable() const noexcept override { return true; }
+
+ protected:
+  int code() const noexcept { return code_.load(std::memory_order_relaxed); }
 
  private:
   std::string name_;
   wp_stage_fn function_;
   void* state_;
-  int code_ = 0;
+  std::shared_ptr<void> keep_;
+  std::atomic<int> code_{0};
 };
 
 }  // namespace wp

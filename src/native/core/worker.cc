@@ -93,6 +93,11 @@ uint16_t Worker::add_port(std::shared_ptr<Port> port, std::vector<uint32_t> queu
 void Worker::add_stage(std::shared_ptr<Stage> stage) {
   if (thread_.joinable())
     throw Error(ErrorKind::kConfig, "a stage cannot be added to a running worker", "stop it first");
+  if (!stages_.empty() && stages_.back()->last())
+    throw Error(ErrorKind::kConfig,
+                std::string("stage ") + stage->name() + " cannot come after " +
+                    stages_.back()->name() + ", whose verdicts are final",
+                "add it before");
   stages_.push_back(std::move(stage));
 }
 
@@ -114,6 +119,13 @@ void Worker::start() {
       throw config_error("cpu_core", std::to_string(*config_.cpu_core),
                          "one of the cores this process may use: " + list);
     }
+  }
+  for (const auto& stage : stages_) {
+    if (!stage->shareable() && !stage->claim(this))
+      throw Error(ErrorKind::kBusy,
+                  std::string("stage ") + stage->name() + " is another worker's already",
+                  "give each worker a stage of its own");
+    stage->attach({ports_, config_.batch_size});
   }
   claim_queues();
   telemetry_ = &Telemetry::process();
@@ -141,16 +153,26 @@ void Worker::stop() noexcept {
 
 void Worker::join() {
   if (thread_.joinable()) thread_.join();
-  if (failed_) {
-    failed_ = false;
-    throw Error(ErrorKind::kIo, error_);
-  }
+  if (!std::exchange(failed_, false)) return;
+  if (const auto stage = std::exchange(failed_stage_, nullptr)) stage->raise();
+  throw Error(ErrorKind::kIo, error_);
 }
 
 void Worker::fail(std::string what) noexcept {
   if (!failed_) error_ = std::move(what);
   failed_ = true;
   stop();
+}
+
+void Worker::fail(const std::shared_ptr<Stage>& stage) noexcept {
+  if (!failed_) failed_stage_ = stage;
+  fail(std::string());
+}
+
+std::vector<std::pair<std::shared_ptr<Port>, uint32_t>> Worker::queues() const {
+  std::vector<std::pair<std::shared_ptr<Port>, uint32_t>> out;
+  for (const Source source : sources_) out.emplace_back(ports_[source.port], source.queue);
+  return out;
 }
 
 void Worker::run() noexcept {
@@ -169,11 +191,13 @@ void Worker::run() noexcept {
   }
   pthread_setname_np(pthread_self(), config_.name.substr(0, 15).c_str());
   Clock& clock = Clock::process();
+  for (const auto& stage : stages_) stage->enter();
   uint32_t since_idle = 0;
   while (!stop_.load(std::memory_order_relaxed)) {
     uint32_t frames = 0;
     for (const Source source : sources_) {
       Port& port = *ports_[source.port];
+      port.collect_returned(source.queue);
       const uint32_t n = port.rx(source.queue, *batch_);
       if (n == 0) continue;
       frames += n;
@@ -181,9 +205,10 @@ void Worker::run() noexcept {
       batch_->queue = static_cast<uint16_t>(source.queue);
       for (const auto& stage : stages_)
         if (!stage->process(*batch_)) {
-          fail(stage->error());
+          fail(stage);
           break;
         }
+      a_frame_.store(batch_->data[0], std::memory_order_relaxed);
       carry_out(source);
       port.release(source.queue, *batch_);
       counters_[kBursts].add(1);
@@ -195,7 +220,7 @@ void Worker::run() noexcept {
     clock.recalibrate();
     const int64_t now = clock.now();
     for (const auto& stage : stages_)
-      if (!stage->idle(now)) fail(stage->error());
+      if (!stage->idle(now)) fail(stage);
     if (frames != 0) continue;
     counters_[kIdlePolls].add(1);
     if (config_.stop_when_finished &&
@@ -204,7 +229,7 @@ void Worker::run() noexcept {
     wait_for_work();
   }
   for (const auto& stage : stages_)
-    if (!stage->idle(clock.now())) fail(stage->error());
+    if (!stage->idle(clock.now())) fail(stage);
   for (const auto& stage : stages_) stage->end(clock.now());
   for (const Source source : sources_) ports_[source.port]->unclaim(source.queue);
   running_.store(false, std::memory_order_release);

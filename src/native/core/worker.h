@@ -52,6 +52,11 @@ class Worker {
   std::vector<std::pair<std::string, uint64_t>> stats() const;
   const WorkerConfig& config() const noexcept { return config_; }
   int affinity() const noexcept { return affinity_.load(); }  // core as read back, -1 = none
+  const std::vector<std::shared_ptr<Stage>>& stages() const noexcept { return stages_; }
+  std::vector<std::pair<std::shared_ptr<Port>, uint32_t>> queues() const;
+  // To learn which NUMA node memory is on: the batch's arrays, and a frame (null before the first).
+  const void* arrays() noexcept { return batch_->verdict; }
+  const void* a_frame() const noexcept { return a_frame_.load(std::memory_order_relaxed); }
 
  private:
   struct Source {
@@ -63,6 +68,7 @@ class Worker {
   void wait_for_work() noexcept;
   void fail(std::string what) noexcept;
   void claim_queues();
+  void fail(const std::shared_ptr<Stage>& stage) noexcept;
 
   WorkerConfig config_;
   std::vector<std::shared_ptr<Port>> ports_;
@@ -78,8 +84,10 @@ class Worker {
   std::atomic<bool> running_{false};
   std::atomic<int> affinity_{-1};
   bool started_ = false;
+  std::atomic<const void*> a_frame_{nullptr};
   bool failed_ = false;
   std::string error_;
+  std::shared_ptr<Stage> failed_stage_;  // none: error_ says all
 };
 
 }  // namespace wp

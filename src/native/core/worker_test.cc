@@ -290,3 +290,35 @@ TEST_CASE("worker: a queue has one driver at a time") {
   both.start();
   CHECK(port->claimed());
 }
+
+TEST_CASE("worker: stages are told of its start and end, and are one worker's") {
+  struct Noting final : wp::Stage {
+    const char* name() const noexcept override { return "noting"; }
+    void attach(const wp::StageContext& context) override {
+      ports = context.ports.size();
+      batch = context.batch_size;
+    }
+    void enter() noexcept override { steps += 'e'; }
+    bool process(wp_batch&) noexcept override {
+      if (steps.size() < 3) steps += 'p';
+      return true;
+    }
+    void end(int64_t) noexcept override { steps += 'l'; }
+    std::string steps;
+    size_t ports = 0;
+    uint32_t batch = 0;
+  };
+  auto stage = std::make_shared<Noting>();
+  wp::Worker worker({.name = "noted", .batch_size = 32});
+  worker.add_port(null_port(",frames=1000"));
+  worker.add_stage(stage);
+  worker.start();
+  worker.join();
+  CHECK(stage->steps == "eppl");
+  CHECK(stage->ports == 1);
+  CHECK(stage->batch == 32);
+  wp::Worker other({.name = "other"});
+  other.add_port(null_port(",frames=1000"));
+  other.add_stage(stage);
+  CHECK_THROWS_AS(other.start(), wp::Error);
+}

@@ -58,33 +58,76 @@ void FrameView::let_go() {
   std::exchange(owner, nullptr)->give_back_frame(queue, std::exchange(data, nullptr), handle);
 }
 
-PyBatch::PyBatch(std::shared_ptr<PortHandle> port, std::unique_ptr<BatchSlot> slot, uint32_t queue)
-    : port_(std::move(port)), slot_(std::move(slot)), queue_(queue) {}
+FrameMemory FrameMemory::of(uint8_t* data, uint32_t length, std::shared_ptr<uint8_t[]> memory) {
+  FrameMemory out;
+  out.frame = nb::cast(new FrameView(), nb::rv_policy::take_ownership);
+  FrameView& view = out.view();
+  view.data = data;
+  view.length = length;
+  view.memory = std::move(memory);
+  out.memory_view = nb::steal(PyMemoryView_FromObject(out.frame.ptr()));
+  if (!out.memory_view.is_valid()) throw nb::python_error();
+  return out;
+}
+
+bool FrameMemory::release() {
+  nb::object done = nb::steal(PyObject_CallMethod(memory_view.ptr(), "release", nullptr));
+  if (!done.is_valid()) PyErr_Clear();  // an array was made from it
+  if (view().exports != 0) return false;
+  view().data = nullptr;
+  return true;
+}
+
+PyBatch::PyBatch(std::shared_ptr<PortHandle> port, std::unique_ptr<BatchSlot> slot, uint32_t queue,
+                 bool in_stage)
+    : port_(std::move(port)), slot_(std::move(slot)), queue_(queue), in_stage_(in_stage) {}
 
 PyBatch::~PyBatch() {
-  release();
+  if (!in_stage_) release();
 }
 
 void PyBatch::release() {
   if (!slot_) return;
+  if (in_stage_)
+    throw Error(ErrorKind::kUnsupported, "a stage cannot release its batch",
+                "write verdicts and return: the worker releases it");
   wp_batch& b = **slot_->storage;
   for (uint32_t i = 0; i < b.count; i++)
     if (b.verdict[i] == WP_KEEP) b.verdict[i] = WP_DROP;  // Python holds a frame by a view of it
   for (Out& out : out_) {
-    nb::object done = nb::steal(PyObject_CallMethod(out.memory_view.ptr(), "release", nullptr));
-    if (!done.is_valid()) PyErr_Clear();  // an array was made from it: the frame stays held
-    auto* frame = nb::inst_ptr<FrameView>(out.frame);
-    if (frame->exports == 0) frame->data = nullptr;
-    if (frame->exports == 0 || !port_ || b.handle[out.index] == WP_NO_FRAME) continue;
-    frame->owner = port_;
-    frame->queue = queue_;
-    frame->handle = b.handle[out.index];
+    if (out.memory.release() || !port_ || b.handle[out.index] == WP_NO_FRAME) continue;
+    FrameView& frame = out.memory.view();
+    frame.owner = port_;
+    frame.queue = queue_;
+    frame.handle = b.handle[out.index];
     b.verdict[out.index] = WP_KEEP;
     port_->hold_frame();
   }
   out_.clear();
+  for (nb::object& column : items_) column.reset();
   if (port_) port_->give_back(std::move(slot_), queue_);
   slot_.reset();
+}
+
+int64_t PyBatch::end_stage(wp_batch& to, const std::shared_ptr<FrameOwner>& keeper,
+                           std::unique_ptr<BatchSlot>& slot) {
+  wp_batch& b = **slot_->storage;
+  std::copy_n(b.verdict, b.count, to.verdict);
+  std::copy_n(b.target, b.count, to.target);
+  int64_t kept = -1;
+  for (Out& out : out_) {
+    if (out.memory.release()) continue;
+    kept = out.index;
+    FrameView& frame = out.memory.view();
+    frame.owner = keeper;
+    frame.queue = queue_;
+    frame.handle = b.handle[out.index];
+    to.verdict[out.index] = WP_KEEP;
+  }
+  out_.clear();
+  for (nb::object& column : items_) column.reset();
+  slot = std::move(slot_);
+  return kept;
 }
 
 BatchSlot& PyBatch::slot() const {
@@ -108,18 +151,33 @@ size_t PyBatch::index(Py_ssize_t i) const {
 
 nb::object PyBatch::view(Py_ssize_t signed_index) {
   const size_t i = index(signed_index);
-  for (const Out& out : out_)
-    if (out.index == i) return out.memory_view;
   wp_batch& b = batch();
-  nb::object frame = nb::cast(new FrameView(), nb::rv_policy::take_ownership);
-  auto* raw = nb::inst_ptr<FrameView>(frame);
-  raw->data = b.data[i];
-  raw->length = b.length[i];
-  raw->memory = memory_;
-  nb::object memory_view = nb::steal(PyMemoryView_FromObject(frame.ptr()));
-  if (!memory_view.is_valid()) throw nb::python_error();
-  out_.push_back({memory_view, frame, static_cast<uint32_t>(i)});
-  return memory_view;
+  out_of_.resize(b.count);
+  if (out_of_[i]) return out_[out_of_[i] - 1].memory.memory_view;
+  out_.push_back({FrameMemory::of(b.data[i], b.length[i], memory_), static_cast<uint32_t>(i)});
+  out_of_[i] = static_cast<uint32_t>(out_.size());
+  return out_.back().memory.memory_view;
+}
+
+nb::object PyBatch::array(Py_ssize_t i) {
+  // Never destroyed: the interpreter may be gone when static objects are.
+  static PyObject* make =
+      nb::object(nb::module_::import_("wirepath.items").attr("of_frame")).release().ptr();
+  return nb::handle(make)(view(i));
+}
+
+nb::object PyBatch::items(ColumnName name) {
+  static PyObject* type =
+      nb::object(nb::module_::import_("wirepath.items").attr("Items")).release().ptr();
+  const BatchSlot& s = slot();
+  if (items_[name].is_valid()) return items_[name];
+  const nb::object& whole = name == kLength      ? s.lengths
+                            : name == kTimestamp ? s.timestamps
+                            : name == kHash      ? s.hashes
+                            : name == kVerdict   ? s.verdicts
+                                                 : s.targets;
+  items_[name] = first_of(whole, batch().count).attr("view")(nb::handle(type));
+  return items_[name];
 }
 
 uint32_t PyBatch::transmit(PortHandle& port, uint32_t queue) {
@@ -136,17 +194,15 @@ uint32_t PyBatch::transmit(PortHandle& port, uint32_t queue) {
       ++out;
       continue;
     }
-    nb::object done = nb::steal(PyObject_CallMethod(out->memory_view.ptr(), "release", nullptr));
-    if (!done.is_valid()) PyErr_Clear();
-    auto* frame = nb::inst_ptr<FrameView>(out->frame);
-    if (frame->exports == 0) {
-      frame->data = nullptr;
+    if (out->memory.release()) {
       out = out_.erase(out);
     } else {
       copied.push_back({i, std::exchange(b.handle[i], WP_NO_FRAME)});
       ++out;
     }
   }
+  std::ranges::fill(out_of_, 0);
+  for (uint32_t k = 0; k < out_.size(); k++) out_of_[out_[k].index] = k + 1;
   std::vector<uint64_t> before(b.handle, b.handle + b.count);
   const uint32_t queued = port.transmit(b, queue);
   for (uint32_t i = 0; i < b.count; i++)
@@ -237,6 +293,12 @@ nb::object PyBatch::column(size_t offset, nb::handle dtype, bool of_payload) con
 void bind_batch(nb::module_& m) {
   nb::class_<FrameView>(m, "Frame", nb::type_slots(frame_slots),
                         "Exporter of one frame's bytes; seen only as the .obj of a memoryview.");
+  nb::class_<PyFrames>(m, "Frames", "Frames of a batch as arrays.")
+      .def("__len__", [](const PyFrames& f) { return nb::len(f.batch); })
+      .def(
+          "__getitem__",
+          [](const PyFrames& f, Py_ssize_t i) { return nb::inst_ptr<PyBatch>(f.batch)->array(i); },
+          nb::arg("index"));
   nb::class_<PyBatch>(
       m, "Batch",
       "Up to batch_size frames of one burst as parallel arrays. Frames stay where the NIC put\n"
@@ -265,6 +327,34 @@ void bind_batch(nb::module_& m) {
             view[nb::ellipsis()] = values;
           },
           "Verdict of each frame: writable ndarray of uint8 (wirepath.Verdict).")
+      // What a stage uses, by the names of struct wp_batch, and the same when it is compiled.
+      .def_prop_ro(
+          "count", [](const PyBatch& b) { return b.batch().count; }, "Frames in this batch.")
+      .def_prop_ro(
+          "data",
+          [](nb::handle self) {
+            nb::inst_ptr<PyBatch>(self)->batch();
+            return PyFrames{nb::borrow(self)};
+          },
+          "data[i]: frame i from its Ethernet header on, a writable array of uint8.")
+      .def_prop_ro(
+          "length", [](PyBatch& b) { return b.items(PyBatch::kLength); },
+          "As lengths; an item is an int.")
+      .def_prop_ro(
+          "timestamp", [](PyBatch& b) { return b.items(PyBatch::kTimestamp); },
+          "As timestamps; an item is an int.")
+      .def_prop_ro(
+          "hash", [](PyBatch& b) { return b.items(PyBatch::kHash); },
+          "As hashes; an item is an int.")
+      .def_prop_ro(
+          "verdict", [](PyBatch& b) { return b.items(PyBatch::kVerdict); },
+          "As verdicts; an item is an int.")
+      .def_prop_ro(
+          "target", [](PyBatch& b) { return b.items(PyBatch::kTarget); },
+          "For REDIRECT: number of the port within the worker; writable.")
+      .def_prop_ro(
+          "port", [](const PyBatch& b) { return b.batch().port; },
+          "Number of the port within its worker.")
       .def_prop_ro(
           "queue", [](const PyBatch& b) { return b.batch().queue; },
           "Receive queue that the burst came from.")

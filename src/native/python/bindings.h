@@ -24,6 +24,8 @@ void bind_ring(nb::module_& m);
 void bind_steering(nb::module_& m);
 void bind_batch(nb::module_& m);
 void bind_port(nb::module_& m);
+void bind_stage(nb::module_& m);
+void bind_hand_off(nb::module_& m);
 void bind_worker(nb::module_& m);
 void bind_feed(nb::module_& m);
 void bind_itch(nb::module_& m);

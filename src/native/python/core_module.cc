@@ -20,6 +20,8 @@ NB_MODULE(_core, m) {
   bind_steering(m);
   bind_batch(m);
   bind_port(m);
+  bind_stage(m);
+  bind_hand_off(m);
   bind_worker(m);
   bind_feed(m);
   bind_itch(m);

@@ -76,6 +76,7 @@ nb::dict capabilities(const PortHandle& handle) {
   out["waitable"] = c.waitable;
   out["finite"] = c.finite;
   out["max_frame"] = c.max_frame;
+  out["pool_frames"] = c.pool_frames;
   return out;
 }
 

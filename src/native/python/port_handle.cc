@@ -39,12 +39,14 @@ BatchSlot::BatchSlot(uint32_t capacity) : storage(std::make_shared<BatchStorage>
   timestamps = array_over<const int64_t>(storage, b.timestamp, capacity);
   hashes = array_over<const uint32_t>(storage, b.hash, capacity);
   verdicts = array_over<uint8_t>(storage, b.verdict, capacity);
+  targets = array_over<uint16_t>(storage, b.target, capacity);
 }
 
 bool BatchSlot::seen_by_python() const {
   // A slice keeps its base array alive: more than our own reference means that one is out.
   return Py_REFCNT(lengths.ptr()) > 1 || Py_REFCNT(timestamps.ptr()) > 1 ||
-         Py_REFCNT(hashes.ptr()) > 1 || Py_REFCNT(verdicts.ptr()) > 1;
+         Py_REFCNT(hashes.ptr()) > 1 || Py_REFCNT(verdicts.ptr()) > 1 ||
+         Py_REFCNT(targets.ptr()) > 1;
 }
 
 PortHandle::PortHandle(std::unique_ptr<Port> port, uint32_t batch_size, bool spin)
@@ -72,41 +74,9 @@ void PortHandle::drop_user() {
 }
 
 void PortHandle::give_back_frame(uint32_t queue, uint8_t* data, uint64_t handle) {
-  {
-    const std::lock_guard lock(returned_mutex_);
-    returned_.push_back({queue, data, handle});
-    any_returned_.store(true, std::memory_order_release);
-  }
+  port_->give_back(queue, data, handle);
   held_.fetch_sub(1);
   drop_user();
-}
-
-// Frames that Python let go of since the last burst.
-void PortHandle::release_returned() noexcept {
-  if (!any_returned_.load(std::memory_order_acquire)) [[likely]]
-    return;
-  const std::lock_guard lock(returned_mutex_);
-  for (HeldFrame& frame : returned_) {
-    uint32_t length = 0, hash = 0;
-    int64_t timestamp = 0;
-    uint8_t verdict = WP_DROP;
-    uint16_t target = 0;
-    wp_batch one{WP_BATCH_ABI,
-                 1,
-                 1,
-                 0,
-                 static_cast<uint16_t>(frame.queue),
-                 &frame.data,
-                 &length,
-                 &timestamp,
-                 &hash,
-                 &verdict,
-                 &target,
-                 &frame.handle};
-    port_->release(frame.queue, one);
-  }
-  returned_.clear();
-  any_returned_.store(false, std::memory_order_release);
 }
 
 std::unique_ptr<BatchSlot> PortHandle::take_slot() {
@@ -119,8 +89,8 @@ std::unique_ptr<BatchSlot> PortHandle::take_slot() {
 
 uint32_t PortHandle::poll_queues(wp_batch& batch, uint32_t* queue) noexcept {
   const std::lock_guard lock(burst_mutex_);
-  release_returned();
   const uint32_t queues = port_->queues();
+  for (uint32_t q = 0; q < queues; q++) port_->collect_returned(q);
   for (uint32_t i = 0; i < queues; i++) {
     const uint32_t q = next_queue_;
     next_queue_ = q + 1 == queues ? 0 : q + 1;

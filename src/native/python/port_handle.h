@@ -22,10 +22,17 @@ struct BatchSlot {
   bool seen_by_python() const;  // needs the GIL
 
   std::shared_ptr<BatchStorage> storage;
-  nb::object lengths, timestamps, hashes, verdicts;  // whole arrays; made when first asked for
+  nb::object lengths, timestamps, hashes, verdicts, targets;  // whole arrays
 };
 
-class PortHandle : public std::enable_shared_from_this<PortHandle> {
+// Whoever takes a frame back from the last memoryview of it. Any thread, with the GIL.
+class FrameOwner {
+ public:
+  virtual ~FrameOwner() = default;
+  virtual void give_back_frame(uint32_t queue, uint8_t* data, uint64_t handle) = 0;
+};
+
+class PortHandle : public FrameOwner, public std::enable_shared_from_this<PortHandle> {
  public:
   PortHandle(std::unique_ptr<Port> port, uint32_t batch_size, bool spin);
 
@@ -48,7 +55,7 @@ class PortHandle : public std::enable_shared_from_this<PortHandle> {
     held_.fetch_add(1);
     users_.fetch_add(1);
   }
-  void give_back_frame(uint32_t queue, uint8_t* data, uint64_t handle);
+  void give_back_frame(uint32_t queue, uint8_t* data, uint64_t handle) override;
 
   // Arrays without frames, for sending; recycle() takes them back.
   std::unique_ptr<BatchSlot> take_slot();
@@ -56,13 +63,7 @@ class PortHandle : public std::enable_shared_from_this<PortHandle> {
   uint32_t transmit(wp_batch& batch, uint32_t queue);
 
  private:
-  struct HeldFrame {
-    uint32_t queue;
-    uint8_t* data;
-    uint64_t handle;
-  };
   void drop_user();
-  void release_returned() noexcept;
   uint32_t poll_queues(wp_batch& batch, uint32_t* queue) noexcept;
   void wait(int64_t timeout_us) noexcept;
 
@@ -79,9 +80,8 @@ class PortHandle : public std::enable_shared_from_this<PortHandle> {
   // another thread polls: held around each burst, never while waiting.
   std::mutex burst_mutex_;
   std::vector<std::unique_ptr<BatchSlot>> free_;
-  std::mutex returned_mutex_;  // taken by the poll loop only when something was given back
-  std::atomic<bool> any_returned_{false};
-  std::vector<HeldFrame> returned_;
+};
+std::vector<HeldFrame> returned_;
 };
 
 }  // namespace wp::python

@@ -5,7 +5,6 @@
 #include "python/port_handle.h"
 
 namespace wp::python {
-
 namespace {
 
 // A stage may call into Python: its end must not be waited for with the GIL held.
@@ -20,20 +19,6 @@ struct PyWorker : Worker {
 }  // namespace
 
 void bind_worker(nb::module_& m) {
-  nb::class_<Stage>(m, "Stage", "A native stage; see wirepath.Worker.add_stage.")
-      .def_prop_ro("name", &Stage::name);
-  nb::class_<CStage, Stage>(m, "CStage",
-                            "A stage behind the C ABI: `function` is the address of an\n"
-                            "int f(struct wp_batch*, void*), `state` what it gets (wp/batch.h).")
-      .def(
-          "__init__",
-          [](CStage* self, const std::string& name, uintptr_t function, uintptr_t state) {
-            if (function == 0) throw config_error("function", "0", "the address of a C function");
-            new (self) CStage(name, reinterpret_cast<wp_stage_fn>(function),
-                              reinterpret_cast<void*>(state));
-          },
-          nb::arg("name"), nb::arg("function"), nb::arg("state") = 0);
-
   nb::class_<PyWorker>(m, "Worker",
                        "One thread that polls ports, runs stages over each batch and carries the\n"
                        "verdicts out, without the GIL.")
@@ -55,15 +40,42 @@ void bind_worker(nb::module_& m) {
             return w.add_port(port.shared(), std::move(queues));
           },
           nb::arg("port"), nb::arg("queues") = std::vector<uint32_t>{})
-      .def("add_stage", &Worker::add_stage, nb::arg("stage"))
-      .def("start", &Worker::start)
-      .def("stop", &Worker::stop, "Ask it to stop; returns at once.")
-      .def("join", &Worker::join, nb::call_guard<nb::gil_scoped_release>(),
+      .def("add_stage", &PyWorker::add_stage, nb::arg("stage"))
+      .def("start", &PyWorker::start)
+      .def("stop", &PyWorker::stop, "Ask it to stop; returns at once.")
+      .def("join", &PyWorker::join, nb::call_guard<nb::gil_scoped_release>(),
            "Wait for its end; raises the first error that stopped it.")
       .def_prop_ro("running", [](const PyWorker& w) { return w.running(); })
       .def_prop_ro(
           "affinity", [](const PyWorker& w) { return w.affinity(); },
           "Core that it is pinned to, as read back; -1 = none.")
+      .def("abandon", &PyWorker::abandon, nb::call_guard<nb::gil_scoped_release>(),
+           "Stop it, have its stages wait for nobody, and wait for its end; raises nothing.")
+      .def_prop_ro(
+          "queues",
+          [](const PyWorker& w) {
+            nb::list out;
+            for (const auto& [port, queue] : w.queues())
+              out.append(nb::make_tuple(port->spec(), queue));
+            return out;
+          },
+          "(port spec, queue) of each that it polls.")
+      .def_prop_ro(
+          "stage_names",
+          [](const PyWorker& w) {
+            std::vector<std::string> out;
+            for (const auto& stage : w.stages()) out.emplace_back(stage->name());
+            return out;
+          },
+          "Of its stages, in order.")
+      .def_prop_ro(
+          "addresses",
+          [](PyWorker& w) {
+            return nb::make_tuple(reinterpret_cast<uintptr_t>(w.arrays()),
+                                  reinterpret_cast<uintptr_t>(w.a_frame()));
+          },
+          "Where the batch's arrays are, and the latest burst's first frame (0: none yet); to ask\n"
+          "the kernel for their NUMA node, not to be read.")
       .def("stats", [](const PyWorker& w) { return to_python(w.stats()); });
 }
 

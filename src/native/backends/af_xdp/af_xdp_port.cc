@@ -145,7 +145,8 @@ Capabilities AfXdpPort::capabilities() const noexcept {
           .ethernet_headers = true,
           .waitable = true,
           .finite = false,
-          .max_frame = settings_.tx_only ? settings_.frame_size : settings_.rx_room()};
+          .max_frame = settings_.tx_only ? settings_.frame_size : settings_.rx_room(),
+          .pool_frames = settings_.tx_only || bound_.empty() ? 0 : bound_.front()->frames()};
 }
 
 }  // namespace af_xdp

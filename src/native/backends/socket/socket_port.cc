@@ -241,7 +241,8 @@ class SocketPort final : public Port {
             .tx = true,
             .ethernet_headers = false,
             .waitable = !tx_only_,
-            .max_frame = frame_size_ + static_cast<uint32_t>(net::kUdp6HeaderBytes)};
+            .max_frame = frame_size_ + static_cast<uint32_t>(net::kUdp6HeaderBytes),
+            .pool_frames = ring_};
   }
 
  private:
