@@ -16,9 +16,10 @@ from .peers import PEERS
 from .receive import AF_XDP, SOCKET
 from .report import Report
 from .ring import RING
+from .stages import STAGES
 from .transmit import TRANSMIT
 
-GROUPS: tuple[Group, ...] = (SOCKET, AF_XDP, TRANSMIT, NULL, RING, ITCH, PEERS)
+GROUPS: tuple[Group, ...] = (SOCKET, AF_XDP, TRANSMIT, NULL, RING, STAGES, ITCH, PEERS)
 
 _EPILOG = """\
 Names may be patterns: 'af_xdp*'. Every line is a contestant of wirepath's against a minimal C

@@ -56,7 +56,9 @@ def main() -> None:
             print("ready", flush=True)
             while worker.running and time.monotonic() < end:
                 time.sleep(0.05)
-    print(f"{state['sent'][0]:,} sent back, {state['runts'][0]:,} too short; {stage.info()['mode']}")
+    print(
+        f"{state['sent'][0]:,} sent back, {state['runts'][0]:,} too short; {stage.info()['mode']}"
+    )
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+from .items import Items
 
 _Buffer = bytes | bytearray | memoryview | NDArray[Any]
 
@@ -171,6 +172,12 @@ def everything() -> Steering:
 class Frame:
     """Exporter of one frame's bytes; seen only as the .obj of a memoryview."""
 
+class Frames:
+    """Frames of a batch as arrays."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int) -> Items: ...
+
 class Batch:
     """
     Up to batch_size frames of one burst as parallel arrays. Frames stay where the NIC put
@@ -207,6 +214,40 @@ class Batch:
 
     @verdicts.setter
     def verdicts(self, values: int | NDArray[Any]) -> None: ...
+    @property
+    def count(self) -> int:
+        """Frames in this batch."""
+
+    @property
+    def data(self) -> Frames:
+        """
+        data[i]: frame i from its Ethernet header on, a writable array of uint8.
+        """
+
+    @property
+    def length(self) -> Items:
+        """As lengths; an item is an int."""
+
+    @property
+    def timestamp(self) -> Items:
+        """As timestamps; an item is an int."""
+
+    @property
+    def hash(self) -> Items:
+        """As hashes; an item is an int."""
+
+    @property
+    def verdict(self) -> Items:
+        """As verdicts; an item is an int."""
+
+    @property
+    def target(self) -> Items:
+        """For REDIRECT: number of the port within the worker; writable."""
+
+    @property
+    def port(self) -> int:
+        """Number of the port within its worker."""
+
     @property
     def queue(self) -> int:
         """Receive queue that the burst came from."""
@@ -291,10 +332,139 @@ class Stage:
 class CStage(Stage):
     """
     A stage behind the C ABI: `function` is the address of an
-    int f(struct wp_batch*, void*), `state` what it gets (wp/batch.h).
+    int f(struct wp_batch*, void*), `state` what it gets (batch.h).
+    `keep` lives as long as the stage.
     """
 
-    def __init__(self, name: str, function: int, state: int = 0) -> None: ...
+    def __init__(
+        self, name: str, function: int, state: int = 0, keep: object | None = None
+    ) -> None: ...
+
+class KeptException:
+    """Where compiled code leaves its exception."""
+
+    def __init__(self) -> None: ...
+    @property
+    def address(self) -> int: ...
+
+class CompiledStage(CStage):
+    """
+    A CStage whose function may return RAISED, after it called
+    KEEP_EXCEPTION(kept.address) while a Python exception is set.
+    """
+
+    def __init__(
+        self, name: str, function: int, state: int, keep: object | None, kept: KeptException
+    ) -> None: ...
+
+class PyStage(Stage):
+    """A Python function that a worker calls once a batch, with the GIL."""
+
+    def __init__(self, name: str, function: object, state: object | None) -> None: ...
+
+RAISED: int
+
+KEEP_EXCEPTION: int
+
+BATCH_LAYOUT: dict[str, int]
+
+class HeldFrame:
+    """
+    A frame that the consumer of a HandOff has: use it, then release() it, or
+    `with frame as view:`. An array made from its memoryview keeps it held.
+    """
+
+    @property
+    def view(self) -> memoryview:
+        """
+        Its bytes from the Ethernet header on, a writable memoryview: the port's own
+        buffer where by_reference. Raises ReleasedError once released.
+        """
+
+    def release(self) -> None:
+        """Give it back; from then on its views raise. Any thread."""
+
+    @property
+    def released(self) -> bool: ...
+    def __len__(self) -> int: ...
+    @property
+    def timestamp(self) -> int:
+        """When it arrived, ns since the Unix epoch; source: the port's info()."""
+
+    @property
+    def hash(self) -> int: ...
+    @property
+    def port(self) -> int:
+        """Number of the port within its worker."""
+
+    @property
+    def queue(self) -> int: ...
+    @property
+    def by_reference(self) -> bool:
+        """False: it was short, and copied."""
+
+    def __enter__(self) -> memoryview: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+class HandOff(Stage):
+    """
+    The last stage of a worker, which hands frames to a consumer in another thread: those of
+    at least `threshold` bytes by reference (verdict KEEP), shorter ones copied.
+
+    threshold: bytes, 0 to 65536. capacity: frames that may be out at a time, waiting or with
+    the consumer, 1 to 1048576. max_held: of them by reference; None = capacity, or three
+    quarters of the port's buffers where that is less; more than those is refused when the
+    worker starts. What finds no room is dropped and counted. take: "all" frames that no
+    stage before gave a verdict, or those it "kept" (verdict KEEP).
+    """
+
+    def __init__(
+        self,
+        threshold: int = 64,
+        capacity: int = 4096,
+        max_held: int | None = None,
+        take: str = "all",
+        name: str = "hand_off",
+    ) -> None: ...
+    def pop(self, timeout: float = 0.0) -> HeldFrame | None:
+        """
+        The next frame, waiting up to `timeout` seconds; None when none came, or the worker
+        has ended and all were taken.
+        """
+
+    def pop_batch(self, max: int = 64, timeout: float = 0.0) -> list[HeldFrame]:
+        """
+        Up to `max` frames that are there, waiting up to `timeout` seconds for the first.
+        """
+
+    def close(self) -> None:
+        """Release every frame that waits."""
+
+    def __len__(self) -> int:
+        """Frames that wait for the consumer."""
+
+    @property
+    def ended(self) -> bool:
+        """The worker has ended: no more frames will come."""
+
+    @property
+    def max_held(self) -> int:
+        """Bound in force, known once the worker started."""
+
+    @property
+    def threshold(self) -> int: ...
+    @property
+    def capacity(self) -> int: ...
+    def stats(self) -> dict[str, int]:
+        """
+        frames = by_reference + copied + drop.queue_full + drop.held_full + drop.not_owned;
+        held: by reference and not given back yet.
+        """
 
 class Worker:
     """
@@ -324,6 +494,24 @@ class Worker:
     @property
     def affinity(self) -> int:
         """Core that it is pinned to, as read back; -1 = none."""
+
+    def wait(self) -> None:
+        """Wait for its end; raises nothing."""
+
+    @property
+    def queues(self) -> list[tuple[str, int]]:
+        """(port spec, queue) of each that it polls."""
+
+    @property
+    def stage_names(self) -> list[str]:
+        """Of its stages, in order."""
+
+    @property
+    def addresses(self) -> tuple[int, int]:
+        """
+        Where the batch's arrays are, and the latest burst's first frame (0: none yet); to ask
+        the kernel for their NUMA node, not to be read.
+        """
 
     def stats(self) -> dict[str, int]: ...
 

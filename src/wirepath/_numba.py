@@ -14,6 +14,7 @@ import operator
 import re
 import textwrap
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -219,12 +220,12 @@ def compile_stage(
     boundscheck: bool,
 ) -> tuple[_core.CompiledStage, str]:
     """The native stage and numba's version. Raises CompileError at the line that is to blame."""
-    try:
-        state_type = (
-            types.none if state is None else View(from_dtype(state.dtype), state.ndim)
-        )
-    except NumbaError as error:
-        raise CompileError(f"numba has no type for a state of dtype {state.dtype}") from error  # type: ignore[union-attr]
+    state_type = types.none
+    if state is not None:
+        try:
+            state_type = View(from_dtype(state.dtype), state.ndim)
+        except NumbaError as error:
+            raise CompileError(f"numba has no type for a state of dtype {state.dtype}") from error
     dispatcher = numba.njit(boundscheck=boundscheck)(body)
     signature = (BATCH, state_type)
     try:
@@ -235,8 +236,12 @@ def compile_stage(
     if not _is_code(compiled.signature.return_type):
         line = _last_return(body)
         raise CompileError(
-            _at(body, line, f"a stage returns None or a whole number, and this is a "
-                f"{compiled.signature.return_type}"),
+            _at(
+                body,
+                line,
+                f"a stage returns None or a whole number, and this is a "
+                f"{compiled.signature.return_type}",
+            ),
             body.__code__.co_filename,
             line,
         )
@@ -245,12 +250,10 @@ def compile_stage(
 
     @numba.cfunc(types.int32(types.voidptr, types.voidptr))
     def entry(batch: Any, state: Any) -> int:  # noqa: ANN401
-        return run(batch, state)  # type: ignore[no-any-return]
+        return run(batch, state)
 
     pointer = 0 if state is None else state.ctypes.data
-    native = _core.CompiledStage(
-        name, entry.address, pointer, (entry, dispatcher, state), kept
-    )
+    native = _core.CompiledStage(name, entry.address, pointer, (entry, dispatcher, state), kept)
     return native, numba.__version__
 
 
@@ -328,7 +331,9 @@ def _code(context: Any, builder: ir.IRBuilder, result: Any, of: types.Type) -> i
     if isinstance(of, types.Optional):
         optional = context.make_helper(builder, of, result)
         value = context.cast(builder, optional.data, of.type, types.int32)
-        return builder.select(cgutils.as_bool_bit(builder, optional.valid), value, ir.Constant(_I32, 0))
+        return builder.select(
+            cgutils.as_bool_bit(builder, optional.valid), value, ir.Constant(_I32, 0)
+        )
     return context.cast(builder, result, of, types.int32)
 
 
@@ -336,7 +341,8 @@ def _compile_error(body: Callable[..., Any], error: NumbaError) -> CompileError:
     """What numba says, at the user's line."""
     file = body.__code__.co_filename
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
-    lines = [int(n) for n in re.findall(rf'File "{re.escape(_short(file))}", line (\d+)', text)]
+    found = re.findall(r'File "([^"]+)", line (\d+)', text)
+    lines = [int(n) for name, n in found if Path(name).resolve() == Path(file).resolve()]
     location = getattr(error, "loc", None)
     if not lines and location is not None and location.line:
         lines = [location.line]
@@ -349,18 +355,13 @@ def _compile_error(body: Callable[..., Any], error: NumbaError) -> CompileError:
     return CompileError(_at(body, line, reason), file, line)
 
 
-def _short(file: str) -> str:
-    """A path as numba's messages have it."""
-    return str(numba.core.ir.Loc(file, 1)._get_path()) if hasattr(
-        numba.core.ir.Loc, "_get_path"
-    ) else file
-
-
 def _at(body: Callable[..., Any], line: int, reason: str) -> str:
     file = body.__code__.co_filename
     source = linecache.getline(file, line).strip()
     shown = f"\n    {source}" if source else ""
-    return f'stage {body.__name__} cannot be compiled: {reason}\n  File "{file}", line {line}{shown}'
+    return (
+        f'stage {body.__name__} cannot be compiled: {reason}\n  File "{file}", line {line}{shown}'
+    )
 
 
 def _last_return(body: Callable[..., Any]) -> int:

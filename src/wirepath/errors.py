@@ -38,7 +38,9 @@ class StateError(WirepathError, RuntimeError):
 class CompileError(WirepathError):
     """A stage cannot be compiled; ``filename`` and ``lineno`` are the user's line, where known."""
 
-    def __init__(self, message: str, filename: str | None = None, lineno: int | None = None) -> None:
+    def __init__(
+        self, message: str, filename: str | None = None, lineno: int | None = None
+    ) -> None:
         super().__init__(message)
         self.filename = filename
         self.lineno = lineno

@@ -29,7 +29,7 @@ class Items(np.ndarray[Any, Any]):
         return (self[i] for i in range(len(self)))
 
 
-class Row(np.record):
+class Row(np.record):  # type: ignore[misc]  # final in the stub, not in NumPy
     """A row of a structured array: ``row["field"]`` or ``row.field``."""
 
     def __getitem__(self, name: Any) -> Any:  # noqa: ANN401 -- as numpy.void's
@@ -53,5 +53,5 @@ def of_state(state: NDArray[Any] | None) -> Items | None:
     items = state.view(Items)
     if state.dtype.names is None:
         return items
-    rows: Items = items.view(np.dtype((Row, state.dtype)))
-    return rows
+    rows: Any = items.view(np.dtype((Row, state.dtype)))
+    return rows  # type: ignore[no-any-return]

@@ -83,8 +83,7 @@ class StageFunction:
     def __init__(self, body: StageBody, *, compile: Compile, boundscheck: bool) -> None:
         if compile not in ("auto", "require", "never"):
             raise ConfigError(
-                f"compile = {compile!r} is not usable: it must be "
-                '"auto", "require" or "never"'
+                f'compile = {compile!r} is not usable: it must be "auto", "require" or "never"'
             )
         if not isinstance(body, FunctionType):
             raise ConfigError(f"a stage must be a plain function, and {body!r} is not")
@@ -104,7 +103,8 @@ class StageFunction:
         self.__wrapped__ = body
 
     def __call__(self, batch: Any, state: NDArray[Any] | None = None) -> int | None:  # noqa: ANN401
-        return self.body(batch, items.of_state(state))
+        code: int | None = self.body(batch, items.of_state(state))
+        return code
 
     def bind(
         self,

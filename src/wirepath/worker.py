@@ -140,7 +140,9 @@ class Worker:
     def _sharing(self, core: int | None) -> list[str]:
         if core is None or not self.running:
             return []
-        return sorted(w.name for w in _workers if w is not self and w.running and w.affinity == core)
+        return sorted(
+            w.name for w in _workers if w is not self and w.running and w.affinity == core
+        )
 
     def __enter__(self) -> Worker:
         self.start()

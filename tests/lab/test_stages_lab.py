@@ -28,9 +28,7 @@ pytestmark = [
 NUMBA = importlib.util.find_spec("numba") is not None
 MODES = [
     "never",
-    pytest.param(
-        "require", marks=pytest.mark.skipif(not NUMBA, reason="numba is not installed")
-    ),
+    pytest.param("require", marks=pytest.mark.skipif(not NUMBA, reason="numba is not installed")),
 ]
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 GROUP = ("239.255.90.1", 48501)
@@ -106,9 +104,7 @@ def test_held_frames_are_the_ports_own_and_bounded(lab_name):
                     wait_for(lambda n=n: worker.stats()["frames"] == n + 1)
                     kept += hand_off.pop_batch()
                 # All arrived although nothing was given back: the loss is here, and counted.
-                assert [f.view[42:46] for f in kept] == [
-                    n.to_bytes(4, "big") for n in range(spare)
-                ]
+                assert [f.view[42:46] for f in kept] == [n.to_bytes(4, "big") for n in range(spare)]
                 stats = hand_off.stats()
                 assert (stats["held"], stats["drop.held_full"]) == (spare, 60)
                 counted = port.stats()

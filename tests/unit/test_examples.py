@@ -117,9 +117,11 @@ def test_a_stage_that_swaps_macs(tmp_path, how):
     back = tmp_path / "out.pcap"
     out = run("stage_swap_macs.py", f"pcap:{path},write={back}", "--compile", how)
     assert "99 sent back, 0 too short" in out
-    with wp.open(f"pcap:{back}", steer=wp.everything(), batch_size=128) as port:
-        with port.poll(0) as batch:
-            got = [bytes(batch[i]) for i in range(len(batch))]
+    with (
+        wp.open(f"pcap:{back}", steer=wp.everything(), batch_size=128) as port,
+        port.poll(0) as batch,
+    ):
+        got = [bytes(batch[i]) for i in range(len(batch))]
     assert got == [f[6:12] + f[:6] + f[12:] for f in sent]
 
 
@@ -141,10 +143,12 @@ def test_a_stage_that_polices(tmp_path, how):
     arguments = ("--rate", 500_000, "--burst", 20_000, "--compile", how)
     out = run("stage_police.py", f"pcap:{path}", f"pcap:{empty},write={sink}", *arguments)
     # Each source: the burst of 20 frames, and one every two milliseconds of the second.
-    with wp.open(f"pcap:{sink}", steer=wp.everything(), batch_size=4096) as port:
-        with port.poll(0) as batch:
-            sources = batch.headers()["ip_src"][:, 3]
-            passed = len(batch)
+    with (
+        wp.open(f"pcap:{sink}", steer=wp.everything(), batch_size=4096) as port,
+        port.poll(0) as batch,
+    ):
+        sources = batch.headers()["ip_src"][:, 3]
+        passed = len(batch)
     assert f"{passed:,} passed, {2000 - passed:,} policed" in out
     for source in (0, 1):
         assert (sources == source).sum() == 519

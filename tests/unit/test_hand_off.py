@@ -22,8 +22,11 @@ def lane(flow):
         wp.open("socket:lo", steer=wp.udp(*flow), rx_ring_size=64) as rx,
         wp.open("socket:lo", steer=wp.udp(*flow), tx_only=True) as tx,
     ):
-        yield rx, lambda *numbers, size=LONG: tx.send(
-            [frames.udp(n.to_bytes(4, "big").ljust(size, b"."), dst=flow) for n in numbers]
+        yield (
+            rx,
+            lambda *numbers, size=LONG: tx.send(
+                [frames.udp(n.to_bytes(4, "big").ljust(size, b"."), dst=flow) for n in numbers]
+            ),
         )
 
 
@@ -173,7 +176,8 @@ def test_released_from_other_threads_and_after_the_worker_ended(lane):
         while len(got) < 30:
             got += hand_off.pop_batch(timeout=5)
         threads = [
-            threading.Thread(target=lambda k=k: [f.release() for f in got[k:20:4]]) for k in range(4)
+            threading.Thread(target=lambda k=k: [f.release() for f in got[k:20:4]])
+            for k in range(4)
         ]
         for thread in threads:
             thread.start()

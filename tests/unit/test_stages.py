@@ -132,7 +132,7 @@ def test_python_and_compiled_give_the_same_verdicts_and_state(capture):
 
 
 def test_the_same_body_takes_a_polled_batch(capture):
-    path, sent = capture
+    path, _ = capture
     state = np.zeros(5, ROW)
     with wp.open(f"pcap:{path}", steer=wp.everything()) as port:
         for batch in port:
@@ -157,9 +157,11 @@ def test_verdicts_reach_the_wire(capture, tmp_path, how):
     stats = run(f"pcap:{path},write={out}", odd_back.bind())
     expected = [f[6:12] + f[6:] for f in sent if len(f) % 2]
     assert stats["verdict.tx"] == len(expected)
-    with wp.open(f"pcap:{out}", steer=wp.everything(), batch_size=512) as port:
-        with port.poll(0) as batch:
-            assert [bytes(batch[i]) for i in range(len(batch))] == expected
+    with (
+        wp.open(f"pcap:{out}", steer=wp.everything(), batch_size=512) as port,
+        port.poll(0) as batch,
+    ):
+        assert [bytes(batch[i]) for i in range(len(batch))] == expected
 
 
 def test_a_python_stage_has_the_whole_batch(capture):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,26 +44,23 @@ def test_every_queue_has_one_worker(queues, count, expected):
 
 @two_cores
 def test_cores_are_read_back():
-    with wp.open("null:,queues=2", steer=wp.everything()) as port:
-        with wp.workers(port, CORES[:2], name="pinned") as group:
-            while any(w.affinity is None for w in group):
-                time.sleep(0.001)
-            assert [w.affinity for w in group] == CORES[:2]
-            infos = group.info()
-            assert [i["name"] for i in infos] == ["pinned-0", "pinned-1"]
-            assert [i["shares_core_with"] for i in infos] == [[], []]
-            # What the kernel has, not what was asked for.
-            threads = {
-                name: os.sched_getaffinity(int(task))
-                for task in os.listdir("/proc/self/task")
-                if (name := read(f"/proc/self/task/{task}/comm")).startswith("pinned-")
-            }
-            assert threads == {"pinned-0": {CORES[0]}, "pinned-1": {CORES[1]}}
-
-
-def read(path):
-    with open(path, encoding="ascii") as file:  # noqa: PTH123
-        return file.read().strip()
+    with (
+        wp.open("null:,queues=2", steer=wp.everything()) as port,
+        wp.workers(port, CORES[:2], name="pinned") as group,
+    ):
+        while any(w.affinity is None for w in group):
+            time.sleep(0.001)
+        assert [w.affinity for w in group] == CORES[:2]
+        infos = group.info()
+        assert [i["name"] for i in infos] == ["pinned-0", "pinned-1"]
+        assert [i["shares_core_with"] for i in infos] == [[], []]
+        # What the kernel has, not what was asked for.
+        threads = {
+            name: os.sched_getaffinity(int(task.name))
+            for task in Path("/proc/self/task").iterdir()
+            if (name := (task / "comm").read_text().strip()).startswith("pinned-")
+        }
+        assert threads == {"pinned-0": {CORES[0]}, "pinned-1": {CORES[1]}}
 
 
 def test_sharing_a_core_is_said():
@@ -142,9 +140,7 @@ def test_a_worker_on_the_core_of_an_interrupt_says_so(machine, monkeypatch):
             monkeypatch.setattr(
                 placement,
                 "interrupts_of_device",
-                lambda name: {
-                    n: [CORES[0]] if n == 40 else [] for n in of_device(name, machine)
-                },
+                lambda name: {n: [CORES[0]] if n == 40 else [] for n in of_device(name, machine)},
             )
             monkeypatch.setattr(placement, "node_of_device", lambda name: 7)
             info = worker.info()

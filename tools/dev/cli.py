@@ -57,6 +57,8 @@ def _demo(_: argparse.Namespace, rest: list[str]) -> int:
 def _test(options: argparse.Namespace, rest: list[str]) -> int:
     chosen: Sequence[str] = options.only or (("python",) if _selects(rest) else _SECTIONS)
     _set_up(_TEST_EXTRAS, system.RUN_NEEDS + system.TEST_NEEDS)
+    with locked():
+        environment.optional("numba")  # not there yet for every Python
     runners: dict[str, Callable[[], Section]] = {
         "native": checks.run_native,
         "sanitize": checks.run_sanitizers,

@@ -132,6 +132,7 @@ RUN_NEEDS = (
 TEST_NEEDS = (
     Need("doctest", ("doctest-dev",), has_header("doctest/doctest.h"), "the native tests"),
     Need("tshark", ("tshark",), on_path("tshark"), "the comparison with tshark"),
+    Need("rustc", ("rustc",), on_path("rustc"), "the test of the stage in Rust"),
 )
 
 

@@ -6,6 +6,7 @@
     from typing import Any
     import numpy as np
     from numpy.typing import DTypeLike, NDArray
+    from .items import Items
     _Buffer = bytes | bytearray | memoryview | NDArray[Any]
 
 ^wirepath\._core\.AF_XDP_MISSING$:
@@ -169,3 +170,58 @@ itch50_layouts$:
 
 \.Publisher\.stats$:
     def stats(self) -> dict[str, int]: ...
+
+\.Batch\.(length|timestamp|hash|verdict|target)$:
+    @property
+    def \1(self) -> Items:
+        \doc
+
+\.Batch\.data$:
+    @property
+    def data(self) -> Frames:
+        \doc
+
+\.Frames\.__getitem__$:
+    def __getitem__(self, index: int) -> Items: ...
+
+\.HeldFrame\.view$:
+    @property
+    def view(self) -> memoryview:
+        \doc
+
+\.HeldFrame\.__enter__$:
+    def __enter__(self) -> memoryview: ...
+
+\.HeldFrame\.__exit__$:
+    def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None) -> None: ...
+
+\.HandOff\.pop$:
+    def pop(self, timeout: float = 0.0) -> HeldFrame | None:
+        \doc
+
+\.HandOff\.pop_batch$:
+    def pop_batch(self, max: int = 64, timeout: float = 0.0) -> list[HeldFrame]:
+        \doc
+
+\.HandOff\.stats$:
+    def stats(self) -> dict[str, int]:
+        \doc
+
+\.Worker\.queues$:
+    @property
+    def queues(self) -> list[tuple[str, int]]:
+        \doc
+
+\.Worker\.addresses$:
+    @property
+    def addresses(self) -> tuple[int, int]:
+        \doc
+
+\._core\.BATCH_LAYOUT$:
+    BATCH_LAYOUT: dict[str, int]
+
+\._core\.KEEP_EXCEPTION$:
+    KEEP_EXCEPTION: int
+
+\._core\.RAISED$:
+    RAISED: int
