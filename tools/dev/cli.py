@@ -78,6 +78,7 @@ def _bench(_: argparse.Namespace, rest: list[str]) -> int:
     _set_up(("report", "test"), system.RUN_NEEDS)
     with locked():
         environment.optional("bench")
+        environment.optional("numba")
     native.reference()
     return on_terminal([environment.PYTHON, "-m", "benchmarks", *rest])
 
