@@ -495,8 +495,10 @@ class Worker:
     def affinity(self) -> int:
         """Core that it is pinned to, as read back; -1 = none."""
 
-    def wait(self) -> None:
-        """Wait for its end; raises nothing."""
+    def abandon(self) -> None:
+        """
+        Stop it, have its stages wait for nobody, and wait for its end; raises nothing.
+        """
 
     @property
     def queues(self) -> list[tuple[str, int]]:

@@ -217,9 +217,7 @@ class WorkerGroup(Sequence[Worker]):
                 started.append(worker)
         except BaseException:
             for worker in started:
-                worker.stop()
-            for worker in started:
-                worker._worker.wait()
+                worker._worker.abandon()
             raise
 
     def stop(self) -> None:
@@ -324,4 +322,4 @@ def _end_all() -> None:
     for worker in running:
         worker.stop()
     for worker in running:
-        worker._worker.wait()
+        worker._worker.abandon()

@@ -52,6 +52,10 @@ class PoolPort final : public wp::Port {
   wp::Info info() const override { return {}; }
   wp::Capabilities capabilities() const noexcept override { return {.pool_frames = kFrames}; }
   size_t free() const { return free_.size(); }
+  void more(uint64_t frames) {
+    limit_ += frames;
+    finished_.store(false);
+  }
   std::atomic<bool> ran_dry{false}, wrong{false};
 
  private:
@@ -164,8 +168,6 @@ TEST_CASE("hand-off: a consumer that takes nothing costs frames, never the pool"
   CHECK(stat(*hand_off, "held") == 48);
   CHECK(stat(*hand_off, "drop.held_full") == 1000 - 48);
   CHECK_FALSE(port->ran_dry.load());
-  hand_off.reset();                     // what waited goes back
-  CHECK(port->free() == kFrames - 48);  // the worker still has the stage
 }
 
 TEST_CASE("hand-off: what waits goes back when it is thrown away") {
@@ -181,9 +183,13 @@ TEST_CASE("hand-off: what waits goes back when it is thrown away") {
     CHECK(port->free() == kFrames - 30);
     CHECK(port.use_count() == 3);  // ours, the worker's, and the hand-off's while frames are out
   }
+  CHECK(port.use_count() == 1);
+  CHECK(port->free() == kFrames - 30);  // until somebody drives the queue
+  port->collect_returned(1);
+  CHECK(port->free() == kFrames - 30);
+  port->collect_returned(0);
   CHECK(port->free() == kFrames);
   CHECK_FALSE(port->wrong.load());
-  CHECK(port.use_count() == 1);
 }
 
 TEST_CASE("hand-off: a frame that is not the port's own is not referred to") {
@@ -198,4 +204,32 @@ TEST_CASE("hand-off: a frame that is not the port's own is not referred to") {
   CHECK(stat(hand_off, "drop.not_owned") == 1);
   CHECK(stat(hand_off, "copied") == 1);
   CHECK(batch->verdict[0] == WP_DROP);
+}
+
+TEST_CASE("hand-off: frames of a worker that has ended come back while another drives the port") {
+  auto port = pool_port(40);
+  auto first = std::make_shared<wp::HandOff>(wp::HandOffConfig{.name = "first", .threshold = 0});
+  {
+    wp::Worker worker({.name = "ended"});
+    worker.add_port(port);
+    worker.add_stage(first);
+    worker.start();
+    worker.join();
+  }
+  CHECK(port->free() == kFrames - 40);
+  port->more(100'000);
+  wp::Worker worker({.name = "next", .batch_size = 8});
+  worker.add_port(port);
+  worker.start();
+  uint32_t slot = 0;
+  for (int i = 0; i < 40; i++) {
+    REQUIRE(first->pop(slot));
+    first->release(slot);
+    sched_yield();
+  }
+  worker.join();
+  port->collect_returned(0);
+  CHECK(stat(*first, "held") == 0);
+  CHECK(port->free() == kFrames);
+  CHECK_FALSE(port->wrong.load());
 }

@@ -121,7 +121,7 @@ int64_t PyBatch::end_stage(wp_batch& to, const std::shared_ptr<FrameOwner>& keep
     FrameView& frame = out.memory.view();
     frame.owner = keeper;
     frame.queue = queue_;
-    frame.handle = b.handle[out.index];
+    frame.handle = to.handle[out.index];  // ours has none
     to.verdict[out.index] = WP_KEEP;
   }
   out_.clear();

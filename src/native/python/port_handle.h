@@ -81,7 +81,5 @@ class PortHandle : public FrameOwner, public std::enable_shared_from_this<PortHa
   std::mutex burst_mutex_;
   std::vector<std::unique_ptr<BatchSlot>> free_;
 };
-std::vector<HeldFrame> returned_;
-};
 
 }  // namespace wp::python

@@ -10,12 +10,14 @@
 namespace wp::python {
 namespace {
 
-// A frame that Python still looked at when its stage had ended. The worker stops there, so the
-// frame is not given back: its memory lives as long as the port, and the port as long as this.
+// Frames that Python still looked at when its stage had ended, which stops the worker. The port
+// lives as long as one of them does.
 class StrayFrames final : public FrameOwner {
  public:
   explicit StrayFrames(std::shared_ptr<Port> port) : port_(std::move(port)) {}
-  void give_back_frame(uint32_t, uint8_t*, uint64_t) override {}
+  void give_back_frame(uint32_t queue, uint8_t* data, uint64_t handle) override {
+    port_->give_back(queue, data, handle);
+  }
 
  private:
   std::shared_ptr<Port> port_;
@@ -98,7 +100,7 @@ void PyStage::enter() noexcept {
   thread_ = PyEval_SaveThread();
 }
 
-void PyStage::leave() noexcept {
+void PyStage::end(int64_t) noexcept {
   PyEval_RestoreThread(thread_);
   keepers_.clear();
   PyGILState_Release(gil_);

@@ -35,7 +35,7 @@ class PyStage final : public Stage {
   const char* name() const noexcept override { return name_.c_str(); }
   void attach(const StageContext& context) override;
   void enter() noexcept override;
-  void leave() noexcept override;
+  void end(int64_t now) noexcept override;
   bool process(wp_batch& batch) noexcept override;
   std::string error() const override;
   [[noreturn]] void raise() const override;
