@@ -17,7 +17,8 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) {
     view->obj = nullptr;
     return -1;
   }
-  if (PyBuffer_FillInfo(view, self, frame->data, frame->length, 0, flags) != 0) return -1;
+  if (PyBuffer_FillInfo(view, self, frame->data, frame->length, frame->readonly, flags) != 0)
+    return -1;
   frame->exports++;
   return 0;
 }
@@ -115,6 +116,7 @@ nb::object PyBatch::view(Py_ssize_t signed_index) {
   auto* raw = nb::inst_ptr<FrameView>(frame);
   raw->data = b.data[i];
   raw->length = b.length[i];
+  raw->readonly = port_ && !port_->writable();
   raw->memory = memory_;
   nb::object memory_view = nb::steal(PyMemoryView_FromObject(frame.ptr()));
   if (!memory_view.is_valid()) throw nb::python_error();
@@ -246,7 +248,8 @@ void bind_batch(nb::module_& m) {
       "of the port's pool until it is gone.")
       .def("__len__", [](const PyBatch& b) { return b.batch().count; })
       .def("__getitem__", &PyBatch::view, nb::arg("index"),
-           "Frame `index` from its Ethernet header on: a writable memoryview, not a copy.")
+           "Frame `index` from its Ethernet header on: a memoryview, not a copy; writable unless\n"
+           "port.capabilities says that frames are not.")
       .def_prop_ro(
           "lengths", [](const PyBatch& b) { return first_of(b.slot().lengths, b.batch().count); },
           "Bytes of each frame: ndarray of uint32.")
