@@ -24,7 +24,7 @@ endif()
 
 foreach(name ef_vi ef_vi_sim)
   if(TARGET wirepath_${name})
-    nanobind_add_module(_${name} NB_STATIC src/native/python/ef_vi_module.cc)
+    nanobind_add_module(_${name} NB_STATIC NOMINSIZE src/native/python/ef_vi_module.cc)
     target_compile_definitions(_${name} PRIVATE WP_MODULE=_${name})
     target_link_libraries(_${name} PRIVATE wirepath_${name})
     install(TARGETS _${name} LIBRARY DESTINATION wirepath)

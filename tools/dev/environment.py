@@ -168,8 +168,7 @@ def package(extras: Iterable[str] = ()) -> None:
     names = sorted(installed | set(extras))
     lacking = (need.what for need in missing(AF_XDP_NEEDS))
     warnings = "-Werror" if CI else ""
-    tools = "
-".join(filter(None, [warnings, cmake(), cxx(), EF_VI, *lacking]))
+    tools = "\n".join(filter(None, [warnings, cmake(), cxx(), EF_VI, *lacking]))
     sources = digest([*_NATIVE, "pyproject.toml"], tools)
     dependencies_new = not installed.issuperset(names) or had.get("project") != project
     if not dependencies_new and _is_stamped("package", sources):

@@ -15,7 +15,7 @@ struct FrameView {
   uint8_t* data = nullptr;
   Py_ssize_t length = 0;
   Py_ssize_t exports = 0;
-  bool readonly = false;  // the port declares that its frames cannot be written to
+  bool readonly = false;              // the port declares that its frames cannot be written to
   std::shared_ptr<PortHandle> owner;  // set once the batch let go of the frame
   std::shared_ptr<uint8_t[]> memory;  // of a copied batch
   uint32_t queue = 0;

@@ -15,8 +15,8 @@ constexpr std::array kOptions{
     OptionHelp{"frame_size", "2048", "bytes of a packet buffer: 2048 | 4096"},
     OptionHelp{"frames", "0", "packet buffers, 128 to 1048576; 0 = as the rings need"},
     OptionHelp{"zero_copy", "prefer",
-               "prefer: where frames can be written to (not in shared hardware buffers) | "
-               "require: always, read-only where they are shared | never"},
+               "of frames in shared hardware buffers: prefer | never: copied out, writable | "
+               "require: handed out where they stand, read-only"},
     OptionHelp{"max_held", "256",
                "frames in shared hardware buffers that may be held beyond their batch, 0 to 32768"},
     OptionHelp{"event_merge", "false",
