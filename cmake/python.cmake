@@ -12,7 +12,8 @@ nanobind_add_module(_core NB_STATIC LTO NOMINSIZE ${binding_sources} src/native/
 target_link_libraries(_core PRIVATE wirepath_core)
 target_compile_definitions(_core PRIVATE
   WIREPATH_VERSION="${SKBUILD_PROJECT_VERSION}"
-  WIREPATH_AF_XDP_MISSING="${WIREPATH_AF_XDP_MISSING}")
+  WIREPATH_AF_XDP_MISSING="${WIREPATH_AF_XDP_MISSING}"
+  WIREPATH_EF_VI_MISSING="${WIREPATH_EF_VI_MISSING}")
 install(TARGETS _core LIBRARY DESTINATION wirepath)
 
 if(TARGET wirepath_af_xdp)
@@ -20,5 +21,14 @@ if(TARGET wirepath_af_xdp)
   target_link_libraries(_af_xdp PRIVATE wirepath_af_xdp)
   install(TARGETS _af_xdp LIBRARY DESTINATION wirepath)
 endif()
+
+foreach(name ef_vi ef_vi_sim)
+  if(TARGET wirepath_${name})
+    nanobind_add_module(_${name} NB_STATIC NOMINSIZE src/native/python/ef_vi_module.cc)
+    target_compile_definitions(_${name} PRIVATE WP_MODULE=_${name})
+    target_link_libraries(_${name} PRIVATE wirepath_${name})
+    install(TARGETS _${name} LIBRARY DESTINATION wirepath)
+  endif()
+endforeach()
 
 install(FILES src/native/core/batch.h src/native/core/record.h DESTINATION wirepath/include/wirepath)

@@ -17,6 +17,8 @@ __version__: str
 
 AF_XDP_MISSING: str
 
+EF_VI_MISSING: str
+
 BATCH_ABI: int = 1
 
 class Histogram:
@@ -190,7 +192,8 @@ class Batch:
     def __len__(self) -> int: ...
     def __getitem__(self, index: int) -> memoryview:
         """
-        Frame `index` from its Ethernet header on: a writable memoryview, not a copy.
+        Frame `index` from its Ethernet header on: a memoryview, not a copy; writable unless
+        port.capabilities says that frames are not.
         """
 
     @property

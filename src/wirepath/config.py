@@ -17,7 +17,7 @@ from .steering import udp
 OptionValue = str | int | float | bool
 
 #: Backends whose device is an interface of this machine.
-LIVE_BACKENDS = ("socket", "af_xdp")
+LIVE_BACKENDS = ("socket", "af_xdp", "ef_vi", "ef_vi_sim")
 
 
 def _power_of_two(value: int) -> int:
@@ -189,9 +189,9 @@ class IngestionConfig(Settings):
         live = backend in LIVE_BACKENDS
         if live and values.get("port", 0) is None:
             out.append(missing("port", f"{cls.must('port')} with backend {backend}"))
-        if backend == "af_xdp" and values.get("interface_name") == "":
+        if live and backend != "socket" and values.get("interface_name") == "":
             out.append(
-                missing("interface_name", "the network interface to bind, with backend af_xdp")
+                missing("interface_name", f"the network interface to bind, with backend {backend}")
             )
         if backend == "null" and values.get("interface_name"):
             out.append(

@@ -14,12 +14,24 @@ _EXTENSIONS = {
     "af_xdp": (
         "wirepath._af_xdp",
         "AF_XDP sockets: frames from the driver, past the kernel's stack (Linux 5.4+)",
-        "libxdp-dev libbpf-dev clang",
+        "apt install libxdp-dev libbpf-dev clang",
     ),
+    "ef_vi": (
+        "wirepath._ef_vi",
+        "Solarflare and Alveo X3 NICs through Onload's ef_vi",
+        "install Onload 8.0 or newer with its headers (etherfabric/vi.h) and libciul1",
+    ),
+    "ef_vi_sim": ("wirepath._ef_vi_sim", "a simulator of ef_vi, for tests", ""),
 }
+# Named in lists only where they were built: nobody needs to be told to install them.
+_FOR_TESTS = {"ef_vi_sim": "WIREPATH_EF_VI=SIM"}
 
 # Capabilities(7) that a backend needs to open, besides what everybody has.
-CAPABILITIES = {"af_xdp": ("CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_BPF")}
+CAPABILITIES: dict[str, tuple[str, ...]] = {
+    "af_xdp": ("CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_BPF"),
+    "ef_vi": (),  # filters by flow need none, only access to Onload's driver
+    "ef_vi_sim": ("CAP_NET_RAW",),
+}
 
 
 @dataclass(frozen=True)
@@ -53,16 +65,22 @@ def load(name: str) -> None:
 
 
 def _why_missing(name: str, error: ImportError) -> tuple[str, str]:
-    packages = _EXTENSIONS[name][2]
-    built_without = _core.AF_XDP_MISSING if name == "af_xdp" else ""
+    install = _EXTENSIONS[name][2]
+    if name in _FOR_TESTS:
+        return "it is for tests and was not built", f"build wirepath with {_FOR_TESTS[name]}"
+    built_without = {"af_xdp": _core.AF_XDP_MISSING, "ef_vi": _core.EF_VI_MISSING}[name]
     if built_without == "off":
-        return "it was switched off at build time", "reinstall without WIREPATH_AF_XDP=OFF"
+        return (
+            "it was switched off at build time",
+            f"reinstall without WIREPATH_{name.upper()}=OFF",
+        )
     if built_without:
+        what = f"apt install {built_without}" if name == "af_xdp" else install
         return (
             f"{built_without.replace(' ', ', ')} missing when wirepath was built",
-            f"apt install {built_without}, then reinstall wirepath",
+            f"{what}, then reinstall wirepath",
         )
-    return f"its module does not load: {error}", f"apt install {packages}, reinstall wirepath"
+    return f"its module does not load: {error}", f"{install}, reinstall wirepath"
 
 
 def backends() -> list[BackendStatus]:
@@ -72,6 +90,8 @@ def backends() -> list[BackendStatus]:
         try:
             importlib.import_module(module)
         except ImportError as error:
+            if name in _FOR_TESTS:
+                continue
             why, mend = _why_missing(name, error)
             out.append(BackendStatus(name, text, False, why, mend))
         else:
@@ -92,5 +112,5 @@ def backends() -> list[BackendStatus]:
                 entry["options"],
             )
         )
-    order = ["af_xdp", "socket", "pcap", "null"]
+    order = ["af_xdp", "ef_vi", "socket", "pcap", "null"]
     return sorted(out, key=lambda b: order.index(b.name) if b.name in order else len(order))

@@ -263,7 +263,8 @@ def test_backends_are_listed_with_reasons():
     status = {b.name: b for b in wp.backends()}
     assert set(status) >= {"null", "pcap", "socket", "af_xdp"}
     assert status["null"].available
-    assert [b.name for b in wp.backends()][:2] == ["af_xdp", "socket"]
+    names = [b.name for b in wp.backends()]
+    assert names.index("af_xdp") < names.index("socket")
     for b in status.values():
         assert b.available or (b.reason and b.mend)
 

@@ -28,8 +28,11 @@ PYTHON = VENV / "bin" / "python"
 STAMPS = VENV / ".stamps"  # they live and die with what they vouch for
 
 # What the extension modules are made of.
-_NATIVE = ("CMakeLists.txt", "cmake", "src/native", "src/programs")
+_NATIVE = ("CMakeLists.txt", "cmake", "src/native", "src/programs", "tests/sim")
 _OLDEST_CMAKE = (3, 22)
+
+# Onload where it is installed, and the simulator that the tests of ef_vi run on.
+EF_VI = "SIM"
 
 
 def tool(name: str) -> str:
@@ -163,18 +166,16 @@ def package(extras: Iterable[str] = ()) -> None:
     had = json.loads(record.read_text()) if record.exists() else {}
     installed = set(had.get("extras", [])) if had.get("project") == project else set()
     names = sorted(installed | set(extras))
-    tools = "\n".join(
-        filter(
-            None,
-            ["-Werror" if CI else "", cmake(), cxx(), *(n.what for n in missing(AF_XDP_NEEDS))],
-        )
-    )
+    lacking = (need.what for need in missing(AF_XDP_NEEDS))
+    warnings = "-Werror" if CI else ""
+    tools = "\n".join(filter(None, [warnings, cmake(), cxx(), EF_VI, *lacking]))
     sources = digest([*_NATIVE, "pyproject.toml"], tools)
     dependencies_new = not installed.issuperset(names) or had.get("project") != project
     if not dependencies_new and _is_stamped("package", sources):
         return
 
     words = ["--no-build-isolation", "-e", f".[{','.join(names)}]" if names else "."]
+    words.append(f"-Ccmake.define.WIREPATH_EF_VI={EF_VI}")
     if not dependencies_new:
         words.append("--no-deps")
     if CI:  # the bindings are then compiled once, not again by native.release()

@@ -95,6 +95,7 @@ def build(flavour: Flavour) -> bool:
         "WIREPATH_FUZZ": _switch(flavour.fuzz),
         "WIREPATH_PYTHON": _switch(flavour.python),
         "WIREPATH_SANITIZE": flavour.sanitize,
+        "WIREPATH_EF_VI": environment.EF_VI,
     }
     if flavour.python:
         settings["Python_EXECUTABLE"] = str(environment.PYTHON)

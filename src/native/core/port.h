@@ -37,6 +37,7 @@ struct Capabilities {
   bool ethernet_headers = true;  // false: headers are laid on by the backend, not off the wire
   bool waitable = false;         // fd() gives a descriptor that becomes readable
   bool finite = false;           // the source ends (a capture)
+  bool writable = true;          // received frames may be changed in place
   uint32_t max_frame = 0;        // longest frame it can carry, bytes
   uint32_t pool_frames = 0;      // receive buffers of each queue; 0 = held frames take none away
 };

@@ -17,7 +17,8 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) {
     view->obj = nullptr;
     return -1;
   }
-  if (PyBuffer_FillInfo(view, self, frame->data, frame->length, 0, flags) != 0) return -1;
+  if (PyBuffer_FillInfo(view, self, frame->data, frame->length, frame->readonly, flags) != 0)
+    return -1;
   frame->exports++;
   return 0;
 }
@@ -58,12 +59,14 @@ void FrameView::let_go() {
   std::exchange(owner, nullptr)->give_back_frame(queue, std::exchange(data, nullptr), handle);
 }
 
-FrameMemory FrameMemory::of(uint8_t* data, uint32_t length, std::shared_ptr<uint8_t[]> memory) {
+FrameMemory FrameMemory::of(uint8_t* data, uint32_t length, bool readonly,
+                            std::shared_ptr<uint8_t[]> memory) {
   FrameMemory out;
   out.frame = nb::cast(new FrameView(), nb::rv_policy::take_ownership);
   FrameView& view = out.view();
   view.data = data;
   view.length = length;
+  view.readonly = readonly;
   view.memory = std::move(memory);
   out.memory_view = nb::steal(PyMemoryView_FromObject(out.frame.ptr()));
   if (!out.memory_view.is_valid()) throw nb::python_error();
@@ -154,7 +157,8 @@ nb::object PyBatch::view(Py_ssize_t signed_index) {
   wp_batch& b = batch();
   out_of_.resize(b.count);
   if (out_of_[i]) return out_[out_of_[i] - 1].memory.memory_view;
-  out_.push_back({FrameMemory::of(b.data[i], b.length[i], memory_), static_cast<uint32_t>(i)});
+  out_.push_back({FrameMemory::of(b.data[i], b.length[i], port_ && !port_->writable(), memory_),
+                  static_cast<uint32_t>(i)});
   out_of_[i] = static_cast<uint32_t>(out_.size());
   return out_.back().memory.memory_view;
 }
@@ -308,7 +312,8 @@ void bind_batch(nb::module_& m) {
       "of the port's pool until it is gone.")
       .def("__len__", [](const PyBatch& b) { return b.batch().count; })
       .def("__getitem__", &PyBatch::view, nb::arg("index"),
-           "Frame `index` from its Ethernet header on: a writable memoryview, not a copy.")
+           "Frame `index` from its Ethernet header on: a memoryview, not a copy; writable unless\n"
+           "port.capabilities says that frames are not.")
       .def_prop_ro(
           "lengths", [](const PyBatch& b) { return first_of(b.slot().lengths, b.batch().count); },
           "Bytes of each frame: ndarray of uint32.")

@@ -75,6 +75,7 @@ nb::dict capabilities(const PortHandle& handle) {
   out["ethernet_headers"] = c.ethernet_headers;
   out["waitable"] = c.waitable;
   out["finite"] = c.finite;
+  out["writable"] = c.writable;
   out["max_frame"] = c.max_frame;
   out["pool_frames"] = c.pool_frames;
   return out;

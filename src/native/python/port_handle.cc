@@ -50,7 +50,10 @@ bool BatchSlot::seen_by_python() const {
 }
 
 PortHandle::PortHandle(std::unique_ptr<Port> port, uint32_t batch_size, bool spin)
-    : port_(std::move(port)), batch_size_(batch_size), spin_(spin) {}
+    : port_(std::move(port)),
+      batch_size_(batch_size),
+      spin_(spin),
+      writable_(port_->capabilities().writable) {}
 
 Port& PortHandle::port() const {
   if (closed_.load()) throw Error(ErrorKind::kReleased, "the port is closed");

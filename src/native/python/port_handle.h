@@ -43,6 +43,7 @@ class PortHandle : public FrameOwner, public std::enable_shared_from_this<PortHa
   // loop over the port in another thread ends within a tenth of a second.
   void close();
   uint32_t batch_size() const noexcept { return batch_size_; }
+  bool writable() const noexcept { return writable_; }
   uint64_t held() const noexcept { return held_.load(); }
 
   // One burst from the next queue that has frames, waiting at most timeout_us (negative: until
@@ -70,6 +71,7 @@ class PortHandle : public FrameOwner, public std::enable_shared_from_this<PortHa
   std::shared_ptr<Port> port_;
   uint32_t batch_size_;
   bool spin_;
+  bool writable_;
   uint32_t next_queue_ = 0;
   std::atomic<bool> closed_{false};
   std::atomic<bool> polling_{false};

@@ -15,6 +15,7 @@ struct FrameView {
   uint8_t* data = nullptr;
   Py_ssize_t length = 0;
   Py_ssize_t exports = 0;
+  bool readonly = false;              // the port declares that its frames cannot be written to
   std::shared_ptr<FrameOwner> owner;  // set once the batch let go of the frame
   std::shared_ptr<uint8_t[]> memory;  // of a copied batch
   uint32_t queue = 0;
@@ -27,7 +28,8 @@ struct FrameView {
 struct FrameMemory {
   nb::object memory_view, frame;
 
-  static FrameMemory of(uint8_t* data, uint32_t length, std::shared_ptr<uint8_t[]> memory = {});
+  static FrameMemory of(uint8_t* data, uint32_t length, bool readonly = false,
+                        std::shared_ptr<uint8_t[]> memory = {});
   FrameView& view() const { return *nb::inst_ptr<FrameView>(frame); }
   // Makes every use of it raise. False: an array was made from it, which still sees the frame.
   bool release();

@@ -12,6 +12,9 @@
 ^wirepath\._core\.AF_XDP_MISSING$:
     AF_XDP_MISSING: str
 
+^wirepath\._core\.EF_VI_MISSING$:
+    EF_VI_MISSING: str
+
 ^wirepath\._core\.__version__$:
     __version__: str
 

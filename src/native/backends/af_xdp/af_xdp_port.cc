@@ -47,7 +47,7 @@ uint64_t random_magic() {
 AfXdpPort::AfXdpPort(const PortConfig& config)
     : Port(config),
       settings_(config),
-      netdev_(query_netdev(config.device)),
+      netdev_(net::query_netdev(config.device)),
       patience_(settings_.busy_retry_ms) {
   const LibraryLog log;
   const std::vector<uint32_t> chosen = choose_queues(settings_, netdev_);
@@ -55,7 +55,7 @@ AfXdpPort::AfXdpPort(const PortConfig& config)
   require_capabilities();
   link_stats_ = std::make_unique<net::LinkStats>(netdev_.ifindex);
   if (!settings_.tx_only) {
-    multicast_ = std::make_unique<Multicast>(steering(), netdev_.ifindex, netdev_.name);
+    multicast_ = std::make_unique<net::Multicast>(steering(), netdev_.ifindex, netdev_.name);
     attach();
   }
   queues_ = static_cast<uint32_t>(chosen.size());

@@ -8,14 +8,14 @@
 #include <vector>
 
 #include "backends/af_xdp/af_xdp_queue.h"
-#include "backends/af_xdp/multicast.h"
-#include "backends/af_xdp/netdev.h"
 #include "backends/af_xdp/settings.h"
 #include "backends/af_xdp/steer_program.h"
 #include "backends/af_xdp/xdp_attach.h"
 #include "core/backend.h"
 #include "core/port.h"
 #include "net/link_stats.h"
+#include "net/multicast.h"
+#include "net/netdev.h"
 
 namespace wp {
 
@@ -45,7 +45,7 @@ class AfXdpPort final : public Port {
   std::vector<std::string> notes() const;
 
   const Settings settings_;
-  Netdev netdev_;
+  net::Netdev netdev_;
   Patience patience_;
   uint64_t stamp_magic_ = 0;
   bool stamps_refused_ = false;  // the kernel lacks the helper
@@ -54,7 +54,7 @@ class AfXdpPort final : public Port {
   // Destroyed from the last to the first: sockets and their memory, groups, program.
   std::unique_ptr<SteerProgram> program_;
   std::unique_ptr<Attachment> attachment_;
-  std::unique_ptr<Multicast> multicast_;
+  std::unique_ptr<net::Multicast> multicast_;
   std::vector<std::unique_ptr<Queue>> bound_;
 };
 

@@ -13,13 +13,13 @@
 #include <memory>
 #include <string>
 
-#include "backends/af_xdp/netdev.h"
 #include "backends/af_xdp/settings.h"
-#include "backends/af_xdp/umem.h"
 #include "backends/af_xdp/xdp_attach.h"
 #include "core/batch.h"
 #include "core/clock.h"
+#include "core/packet_memory.h"
 #include "core/telemetry.h"
+#include "net/netdev.h"
 
 namespace wp::af_xdp {
 
@@ -52,7 +52,7 @@ class Queue {
  public:
   struct Config {
     const Settings& settings;
-    const Netdev& netdev;
+    const net::Netdev& netdev;
     uint32_t id;          // the NIC's number for it
     uint32_t batch_size;  // largest burst
     XdpMode mode;
@@ -143,7 +143,7 @@ class Queue {
 
   FrameStack free_;
   // The kernel reads buffers until the socket is closed: closed in reverse order.
-  UmemArea area_;
+  PacketMemory area_;
   std::unique_ptr<xsk_umem, DeleteUmem> umem_;
   std::unique_ptr<xsk_socket, DeleteSocket> socket_;
 };

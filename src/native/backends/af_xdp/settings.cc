@@ -75,7 +75,7 @@ Settings::Settings(const PortConfig& config) {
                 "leave tx_only out, or zero_copy=prefer");
 }
 
-std::vector<uint32_t> choose_queues(const Settings& settings, const Netdev& netdev) {
+std::vector<uint32_t> choose_queues(const Settings& settings, const net::Netdev& netdev) {
   std::vector<uint32_t> out;
   if (settings.queues.empty()) {
     out.resize(settings.tx_only ? netdev.tx_queues : netdev.rx_queues);
@@ -96,7 +96,7 @@ std::vector<uint32_t> choose_queues(const Settings& settings, const Netdev& netd
   return out;
 }
 
-void check_link(const Settings& settings, const Netdev& netdev) {
+void check_link(const Settings& settings, const net::Netdev& netdev) {
   if (!netdev.up)
     throw Error(ErrorKind::kConfig, "interface " + netdev.name + " is down",
                 "ip link set dev " + netdev.name + " up");

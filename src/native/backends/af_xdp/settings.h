@@ -7,8 +7,8 @@
 #include <string>
 #include <vector>
 
-#include "backends/af_xdp/netdev.h"
 #include "core/port.h"
+#include "net/netdev.h"
 
 namespace wp::af_xdp {
 
@@ -40,9 +40,9 @@ struct Settings {
 };
 
 // The queues to bind, in ascending order. Throws naming how many the NIC has.
-std::vector<uint32_t> choose_queues(const Settings& settings, const Netdev& netdev);
+std::vector<uint32_t> choose_queues(const Settings& settings, const net::Netdev& netdev);
 
 // Throws unless the interface is up and its frames fit.
-void check_link(const Settings& settings, const Netdev& netdev);
+void check_link(const Settings& settings, const net::Netdev& netdev);
 
 }  // namespace wp::af_xdp

@@ -6,15 +6,15 @@
 #include <cstdint>
 #include <vector>
 
-namespace wp::af_xdp {
+namespace wp {
 
-class UmemArea {
+class PacketMemory {
  public:
   // Zeroed, on huge pages where the kernel has some. Throws kIo.
-  explicit UmemArea(size_t bytes);
-  ~UmemArea();
-  UmemArea(const UmemArea&) = delete;
-  UmemArea& operator=(const UmemArea&) = delete;
+  explicit PacketMemory(size_t bytes);
+  ~PacketMemory();
+  PacketMemory(const PacketMemory&) = delete;
+  PacketMemory& operator=(const PacketMemory&) = delete;
 
   uint8_t* data() const noexcept { return data_; }
   size_t size() const noexcept { return size_; }
@@ -39,4 +39,4 @@ class FrameStack {
   uint32_t size_ = 0;
 };
 
-}  // namespace wp::af_xdp
+}  // namespace wp

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string>
 
-namespace wp::af_xdp {
+namespace wp::net {
 
 struct Netdev {
   std::string name;
@@ -24,4 +24,4 @@ struct Netdev {
 // Asks in the calling thread's network namespace. Throws kConfig when there is no such interface.
 Netdev query_netdev(const std::string& name);
 
-}  // namespace wp::af_xdp
+}  // namespace wp::net

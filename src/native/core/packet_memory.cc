@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "backends/af_xdp/umem.h"
+#include "core/packet_memory.h"
 
 #include <sys/mman.h>
 
@@ -9,9 +9,9 @@
 
 #include "core/error.h"
 
-namespace wp::af_xdp {
+namespace wp {
 
-UmemArea::UmemArea(size_t bytes) {
+PacketMemory::PacketMemory(size_t bytes) {
   constexpr size_t kHuge = 2 << 20;
   size_ = (bytes + kHuge - 1) & ~(kHuge - 1);
   // Over-allocate to align: transparent huge pages need it, and so does nothing else here.
@@ -33,8 +33,8 @@ UmemArea::UmemArea(size_t bytes) {
   std::memset(data_, 0, size_);          // now, not on the data path
 }
 
-UmemArea::~UmemArea() {
+PacketMemory::~PacketMemory() {
   if (data_) munmap(data_, size_);
 }
 
-}  // namespace wp::af_xdp
+}  // namespace wp

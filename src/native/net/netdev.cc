@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "backends/af_xdp/netdev.h"
+#include "net/netdev.h"
 
 #include <linux/ethtool.h>
 #include <linux/rtnetlink.h>
@@ -16,7 +16,7 @@
 
 #include "core/error.h"
 
-namespace wp::af_xdp {
+namespace wp::net {
 namespace {
 
 struct Fd {
@@ -75,7 +75,7 @@ int numa_node(const std::string& bus) {
 Netdev query_netdev(const std::string& name) {
   if (name.empty() || name.size() >= IFNAMSIZ)
     throw config_error("device", "\"" + name + "\"",
-                       "the name of a network interface, for example af_xdp:eth0");
+                       "the name of a network interface, for example eth0");
   Netdev out;
   out.name = name;
   out.ifindex = if_nametoindex(name.c_str());
@@ -115,4 +115,4 @@ Netdev query_netdev(const std::string& name) {
   return out;
 }
 
-}  // namespace wp::af_xdp
+}  // namespace wp::net
