@@ -12,13 +12,20 @@ nanobind_add_module(_core NB_STATIC LTO NOMINSIZE ${binding_sources} src/native/
 target_link_libraries(_core PRIVATE wirepath_core)
 target_compile_definitions(_core PRIVATE
   WIREPATH_VERSION="${SKBUILD_PROJECT_VERSION}"
-  WIREPATH_AF_XDP_MISSING="${WIREPATH_AF_XDP_MISSING}")
+  WIREPATH_AF_XDP_MISSING="${WIREPATH_AF_XDP_MISSING}"
+  WIREPATH_DPDK_MISSING="${WIREPATH_DPDK_MISSING}")
 install(TARGETS _core LIBRARY DESTINATION wirepath)
 
 if(TARGET wirepath_af_xdp)
   nanobind_add_module(_af_xdp NB_STATIC NOMINSIZE src/native/python/af_xdp_module.cc)
   target_link_libraries(_af_xdp PRIVATE wirepath_af_xdp)
   install(TARGETS _af_xdp LIBRARY DESTINATION wirepath)
+endif()
+
+if(TARGET wirepath_dpdk)
+  nanobind_add_module(_dpdk NB_STATIC src/native/python/dpdk_module.cc)
+  target_link_libraries(_dpdk PRIVATE wirepath_dpdk)
+  install(TARGETS _dpdk LIBRARY DESTINATION wirepath)
 endif()
 
 install(FILES src/native/core/batch.h src/native/core/record.h DESTINATION wirepath/include/wirepath)

@@ -16,10 +16,22 @@ _EXTENSIONS = {
         "AF_XDP sockets: frames from the driver, past the kernel's stack (Linux 5.4+)",
         "libxdp-dev libbpf-dev clang",
     ),
+    "dpdk": (
+        "wirepath._dpdk",
+        "DPDK's poll-mode drivers: PCI NICs, and memif, af_packet, tap, virtio (22.11 or newer)",
+        "libdpdk-dev",
+    ),
 }
 
+# What was missing when the modules were built: package names, "off", or "".
+_BUILT_WITHOUT = {"af_xdp": _core.AF_XDP_MISSING, "dpdk": _core.DPDK_MISSING}
+
 # Capabilities(7) that a backend needs to open, besides what everybody has.
-CAPABILITIES = {"af_xdp": ("CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_BPF")}
+CAPABILITIES = {
+    "af_xdp": ("CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_BPF"),
+    # Those of its devices differ: a memif needs none.
+    "dpdk": (),
+}
 
 
 @dataclass(frozen=True)
@@ -54,9 +66,10 @@ def load(name: str) -> None:
 
 def _why_missing(name: str, error: ImportError) -> tuple[str, str]:
     packages = _EXTENSIONS[name][2]
-    built_without = _core.AF_XDP_MISSING if name == "af_xdp" else ""
+    built_without = _BUILT_WITHOUT[name]
     if built_without == "off":
-        return "it was switched off at build time", "reinstall without WIREPATH_AF_XDP=OFF"
+        switch = f"WIREPATH_{name.upper()}=OFF"
+        return "it was switched off at build time", f"reinstall without {switch}"
     if built_without:
         return (
             f"{built_without.replace(' ', ', ')} missing when wirepath was built",
@@ -92,5 +105,5 @@ def backends() -> list[BackendStatus]:
                 entry["options"],
             )
         )
-    order = ["af_xdp", "socket", "pcap", "null"]
+    order = ["af_xdp", "dpdk", "socket", "pcap", "null"]
     return sorted(out, key=lambda b: order.index(b.name) if b.name in order else len(order))

@@ -13,6 +13,7 @@ NB_MODULE(_core, m) {
   m.attr("__version__") = WIREPATH_VERSION;
   // Debian packages that were missing when this copy was built; empty = AF_XDP is built.
   m.attr("AF_XDP_MISSING") = WIREPATH_AF_XDP_MISSING;
+  m.attr("DPDK_MISSING") = WIREPATH_DPDK_MISSING;
   m.attr("BATCH_ABI") = WP_BATCH_ABI;
   bind_errors(m);
   bind_telemetry(m);

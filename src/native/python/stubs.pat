@@ -11,6 +11,9 @@
 ^wirepath\._core\.AF_XDP_MISSING$:
     AF_XDP_MISSING: str
 
+^wirepath\._core\.DPDK_MISSING$:
+    DPDK_MISSING: str
+
 ^wirepath\._core\.__version__$:
     __version__: str
 

@@ -55,7 +55,7 @@ AfXdpPort::AfXdpPort(const PortConfig& config)
   require_capabilities();
   link_stats_ = std::make_unique<net::LinkStats>(netdev_.ifindex);
   if (!settings_.tx_only) {
-    multicast_ = std::make_unique<Multicast>(steering(), netdev_.ifindex, netdev_.name);
+    multicast_ = std::make_unique<net::Multicast>(steering(), netdev_.ifindex, netdev_.name);
     attach();
   }
   queues_ = static_cast<uint32_t>(chosen.size());

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "backends/af_xdp/af_xdp_queue.h"
-#include "backends/af_xdp/multicast.h"
 #include "backends/af_xdp/netdev.h"
 #include "backends/af_xdp/settings.h"
 #include "backends/af_xdp/steer_program.h"
@@ -16,6 +15,7 @@
 #include "core/backend.h"
 #include "core/port.h"
 #include "net/link_stats.h"
+#include "net/multicast.h"
 
 namespace wp {
 
@@ -54,7 +54,7 @@ class AfXdpPort final : public Port {
   // Destroyed from the last to the first: sockets and their memory, groups, program.
   std::unique_ptr<SteerProgram> program_;
   std::unique_ptr<Attachment> attachment_;
-  std::unique_ptr<Multicast> multicast_;
+  std::unique_ptr<net::Multicast> multicast_;
   std::vector<std::unique_ptr<Queue>> bound_;
 };
 

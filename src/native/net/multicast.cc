@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "backends/af_xdp/multicast.h"
+#include "net/multicast.h"
 
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -11,7 +11,7 @@
 
 #include "core/error.h"
 
-namespace wp::af_xdp {
+namespace wp::net {
 
 Multicast::Multicast(const Steering& steering, unsigned ifindex, const std::string& interface) {
   try {
@@ -66,4 +66,4 @@ void Multicast::join(const FlowRule& rule, unsigned ifindex, const std::string& 
   groups_.push_back(group);
 }
 
-}  // namespace wp::af_xdp
+}  // namespace wp::net

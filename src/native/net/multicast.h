@@ -9,7 +9,7 @@
 
 #include "core/steering.h"
 
-namespace wp::af_xdp {
+namespace wp::net {
 
 class Multicast {
  public:
@@ -30,4 +30,4 @@ class Multicast {
   std::vector<std::string> groups_;
 };
 
-}  // namespace wp::af_xdp
+}  // namespace wp::net
