@@ -20,7 +20,8 @@ if(WIREPATH_DPDK_MISSING STREQUAL "")  # "off" would read as false
   file(GLOB dpdk_sources CONFIGURE_DEPENDS src/native/backends/dpdk/*.cc)
   list(FILTER dpdk_sources EXCLUDE REGEX "_test\\.cc$")
   add_library(wirepath_dpdk STATIC ${dpdk_sources})
-  target_link_libraries(wirepath_dpdk PUBLIC wirepath_core PkgConfig::LIBDPDK)
-  # Timestamps, isolated flows and lcore numbers for threads of ours carry this mark for years.
-  target_compile_definitions(wirepath_dpdk PUBLIC ALLOW_EXPERIMENTAL_API)
+  # Private: its compiler flags (an instruction set, a forced include) are for what includes it.
+  target_link_libraries(wirepath_dpdk PUBLIC wirepath_core PRIVATE PkgConfig::LIBDPDK)
+  # Lcore numbers for threads of ours and adjusted ring sizes carry this mark.
+  target_compile_definitions(wirepath_dpdk PRIVATE ALLOW_EXPERIMENTAL_API)
 endif()

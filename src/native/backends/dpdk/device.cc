@@ -14,6 +14,7 @@
 #include "backends/dpdk/eal_log.h"
 #include "backends/dpdk/errors.h"
 #include "core/error.h"
+#include "net/interface_driver.h"
 
 namespace wp::dpdk {
 namespace {
@@ -118,6 +119,10 @@ Device::Device(const Settings& settings) {
                 "name one that DPDK has an ethdev driver for");
   const int bad = rte_eth_dev_info_get(port_, &info_);
   if (bad) throw refusal("nothing is known of " + settings.device, -bad, "", settings.device);
+  char name[IF_NAMESIZE] = "";
+  if (info_.if_index == 0 || !if_indextoname(info_.if_index, name)) return;
+  interface_ = name;
+  interface_driver_ = net::interface_driver(interface_).name;
 }
 
 Device::~Device() {
@@ -126,11 +131,6 @@ Device::~Device() {
   rte_device* device = info_.device;
   rte_eth_dev_close(port_);
   if (device) rte_dev_remove(device);
-}
-
-std::string Device::interface() const {
-  char name[IF_NAMESIZE] = "";
-  return info_.if_index && if_indextoname(info_.if_index, name) ? name : "";
 }
 
 std::string Device::mac() const {

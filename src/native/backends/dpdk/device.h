@@ -26,7 +26,8 @@ class Device {
   int numa_node() const noexcept { return rte_eth_dev_socket_id(port_); }
   // Number and name of the kernel's interface behind it; 0 and "" where there is none.
   unsigned ifindex() const noexcept { return info_.if_index; }
-  std::string interface() const;
+  const std::string& interface() const noexcept { return interface_; }
+  const std::string& interface_driver() const noexcept { return interface_driver_; }
   std::string mac() const;
 
   // The positive errno of a refused start, 0 = it runs.
@@ -38,6 +39,7 @@ class Device {
  private:
   uint16_t port_ = RTE_MAX_ETHPORTS;
   rte_eth_dev_info info_{};
+  std::string interface_, interface_driver_;  // asked once: the caller's namespace may change
   bool started_ = false;
 };
 

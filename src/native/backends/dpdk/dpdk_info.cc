@@ -62,7 +62,7 @@ Info DpdkPort::info() const {
   const Pool& pool = bound_.front()->pool();
   std::vector<int64_t> ids(queues_);
   for (uint32_t i = 0; i < queues_; i++) ids[i] = i;
-  const std::string interface = device_->interface();
+  const std::string& interface = device_->interface();
   Info out{
       {"backend", std::string("dpdk")},
       {"device", settings_.device},
@@ -86,6 +86,7 @@ Info DpdkPort::info() const {
       {"max_frame", int64_t{capabilities().max_frame}},
       {"mac", device_->mac()},
       {"interface", interface.empty() ? std::string("none") : interface},
+      {"interface_driver", interface.empty() ? std::string("none") : device_->interface_driver()},
       {"link", std::string(up ? "up" : "down")},
       {"link_mbits", speed_known ? Value(int64_t{mbits}) : Value()},
       {"numa_node", int64_t{device_->numa_node()}},

@@ -41,7 +41,9 @@ int device_removed(uint16_t, rte_eth_event_type, void* finished, void*) {
 
 DpdkPort::DpdkPort(const PortConfig& config) : Port(config), settings_(config) {
   Eal::start(settings_.eal);
+  register_thread();  // for its log lines' sake, and its cache of buffers
   const std::lock_guard lock(control());
+  const CaughtStderr caught;
   try {
     open(config);
   } catch (...) {
@@ -68,6 +70,7 @@ DpdkPort::~DpdkPort() {
   rte_eth_dev_callback_unregister(device_->port(), RTE_ETH_EVENT_INTR_RMV, &device_removed,
                                   &finished_);
   const std::lock_guard lock(control());
+  const CaughtStderr caught;
   stats_.reset();
   membership_.reset();
   flow_.reset();

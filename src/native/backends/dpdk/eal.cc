@@ -67,11 +67,11 @@ std::vector<int> allowed_cores() {
 }
 
 // For the time of rte_eal_init: the thread's affinity is put back, threads that EAL starts run
-// on the cores it was given and take no signals, and its alerts, which go to stderr past its own
-// log, are caught too.
+// on the cores it was given and take no signals, and what it
+// prints is caught.
 class Surroundings {
  public:
-  explicit Surroundings(const std::vector<int>& cores) : stderr_(stderr) {
+  explicit Surroundings(const std::vector<int>& cores) {
     CPU_ZERO(&before_);
     sched_getaffinity(0, sizeof before_, &before_);
     cpu_set_t narrow;
@@ -81,11 +81,8 @@ class Surroundings {
     sigset_t all;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &signals_);
-    stderr = EalLog::stream();
   }
   ~Surroundings() {
-    std::fflush(stderr);
-    stderr = stderr_;
     pthread_sigmask(SIG_SETMASK, &signals_, nullptr);
     sched_setaffinity(0, sizeof before_, &before_);
   }
@@ -93,7 +90,7 @@ class Surroundings {
   Surroundings& operator=(const Surroundings&) = delete;
 
  private:
-  FILE* stderr_;
+  CaughtStderr caught_;
   cpu_set_t before_;
   sigset_t signals_;
 };

@@ -21,8 +21,9 @@ struct Log {
   std::mutex mutex;
   std::deque<std::string> lines;
   uint64_t dropped = 0;  // lines that fell off the front
-  std::string partial;
+  std::string partial, stderr_partial;
   FILE* stream = nullptr;
+  FILE* in_place_of_stderr = nullptr;
 };
 
 // Never destroyed: EAL's threads log until the very end.
@@ -32,34 +33,46 @@ Log& log() {
 }
 std::atomic<void (*)(std::string_view)> g_observer{nullptr};
 
-// Text that comes through the stream by itself (alerts of rte_eal_init) has no level.
-bool worth_keeping() {
-  const int level = rte_log_cur_msg_loglevel();
-  return level < 0 || level <= static_cast<int>(RTE_LOG_WARNING);
+void keep(Log& l, std::string line) {
+  l.lines.push_back(std::move(line));
+  if (l.lines.size() <= kLines) return;
+  l.lines.pop_front();
+  l.dropped++;
 }
 
-ssize_t take(void*, const char* text, size_t n) {
+// Whole lines of `text`; what is left of the last stays in `partial`.
+std::vector<std::string> split(std::string& partial, std::string_view text) {
+  std::vector<std::string> out;
+  for (const char c : text) {
+    if (c != '\n') {
+      if (partial.size() < kLongest) partial += c;
+      continue;
+    }
+    if (!partial.empty()) out.push_back(std::move(partial));
+    partial.clear();
+  }
+  return out;
+}
+
+ssize_t take_log(void*, const char* text, size_t n) {
   Log& l = log();
   std::vector<std::string> complete;
   {
     const std::lock_guard lock(l.mutex);
-    for (size_t i = 0; i < n; i++) {
-      if (text[i] != '\n') {
-        if (l.partial.size() < kLongest) l.partial += text[i];
-        continue;
-      }
-      complete.push_back(std::move(l.partial));
-      l.partial.clear();
-      if (complete.back().empty() || !worth_keeping()) continue;
-      l.lines.push_back(complete.back());
-      if (l.lines.size() > kLines) {
-        l.lines.pop_front();
-        l.dropped++;
-      }
-    }
+    complete = split(l.partial, {text, n});
+    if (rte_log_cur_msg_loglevel() <= static_cast<int>(RTE_LOG_WARNING))
+      for (const std::string& line : complete) keep(l, line);
   }
   if (const auto observer = g_observer.load(std::memory_order_acquire))
     for (const std::string& line : complete) observer(line);
+  return static_cast<ssize_t>(n);
+}
+
+ssize_t take_stderr(void*, const char* text, size_t n) {
+  Log& l = log();
+  const std::lock_guard lock(l.mutex);
+  for (std::string& line : split(l.stderr_partial, {text, n}))
+    if (line.find("libbpf: elf: skipping") == std::string::npos) keep(l, std::move(line));
   return static_cast<ssize_t>(n);
 }
 
@@ -68,14 +81,21 @@ ssize_t take(void*, const char* text, size_t n) {
 void EalLog::capture() {
   Log& l = log();
   if (l.stream) return;
-  l.stream = fopencookie(nullptr, "w", {nullptr, &take, nullptr, nullptr});
-  if (!l.stream) throw Error(ErrorKind::kIo, "no memory for DPDK's log");
+  l.stream = fopencookie(nullptr, "w", {nullptr, &take_log, nullptr, nullptr});
+  l.in_place_of_stderr = fopencookie(nullptr, "w", {nullptr, &take_stderr, nullptr, nullptr});
+  if (!l.stream || !l.in_place_of_stderr) throw Error(ErrorKind::kIo, "no memory for DPDK's log");
   setvbuf(l.stream, nullptr, _IOLBF, 0);
+  setvbuf(l.in_place_of_stderr, nullptr, _IOLBF, 0);
   rte_openlog_stream(l.stream);
 }
 
-FILE* EalLog::stream() noexcept {
-  return log().stream;
+CaughtStderr::CaughtStderr() noexcept : before_(stderr) {
+  stderr = log().in_place_of_stderr;
+}
+
+CaughtStderr::~CaughtStderr() {
+  std::fflush(stderr);
+  stderr = before_;
 }
 
 uint64_t EalLog::mark() noexcept {

@@ -76,7 +76,7 @@ Stats::Stats(uint16_t port, const std::string& driver, unsigned ifindex, std::se
 
 std::vector<const char*> Stats::names() const {
   std::vector<const char*> out(kPortCounterNames, kPortCounterNames + kPortCounters);
-  if (link_) out.insert(out.end(), kInterfaceNames.begin(), kInterfaceNames.end());
+  if (interface_counts()) out.insert(out.end(), kInterfaceNames.begin(), kInterfaceNames.end());
   for (const std::string& name : extended_) out.push_back(name.c_str());
   return out;
 }
@@ -94,17 +94,15 @@ void Stats::refresh(Counter* counters) noexcept {
   }
   kernel_counts(counters);
   size_t at = kPortCounters;
-  if (link_) {
-    if (link_->read()) {
-      const net::LinkCounts& n = link_->counts();
-      const std::array values{n.rx_packets,  n.rx_bytes,   n.rx_errors, n.rx_dropped, n.rx_missed,
-                              n.rx_overruns, n.tx_packets, n.tx_bytes,  n.tx_errors,  n.tx_dropped};
-      for (size_t i = 0; i < values.size(); i++) counters[at + i].set(values[i]);
-      // What the kernel sends into a TAP is what we receive.
-      if (driver_ == "net_tap") counters[kDropTapQueue].set(n.tx_dropped);
-    }
-    at += kInterfaceNames.size();
+  const bool read = link_ && link_->read();
+  const net::LinkCounts k = read ? link_->counts() : net::LinkCounts{};
+  if (read && interface_counts()) {
+    const std::array values{k.rx_packets,  k.rx_bytes,   k.rx_errors, k.rx_dropped, k.rx_missed,
+                            k.rx_overruns, k.tx_packets, k.tx_bytes,  k.tx_errors,  k.tx_dropped};
+    for (size_t i = 0; i < values.size(); i++) counters[at + i].set(values[i]);
   }
+  if (read && !interface_counts()) counters[kDropTapQueue].set(k.tx_dropped);
+  if (interface_counts()) at += kInterfaceNames.size();
   const int n = rte_eth_xstats_get_by_id(port_, nullptr, values_.data(),
                                          static_cast<unsigned>(values_.size()));
   if (n == static_cast<int>(values_.size()))

@@ -47,6 +47,8 @@ class Stats {
 
  private:
   void kernel_counts(Counter* counters) noexcept;
+  // A TAP is seen from the other end: what its interface sends is what we receive.
+  bool interface_counts() const noexcept { return link_ && driver_ != "net_tap"; }
 
   uint16_t port_;
   std::string driver_;
