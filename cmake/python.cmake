@@ -13,7 +13,8 @@ target_link_libraries(_core PRIVATE wirepath_core)
 target_compile_definitions(_core PRIVATE
   WIREPATH_VERSION="${SKBUILD_PROJECT_VERSION}"
   WIREPATH_AF_XDP_MISSING="${WIREPATH_AF_XDP_MISSING}"
-  WIREPATH_EF_VI_MISSING="${WIREPATH_EF_VI_MISSING}")
+  WIREPATH_EF_VI_MISSING="${WIREPATH_EF_VI_MISSING}"
+  WIREPATH_DPDK_MISSING="${WIREPATH_DPDK_MISSING}")
 install(TARGETS _core LIBRARY DESTINATION wirepath)
 
 if(TARGET wirepath_af_xdp)
@@ -30,5 +31,11 @@ foreach(name ef_vi ef_vi_sim)
     install(TARGETS _${name} LIBRARY DESTINATION wirepath)
   endif()
 endforeach()
+
+if(TARGET wirepath_dpdk)
+  nanobind_add_module(_dpdk NB_STATIC NOMINSIZE src/native/python/dpdk_module.cc)
+  target_link_libraries(_dpdk PRIVATE wirepath_dpdk)
+  install(TARGETS _dpdk LIBRARY DESTINATION wirepath)
+endif()
 
 install(FILES src/native/core/batch.h src/native/core/record.h DESTINATION wirepath/include/wirepath)

@@ -27,7 +27,13 @@ _WHY = {
     "filtered": "another flow, steered past",
     "fragment": "a piece of a datagram",
     "link_type": "a link type that is not understood",
+    "missed": "the device had no descriptor left",
+    "kernel_ring_full": "the kernel's packet ring was full",
+    "tap_queue_full": "the TAP's queue was full",
+    "multi_segment": "longer than a frame buffer",
 }
+# Frames of other flows than the one published: a port that sees all of them counts them.
+_OTHERS = ("port.filtered", "port.fragment")
 
 
 @dataclass(frozen=True)
@@ -166,7 +172,7 @@ def account(
         lines.append(
             Line("nic.rx_dropped", stats.get("nic.rx_dropped", 0), "the driver dropped it")
         )
-    lines += port_drops(stats)
+    lines += [line for line in port_drops(stats) if line.layer not in _OTHERS]
     lines += feed_packet_drops(snapshot)
     mold = snapshot["mold"]
     accepted = mold["packets"] - mold["malformed"] - mold["wrong_session"]

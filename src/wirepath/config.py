@@ -17,7 +17,9 @@ from .steering import udp
 OptionValue = str | int | float | bool
 
 #: Backends whose device is an interface of this machine.
-LIVE_BACKENDS = ("socket", "af_xdp", "ef_vi", "ef_vi_sim")
+INTERFACE_BACKENDS = ("socket", "af_xdp", "ef_vi", "ef_vi_sim")
+#: Backends that receive what is on the wire now.
+LIVE_BACKENDS = (*INTERFACE_BACKENDS, "dpdk")
 
 
 def _power_of_two(value: int) -> int:
@@ -70,9 +72,9 @@ class IngestionConfig(Settings):
     interface_name: Annotated[
         str,
         Field(
-            max_length=15,
-            pattern=r"^[^\s/:,]*$",
-            description="network interface; empty: the kernel's choice (socket)",
+            max_length=63,
+            pattern=r"^[^\s/,]*$",
+            description="network interface, or device (dpdk); empty: the kernel's choice (socket)",
         ),
         Must("the name of a network interface: at most 15 characters, no space, /, : or comma"),
     ] = ""
@@ -197,6 +199,16 @@ class IngestionConfig(Settings):
             out.append(
                 problem("interface_name", values["interface_name"], "empty: null has no NIC")
             )
+        if backend == "dpdk" and values.get("interface_name") == "":
+            out.append(
+                missing(
+                    "interface_name",
+                    "the device, such as 0000:3b:00.0 or net_memif0, with backend dpdk",
+                )
+            )
+        name = values.get("interface_name") or ""
+        if backend not in (None, "dpdk") and (len(name) > 15 or ":" in name):
+            out.append(problem("interface_name", name, cls.must("interface_name")))
         if backend == "pcap":
             if values.get("capture", "") is None:
                 out.append(missing("capture", "the path of a capture, with backend pcap"))

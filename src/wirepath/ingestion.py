@@ -124,7 +124,7 @@ class IngestionClient:
             f"the {config.backend} backend has no option {name}{nearest(name, known)}: "
             f"its options are {', '.join(known)}"
             for name in config.options
-            if name not in known
+            if name not in known and not self._backend_entry()["passes_on"]
         ]
         if wrong:
             raise ConfigError("\n".join(wrong))
@@ -361,13 +361,16 @@ class IngestionClient:
             return
 
     # --- what was made of the request ----------------------------------------------------
-    def _backend_options(self) -> list[tuple[str, str, str]]:
-        entry = _core.loaded_backends().get(self.config.backend)
+    def _backend_entry(self) -> dict[str, Any]:
+        entry: dict[str, Any] | None = _core.loaded_backends().get(self.config.backend)
         if entry is None:
             raise ConfigError(
                 problem("backend", self.config.backend, f"one of {', '.join(known_backends())}")
             )
-        options: list[tuple[str, str, str]] = entry["options"]
+        return entry
+
+    def _backend_options(self) -> list[tuple[str, str, str]]:
+        options: list[tuple[str, str, str]] = self._backend_entry()["options"]
         return options
 
     def _describe(self, port: Port) -> dict[str, Any]:

@@ -253,7 +253,8 @@ def measure(
             process.kill()
         client.close()
     if run.published is not None:
-        driver = str(run.info.get("driver", ""))
+        # DPDK's driver may stand on an interface whose driver is the kernel's.
+        driver = str(run.info.get("interface_driver") or run.info.get("driver", ""))
         run.account = account(run.published, run.port_stats, run.snapshot, driver=driver)
     return run
 

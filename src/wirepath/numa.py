@@ -23,9 +23,13 @@ def nodes() -> list[int]:
 
 
 def node_of_interface(interface: str) -> int | None:
-    """Node that a NIC hangs off; None for virtual ones and where the firmware does not say."""
+    """Node that a NIC, by interface or PCI address, hangs off; None for virtual ones and where the
+    firmware does not say."""
+    device = f"/sys/bus/pci/devices/{interface}"
+    if ":" not in interface:
+        device = f"/sys/class/net/{interface}/device"
     try:
-        node = int(Path(f"/sys/class/net/{interface}/device/numa_node").read_text())
+        node = int(Path(f"{device}/numa_node").read_text())
     except (OSError, ValueError):
         return None
     return node if node >= 0 else None

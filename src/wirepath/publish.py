@@ -121,7 +121,10 @@ class Publisher:
         out["source_port"] = config.source_port or (DEFAULT_SOURCE_PORT if whole_frames else 0)
         if whole_frames:
             _, device, _ = _core.parse_port_spec(config.via)
-            out |= _link_addresses(device, config)
+            info = self._port.info()
+            if "mac" in info:  # the device's own, whether or not an interface stands behind it
+                out["source_mac"] = info["mac"]
+            out |= _link_addresses(str(info.get("interface", device)), config)
         return out
 
     # --- running -------------------------------------------------------------------------

@@ -22,15 +22,29 @@ _EXTENSIONS = {
         "install Onload 8.0 or newer with its headers (etherfabric/vi.h) and libciul1",
     ),
     "ef_vi_sim": ("wirepath._ef_vi_sim", "a simulator of ef_vi, for tests", ""),
+    "dpdk": (
+        "wirepath._dpdk",
+        "DPDK's poll-mode drivers: PCI NICs, and memif, af_packet, tap, virtio (22.11 or newer)",
+        "apt install libdpdk-dev",
+    ),
 }
 # Named in lists only where they were built: nobody needs to be told to install them.
 _FOR_TESTS = {"ef_vi_sim": "WIREPATH_EF_VI=SIM"}
+
+# What was missing when the modules were built: package names, "off", or "".
+_BUILT_WITHOUT = {
+    "af_xdp": _core.AF_XDP_MISSING,
+    "dpdk": _core.DPDK_MISSING,
+    "ef_vi": _core.EF_VI_MISSING,
+}
 
 # Capabilities(7) that a backend needs to open, besides what everybody has.
 CAPABILITIES: dict[str, tuple[str, ...]] = {
     "af_xdp": ("CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_BPF"),
     "ef_vi": (),  # filters by flow need none, only access to Onload's driver
     "ef_vi_sim": ("CAP_NET_RAW",),
+    # Those of its devices differ: a memif needs none.
+    "dpdk": (),
 }
 
 
@@ -68,14 +82,14 @@ def _why_missing(name: str, error: ImportError) -> tuple[str, str]:
     install = _EXTENSIONS[name][2]
     if name in _FOR_TESTS:
         return "it is for tests and was not built", f"build wirepath with {_FOR_TESTS[name]}"
-    built_without = {"af_xdp": _core.AF_XDP_MISSING, "ef_vi": _core.EF_VI_MISSING}[name]
+    built_without = _BUILT_WITHOUT[name]
     if built_without == "off":
         return (
             "it was switched off at build time",
             f"reinstall without WIREPATH_{name.upper()}=OFF",
         )
     if built_without:
-        what = f"apt install {built_without}" if name == "af_xdp" else install
+        what = f"apt install {built_without}" if name in ("af_xdp", "dpdk") else install
         return (
             f"{built_without.replace(' ', ', ')} missing when wirepath was built",
             f"{what}, then reinstall wirepath",
@@ -112,5 +126,5 @@ def backends() -> list[BackendStatus]:
                 entry["options"],
             )
         )
-    order = ["af_xdp", "ef_vi", "socket", "pcap", "null"]
+    order = ["af_xdp", "ef_vi", "dpdk", "socket", "pcap", "null"]
     return sorted(out, key=lambda b: order.index(b.name) if b.name in order else len(order))

@@ -48,8 +48,9 @@ PortSpec parse_port_spec(const std::string& spec) {
       break;
     }
     const auto name = std::string_view(rest).substr(end + 1, equals - end - 1);
-    if (!name.empty() &&
-        std::ranges::all_of(name, [](unsigned char c) { return std::isalnum(c) || c == '_'; }))
+    if (!name.empty() && std::ranges::all_of(name, [](unsigned char c) {
+          return std::isalnum(c) || c == '_' || c == '-';
+        }))
       break;
   }
   out.device = rest.substr(0, end);
@@ -60,7 +61,7 @@ PortSpec parse_port_spec(const std::string& spec) {
     size_t next = rest.find(',', equals);
     while (next != std::string::npos) {
       const size_t word = rest.find_first_not_of(
-          "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_", next + 1);
+          "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-", next + 1);
       if (word != std::string::npos && rest[word] == '=' && word > next + 1) break;
       next = rest.find(',', next + 1);
     }
@@ -96,7 +97,8 @@ std::unique_ptr<Port> open_port(const std::string& spec, const Steering& steerin
   for (auto& [name, value] : parsed.options) options.emplace(name, value);
   PortConfig config{.spec = spec,
                     .device = parsed.device,
-                    .options = Options(std::move(options), backend->options, backend->name),
+                    .options = Options(std::move(options), backend->options, backend->name,
+                                       backend->passes_on != nullptr),
                     .steering = steering,
                     .batch_size = batch_size,
                     .clock = &Clock::process(),

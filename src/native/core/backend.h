@@ -20,6 +20,8 @@ struct Backend {
   const char* device;  // what stands after the colon: "INTERFACE", "FILE", ""
   std::span<const OptionHelp> options;
   std::unique_ptr<Port> (*open)(const PortConfig& config);
+  // What options that are not declared above are: "arguments of the device". nullptr: an error.
+  const char* passes_on = nullptr;
 };
 
 void register_backend(const Backend& backend);

@@ -22,12 +22,17 @@ bool parse(std::string_view text, T& out) {
 }  // namespace
 
 Options::Options(std::map<std::string, std::string> values, std::span<const OptionHelp> known,
-                 std::string_view backend)
-    : values_(std::move(values)) {
-  for (const auto& given : values_) {
-    const std::string& name = given.first;
-    const std::string& value = given.second;
-    if (std::ranges::any_of(known, [&](const OptionHelp& o) { return name == o.name; })) continue;
+                 std::string_view backend, bool pass_on) {
+  for (auto& [name, value] : values) {
+    const auto same = [&given = name](const OptionHelp& o) { return given == o.name; };
+    if (std::ranges::any_of(known, same)) {
+      values_.emplace(name, value);
+      continue;
+    }
+    if (pass_on) {
+      undeclared_.emplace(name, value);
+      continue;
+    }
     std::string list;
     for (const OptionHelp& o : known) list += (list.empty() ? "" : ", ") + std::string(o.name);
     throw Error(ErrorKind::kConfig,

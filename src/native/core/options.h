@@ -21,8 +21,9 @@ struct OptionHelp {
 class Options {
  public:
   Options() = default;
+  // `pass_on`: names that are not declared are kept apart (undeclared()) instead of being errors.
   Options(std::map<std::string, std::string> values, std::span<const OptionHelp> known,
-          std::string_view backend);
+          std::string_view backend, bool pass_on = false);
 
   bool has(const std::string& name) const { return values_.contains(name); }
   // The value given or the declared default. Each throws kConfig naming field, value and range.
@@ -34,9 +35,10 @@ class Options {
   const std::string& one_of(const std::string& name,
                             std::span<const std::string_view> allowed) const;
   std::vector<int> index_list(const std::string& name) const;  // "0-3,7"; "all" = empty
+  const std::map<std::string, std::string>& undeclared() const noexcept { return undeclared_; }
 
  private:
-  std::map<std::string, std::string> values_;
+  std::map<std::string, std::string> values_, undeclared_;
 };
 
 }  // namespace wp

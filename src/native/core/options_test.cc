@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <array>
+#include <map>
 #include <string>
 
 #include "core/backend.h"
@@ -33,6 +34,13 @@ bool contains(const std::string& text, const std::string& part) {
 }
 
 }  // namespace
+
+TEST_CASE("options: what is not declared is an error, or kept apart where it is passed on") {
+  CHECK(contains(message_of([] { with("sped", "1"); }), "no option"));
+  const wp::Options o({{"role", "client"}, {"size", "64"}}, kKnown, "test", true);
+  CHECK(o.undeclared() == std::map<std::string, std::string>{{"role", "client"}});
+  CHECK(o.power_of_two("size", 64, 65536) == 64);
+}
 
 TEST_CASE("options: defaults, values and ranges") {
   CHECK(wp::Options({}, kKnown, "test").power_of_two("size", 64, 65536) == 2048);
@@ -74,6 +82,10 @@ TEST_CASE("port spec: device and options") {
   p = wp::parse_port_spec("af_xdp:eth0,queues=0,2,mode=native");
   CHECK(p.options.at("queues") == "0,2");
   CHECK(p.options.at("mode") == "native");
+  p = wp::parse_port_spec("dpdk:net_memif0,zero-copy=yes,socket=/a,socket-abstract=no");
+  CHECK(p.device == "net_memif0");
+  CHECK(p.options == std::map<std::string, std::string>{
+                         {"zero-copy", "yes"}, {"socket", "/a"}, {"socket-abstract", "no"}});
   p = wp::parse_port_spec("dpdk:0000:3b:00.0");
   CHECK(p.device == "0000:3b:00.0");
   p = wp::parse_port_spec("pcap:/tmp/a, b.pcap,speed=1");

@@ -15,6 +15,7 @@ NB_MODULE(_core, m) {
   m.attr("AF_XDP_MISSING") = WIREPATH_AF_XDP_MISSING;
   // The same for ef_vi, with what Onload would have brought.
   m.attr("EF_VI_MISSING") = WIREPATH_EF_VI_MISSING;
+  m.attr("DPDK_MISSING") = WIREPATH_DPDK_MISSING;
   m.attr("BATCH_ABI") = WP_BATCH_ABI;
   bind_errors(m);
   bind_telemetry(m);

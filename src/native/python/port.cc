@@ -156,6 +156,7 @@ void bind_port(nb::module_& m) {
       entry["help"] = b->help;
       entry["device"] = b->device;
       entry["options"] = options;
+      entry["passes_on"] = b->passes_on ? b->passes_on : "";
       out[b->name] = entry;
     }
     return out;

@@ -15,6 +15,9 @@
 ^wirepath\._core\.EF_VI_MISSING$:
     EF_VI_MISSING: str
 
+^wirepath\._core\.DPDK_MISSING$:
+    DPDK_MISSING: str
+
 ^wirepath\._core\.__version__$:
     __version__: str
 

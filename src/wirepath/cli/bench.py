@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import hdr
-from ..config import LIVE_BACKENDS, IngestionConfig
+from ..config import INTERFACE_BACKENDS, IngestionConfig
 from ..errors import LabUnavailable
 from ..ingestion import RingBuffer
 from ..lab import Lab, unavailable_reason
@@ -137,7 +137,7 @@ def ingest(
     }
     base = IngestionConfig.read_toml(config) if config is not None else {}
     chosen = backend or base.get("backend", "socket")
-    own = chosen in LIVE_BACKENDS and not any(
+    own = chosen in INTERFACE_BACKENDS and not any(
         name in base or fields[name] is not None for name in ("interface_name", "host")
     )
     ring = RingBuffer(buffer_capacity, policy)

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backends/dpdk/device.h"
+
+#include <net/if.h>
+#include <rte_dev.h>
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <sstream>
+#include <string_view>
+
+#include "backends/dpdk/eal.h"
+#include "backends/dpdk/eal_log.h"
+#include "backends/dpdk/errors.h"
+#include "core/error.h"
+#include "net/interface_driver.h"
+
+namespace wp::dpdk {
+namespace {
+
+// Kernel drivers under which DPDK drives a device: those that hand it over, and those of NICs
+// that it shares with the kernel.
+constexpr std::array<std::string_view, 6> kUsable{"vfio-pci",  "uio_pci_generic", "igb_uio",
+                                                  "mlx4_core", "mlx5_core",       "mana"};
+
+void check_pci(const std::string& address) {
+  namespace fs = std::filesystem;
+  std::error_code none;
+  const fs::path device = fs::path("/sys/bus/pci/devices") / address;
+  if (!fs::exists(device, none))
+    throw Error(ErrorKind::kConfig, "there is no PCI device " + address,
+                "lspci -D lists those of this machine, with the domain in front: 0000:3b:00.0");
+  const fs::path bound = fs::read_symlink(device / "driver", none);
+  const std::string driver = bound.filename();
+  if (std::ranges::find(kUsable, driver) != kUsable.end()) return;
+  if (driver.empty())
+    throw Error(ErrorKind::kBusy, "PCI device " + address + " is bound to no driver",
+                "modprobe vfio-pci && dpdk-devbind.py -b vfio-pci " + address);
+  std::string interfaces;
+  for (const auto& entry : fs::recursive_directory_iterator(
+           device, fs::directory_options::skip_permission_denied, none))
+    if (entry.path().parent_path().filename() == "net")
+      interfaces += (interfaces.empty() ? "" : ", ") + entry.path().filename().string();
+  throw Error(ErrorKind::kBusy,
+              "PCI device " + address + " is bound to the kernel's driver " + driver +
+                  (interfaces.empty() ? "" : " (interface " + interfaces + ")"),
+              "modprobe vfio-pci && dpdk-devbind.py -b vfio-pci " + address +
+                  " gives it to DPDK, and takes it from the kernel; af_xdp shares it");
+}
+
+void check_interface(const Settings& settings) {
+  const std::string driver = settings.driver();
+  if (driver != "net_af_xdp" && driver != "net_af_packet") return;
+  const std::string name = settings.interface();
+  if (name.empty())
+    throw Error(ErrorKind::kConfig, settings.device + " lacks the argument iface",
+                "dpdk:" + settings.device + ",iface=eth0");
+  if (if_nametoindex(name.c_str()) == 0)
+    throw Error(ErrorKind::kConfig, "there is no interface \"" + name + "\"",
+                "ip link shows those of this network namespace");
+}
+
+// These drivers pass over all of their arguments when there is one that they do not know.
+struct Arguments {
+  std::string_view driver, known;
+};
+constexpr std::array<Arguments, 3> kSilent{
+    Arguments{"net_memif",
+              "bsize, id, mac, owner-gid, owner-uid, role, rsize, secret, socket, socket-abstract, "
+              "zero-copy"},
+    Arguments{"net_tap", "iface, mac, persist, remote"}, Arguments{"net_ring", "nodeaction"}};
+
+void check_arguments(const Settings& settings) {
+  const auto silent = std::ranges::find(kSilent, settings.driver(), &Arguments::driver);
+  if (silent == kSilent.end()) return;
+  const std::string known = " " + std::string(silent->known) + ",";
+  std::istringstream list(settings.arguments);
+  for (std::string one; std::getline(list, one, ',');) {
+    const std::string name = one.substr(0, one.find('='));
+    if (known.find(" " + name + ",") == std::string::npos)
+      throw Error(ErrorKind::kConfig,
+                  "neither the dpdk backend nor " + std::string(silent->driver) +
+                      " has an option \"" + name + "\" (given as " + one + ")",
+                  "the driver's are: " + std::string(silent->known));
+  }
+}
+
+// Drivers that are to be told at once how many queues they will have.
+std::string with_queues(const Settings& settings) {
+  if (settings.queues < 2) return settings.devargs();
+  const std::string driver = settings.driver();
+  const std::string name = driver == "net_af_xdp"        ? "queue_count"
+                           : driver == "net_af_packet"   ? "qpairs"
+                           : driver == "net_virtio_user" ? "queues"
+                                                         : "";
+  if (name.empty() || !settings.argument(name).empty()) return settings.devargs();
+  return settings.devargs() + "," + name + "=" + std::to_string(settings.queues);
+}
+
+}  // namespace
+
+Device::Device(const Settings& settings) {
+  if (settings.pci())
+    check_pci(settings.device);
+  else
+    check_interface(settings);
+  check_arguments(settings);
+  if (rte_eth_dev_get_port_by_name(settings.device.c_str(), &port_) == 0)
+    throw Error(ErrorKind::kBusy, settings.device + " is open in this process already",
+                "close that port, or give the device another number");
+  const uint64_t mark = EalLog::mark();
+  const int code = rte_dev_probe(with_queues(settings).c_str());
+  if (code)
+    throw refusal(settings.device + " cannot be attached", -code, EalLog::since(mark),
+                  settings.device);
+  if (rte_eth_dev_get_port_by_name(settings.device.c_str(), &port_))
+    throw Error(ErrorKind::kConfig, settings.device + " is no network device",
+                "name one that DPDK has an ethdev driver for");
+  const int bad = rte_eth_dev_info_get(port_, &info_);
+  if (bad) throw refusal("nothing is known of " + settings.device, -bad, "", settings.device);
+  char name[IF_NAMESIZE] = "";
+  if (info_.if_index == 0 || !if_indextoname(info_.if_index, name)) return;
+  interface_ = name;
+  interface_driver_ = net::interface_driver(interface_).name;
+}
+
+Device::~Device() {
+  if (!rte_eth_dev_is_valid_port(port_)) return;
+  stop();
+  rte_device* device = info_.device;
+  rte_eth_dev_close(port_);
+  if (device) rte_dev_remove(device);
+}
+
+std::string Device::mac() const {
+  rte_ether_addr address{};
+  if (rte_eth_macaddr_get(port_, &address)) return "";
+  char text[RTE_ETHER_ADDR_FMT_SIZE];
+  rte_ether_format_addr(text, sizeof text, &address);
+  return text;
+}
+
+int Device::start() noexcept {
+  const int code = rte_eth_dev_start(port_);
+  started_ = code == 0;
+  return code < 0 ? -code : code;
+}
+
+void Device::stop() noexcept {
+  if (started_) rte_eth_dev_stop(port_);
+  started_ = false;
+}
+
+uint64_t Device::sent() const noexcept {
+  rte_eth_stats s{};
+  return rte_eth_stats_get(port_, &s) == 0 ? s.opackets : 0;
+}
+
+bool Device::link_up(uint32_t* mbits) const noexcept {
+  rte_eth_link link{};
+  if (rte_eth_link_get_nowait(port_, &link)) return false;
+  if (mbits) *mbits = link.link_speed;
+  return link.link_status == RTE_ETH_LINK_UP;
+}
+
+}  // namespace wp::dpdk

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// An ethdev, attached while the process runs (hotplug) and taken off again.
+#pragma once
+
+#include <rte_ethdev.h>
+
+#include <cstdint>
+#include <string>
+
+#include "backends/dpdk/settings.h"
+
+namespace wp::dpdk {
+
+class Device {
+ public:
+  // Throws kConfig (no such device, arguments), kBusy (bound to the kernel, open already),
+  // kPermission, kUnavailable, kIo.
+  explicit Device(const Settings& settings);
+  ~Device();  // stops, closes, detaches
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+
+  uint16_t port() const noexcept { return port_; }
+  const rte_eth_dev_info& info() const noexcept { return info_; }
+  std::string driver() const { return info_.driver_name; }
+  int numa_node() const noexcept { return rte_eth_dev_socket_id(port_); }
+  // Number and name of the kernel's interface behind it; 0 and "" where there is none.
+  unsigned ifindex() const noexcept { return info_.if_index; }
+  const std::string& interface() const noexcept { return interface_; }
+  const std::string& interface_driver() const noexcept { return interface_driver_; }
+  std::string mac() const;
+
+  // The positive errno of a refused start, 0 = it runs.
+  int start() noexcept;
+  void stop() noexcept;
+  uint64_t sent() const noexcept;  // frames, by the driver's count
+  bool link_up(uint32_t* mbits = nullptr) const noexcept;
+
+ private:
+  uint16_t port_ = RTE_MAX_ETHPORTS;
+  rte_eth_dev_info info_{};
+  std::string interface_, interface_driver_;  // asked once: the caller's namespace may change
+  bool started_ = false;
+};
+
+}  // namespace wp::dpdk

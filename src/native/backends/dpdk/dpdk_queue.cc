@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backends/dpdk/dpdk_queue.h"
+
+#include <rte_ethdev.h>
+#include <rte_mbuf_dyn.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "backends/dpdk/eal.h"
+
+namespace wp::dpdk {
+namespace {
+
+constexpr uint32_t kEthernetHeader = 14;
+constexpr int64_t kLongestNapUs = 50;  // between two empty polls
+
+static_assert(sizeof(rte_mbuf*) == sizeof(uint64_t), "a handle holds an mbuf's address");
+
+rte_mbuf** mbufs_of(wp_batch& batch) noexcept {
+  return reinterpret_cast<rte_mbuf**>(batch.handle);
+}
+
+}  // namespace
+
+const char* const kQueueCounterNames[kQueueCounters] = {"rx_packets",
+                                                        "rx_bytes",
+                                                        "tx_packets",
+                                                        "tx_bytes",
+                                                        "drop.filtered",
+                                                        "drop.fragment",
+                                                        "drop.multi_segment",
+                                                        "drop.tx_ring_full",
+                                                        "drop.tx_link_down",
+                                                        "drop.tx_too_long",
+                                                        "drop.tx_invalid",
+                                                        "drop.tx_no_queue",
+                                                        "rx_unstamped",
+                                                        "held_stalls",
+                                                        "threads_without_lcore",
+                                                        "held"};
+
+Queue::Queue(const Config& config, std::unique_ptr<Pool> pool, Counter* counters, Clock& clock)
+    : config_(config),
+      pool_(std::move(pool)),
+      counters_(counters),
+      clock_(clock),
+      scratch_(std::max<size_t>(config.batch_size, 4096)),
+      positions_(scratch_.size()) {}
+
+// Mempool caches are per lcore, so every thread that comes by takes a number, once.
+void Queue::enter_thread() noexcept {
+  thread_local bool seen = false;
+  if (seen) [[likely]]
+    return;
+  seen = true;
+  if (!register_thread()) counters_[kNoLcore].add(1);
+}
+
+// --- receive ------------------------------------------------------------------------------------
+
+uint32_t Queue::rx(wp_batch& batch) noexcept {
+  batch.count = 0;
+  if (!config_.rx) return 0;
+  enter_thread();
+  // Rings stay full whatever is held: the rest of the pool is theirs.
+  if (handed_out_ + config_.batch_size > config_.max_held) [[unlikely]] {
+    counters_[kHeldStalls].add(1);
+    return 0;
+  }
+  if (!config_.gate) return poll(batch);
+  if (!config_.gate->enter(config_.id)) return 0;
+  const uint32_t n = poll(batch);
+  config_.gate->leave(config_.id);
+  return n;
+}
+
+uint32_t Queue::poll(wp_batch& batch) noexcept {
+  const auto room = static_cast<uint16_t>(std::min(batch.capacity, config_.batch_size));
+  const uint32_t got = rte_eth_rx_burst(config_.port, config_.id, mbufs_of(batch), room);
+  if (got == 0) return 0;
+  const uint32_t n = sort_out(batch, got);
+  if (n == 0) return 0;
+  if (config_.device_clock && config_.device_clock->ready()) {
+    stamp(batch, n);
+  } else {
+    std::fill_n(batch.timestamp, n, clock_.now());
+  }
+  std::memset(batch.verdict, WP_DROP, n);
+  counters_[kRxPackets].add(n);
+  handed_out_ += n;
+  return batch.count = n;
+}
+
+// Fills the arrays with the frames that are wanted and frees the others.
+uint32_t Queue::sort_out(wp_batch& batch, uint32_t n) noexcept {
+  rte_mbuf** frames = mbufs_of(batch);
+  uint32_t kept = 0, unwanted = 0, filtered = 0, fragments = 0;
+  uint64_t bytes = 0;
+  for (uint32_t i = 0; i < n; i++) rte_prefetch0(rte_pktmbuf_mtod(frames[i], void*));
+  for (uint32_t i = 0; i < n; i++) {
+    rte_mbuf* m = frames[i];
+    auto* data = rte_pktmbuf_mtod(m, uint8_t*);
+    const uint32_t length = m->data_len;
+    if (m->nb_segs != 1) [[unlikely]] {
+      counters_[kDropMultiSegment].add(1);
+      scratch_[unwanted++] = m;
+      continue;
+    }
+    if (config_.filter) {
+      const auto what = config_.filter->classify(data, length);
+      if (what != STEER_MATCH) [[unlikely]] {
+        (what == STEER_FRAGMENT ? fragments : filtered)++;
+        scratch_[unwanted++] = m;
+        continue;
+      }
+    }
+    frames[kept] = m;
+    batch.data[kept] = data;
+    batch.length[kept] = length;
+    batch.hash[kept] = m->ol_flags & RTE_MBUF_F_RX_RSS_HASH ? m->hash.rss : 0;
+    bytes += length;
+    kept++;
+  }
+  if (unwanted) [[unlikely]] {
+    rte_pktmbuf_free_bulk(scratch_.data(), unwanted);
+    counters_[kDropFiltered].add(filtered);
+    counters_[kDropFragment].add(fragments);
+  }
+  counters_[kRxBytes].add(bytes);
+  return kept;
+}
+
+void Queue::stamp(wp_batch& batch, uint32_t n) noexcept {
+  const DeviceClock& device = *config_.device_clock;
+  rte_mbuf** frames = mbufs_of(batch);
+  uint32_t without = 0;
+  for (uint32_t i = 0; i < n; i++) {
+    if (frames[i]->ol_flags & device.flag) [[likely]] {
+      batch.timestamp[i] =
+          device.to_ns(*RTE_MBUF_DYNFIELD(frames[i], device.offset, const rte_mbuf_timestamp_t*));
+    } else {
+      batch.timestamp[i] = clock_.now();
+      without++;
+    }
+  }
+  counters_[kRxUnstamped].add(without);
+}
+
+bool Queue::wait(int64_t timeout_us) noexcept {
+  const timespec nap{0, std::min(timeout_us, kLongestNapUs) * 1000};
+  nanosleep(&nap, nullptr);
+  return true;
+}
+
+void Queue::release(wp_batch& batch) noexcept {
+  const uint32_t n = batch.count;
+  batch.count = 0;
+  uint32_t back = 0;
+  for (uint32_t i = 0; i < n; i++) {
+    if (batch.verdict[i] == WP_KEEP || batch.handle[i] == WP_NO_FRAME) continue;
+    scratch_[back++] = mbufs_of(batch)[i];
+  }
+  if (back) rte_pktmbuf_free_bulk(scratch_.data(), back);
+  handed_out_ -= std::min(back, handed_out_);
+  counters_[kHeld].set(handed_out_);
+}
+
+// --- transmit -----------------------------------------------------------------------------------
+
+// The frame as an mbuf that the driver may have: our own as it is, any other as a copy.
+rte_mbuf* Queue::prepare(wp_batch& batch, uint32_t i) noexcept {
+  const uint32_t length = batch.length[i];
+  rte_mbuf* m = pool_->owned(batch.handle[i], batch.data[i], length);
+  if (m) {
+    m->data_off = static_cast<uint16_t>(batch.data[i] - static_cast<uint8_t*>(m->buf_addr));
+    m->ol_flags = 0;
+  } else {
+    m = rte_pktmbuf_alloc(pool_->get());
+    if (!m) [[unlikely]]
+      return nullptr;
+    std::memcpy(rte_pktmbuf_mtod(m, void*), batch.data[i], length);
+  }
+  m->data_len = static_cast<uint16_t>(length);
+  m->pkt_len = length;
+  return m;
+}
+
+// As many as the ring takes, in order. A driver may take a part of a burst and more at once.
+uint32_t Queue::transmit(rte_mbuf** frames, uint32_t n) noexcept {
+  if (config_.gate && !config_.gate->enter(config_.id)) return 0;
+  uint32_t sent = 0;
+  while (sent < n) {
+    const uint16_t more =
+        rte_eth_tx_burst(config_.port, config_.id, frames + sent, static_cast<uint16_t>(n - sent));
+    if (more == 0) break;
+    sent += more;
+  }
+  if (config_.gate) config_.gate->leave(config_.id);
+  return sent;
+}
+
+uint32_t Queue::tx(wp_batch& batch) noexcept {
+  enter_thread();
+  uint32_t n = 0, full = 0, too_long = 0, invalid = 0;
+  for (uint32_t i = 0; i < batch.count; i++) {
+    if (batch.verdict[i] != WP_TX) continue;
+    const uint32_t length = batch.length[i];
+    if (!config_.tx) {
+      counters_[kDropTxNoQueue].add(1);
+    } else if (length < kEthernetHeader) {
+      invalid++;
+    } else if (length > config_.max_tx) {
+      too_long++;
+    } else if (full != 0) {
+      full++;  // what is queued are the first frames, so that the rest can be offered again
+    } else if (rte_mbuf* m = prepare(batch, i)) {
+      scratch_[n] = m;
+      positions_[n++] = i;
+    } else {
+      full++;
+    }
+  }
+  const uint32_t sent = n ? transmit(scratch_.data(), n) : 0;
+  uint64_t bytes = 0;
+  for (uint32_t k = 0; k < n; k++) {
+    const uint32_t i = positions_[k];
+    const bool own = batch.handle[i] == reinterpret_cast<uint64_t>(scratch_[k]);
+    if (k < sent) {
+      bytes += batch.length[i];
+      if (own) {
+        batch.handle[i] = WP_NO_FRAME;
+        handed_out_ -= handed_out_ != 0;
+      }
+    } else if (!own) {
+      rte_pktmbuf_free(scratch_[k]);
+    }
+  }
+  counters_[kTxPackets].add(sent);
+  counters_[kTxBytes].add(bytes);
+  if ((n - sent) | full | too_long | invalid) [[unlikely]] {
+    const bool up = config_.link_up->load(std::memory_order_relaxed);
+    counters_[up ? kDropTxRingFull : kDropTxLinkDown].add(n - sent);
+    counters_[kDropTxRingFull].add(full);
+    counters_[kDropTxTooLong].add(too_long);
+    counters_[kDropTxInvalid].add(invalid);
+  }
+  return sent;
+}
+
+void Queue::send(const std::vector<std::vector<uint8_t>>& frames) noexcept {
+  for (const std::vector<uint8_t>& frame : frames) {
+    rte_mbuf* m = config_.tx ? rte_pktmbuf_alloc(pool_->get()) : nullptr;
+    if (!m) return;
+    std::memcpy(rte_pktmbuf_mtod(m, void*), frame.data(), frame.size());
+    m->data_len = static_cast<uint16_t>(frame.size());
+    m->pkt_len = static_cast<uint32_t>(frame.size());
+    if (transmit(&m, 1) == 0) rte_pktmbuf_free(m);
+  }
+}
+
+}  // namespace wp::dpdk

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "backends/dpdk/pool.h"
+
+#include <rte_errno.h>
+#include <rte_mempool.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "backends/dpdk/eal.h"
+#include "backends/dpdk/errors.h"
+
+namespace wp::dpdk {
+namespace {
+
+constexpr uint32_t kCache = 256;       // buffers per lcore
+constexpr uint32_t kThreads = 4;       // that may have a cache of this pool: workers, control
+constexpr uint32_t kDriverBurst = 64;  // that drivers take ahead
+static_assert(kCache <= RTE_MEMPOOL_CACHE_MAX_SIZE);
+
+}  // namespace
+
+uint32_t Pool::Size::frames() const noexcept {
+  // A cache is flushed once it holds half as much again.
+  return rx_ring + tx_ring + 2 * batch + 2 * kDriverBurst + max_held + kThreads * kCache * 3 / 2;
+}
+
+Pool::Pool(const std::string& name, const Size& size, uint32_t frame_size, int numa_node)
+    : frames_(size.frames()) {
+  const auto room = static_cast<uint16_t>(frame_size + RTE_PKTMBUF_HEADROOM);
+  pool_.reset(rte_pktmbuf_pool_create(name.c_str(), frames_, kCache, 0, room, numa_node));
+  if (!pool_) {
+    const uint64_t bytes = uint64_t{frames_} * (room + sizeof(rte_mbuf) + 64);
+    if (rte_errno == ENOMEM)
+      throw no_memory("no packet buffers for " + name, Eal::huge_pages(), bytes);
+    throw refusal("no packet buffers for " + name, rte_errno, "", "");
+  }
+  // Buffers as they lie: runs with one stride.
+  std::vector<uint64_t> at;
+  rte_mempool_obj_iter(
+      pool_.get(),
+      [](rte_mempool*, void* out, void* object, unsigned) {
+        static_cast<std::vector<uint64_t>*>(out)->push_back(reinterpret_cast<uint64_t>(object));
+      },
+      &at);
+  std::ranges::sort(at);
+  for (const uint64_t a : at) {
+    if (!chunks_.empty()) {
+      Chunk& c = chunks_.back();
+      if (c.last == c.first || a - c.last == c.stride) {
+        c.stride = a - c.last;
+        c.last = a;
+        continue;
+      }
+    }
+    chunks_.push_back({a, a, 1});
+  }
+}
+
+int Pool::numa_node() const noexcept {
+  return pool_->socket_id;
+}
+
+}  // namespace wp::dpdk

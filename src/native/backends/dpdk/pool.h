@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// The packet buffers of one queue: a mempool on the device's NUMA node, large enough that the
+// rings are full while bursts are under way and the allowed number of frames is held.
+#pragma once
+
+#include <rte_mbuf.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace wp::dpdk {
+
+class Pool {
+ public:
+  struct Size {
+    uint32_t rx_ring, tx_ring, batch, max_held;
+    uint32_t frames() const noexcept;
+  };
+  // Throws kIo where there is no memory for it.
+  Pool(const std::string& name, const Size& size, uint32_t frame_size, int numa_node);
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
+
+  rte_mempool* get() const noexcept { return pool_.get(); }
+  uint32_t frames() const noexcept { return frames_; }
+  int numa_node() const noexcept;
+
+  // The buffer that `handle` names if it is one of this pool's and the frame lies within it, else
+  // nullptr. Handles of other ports are any numbers: nothing is read before it is known.
+  rte_mbuf* owned(uint64_t handle, const uint8_t* data, uint32_t length) const noexcept {
+    for (const Chunk& c : chunks_) {
+      const uint64_t offset = handle - c.first;
+      if (offset > c.last - c.first || offset % c.stride != 0) continue;
+      auto* m = reinterpret_cast<rte_mbuf*>(handle);
+      const auto* buffer = static_cast<const uint8_t*>(m->buf_addr);
+      const bool whole = data >= buffer && data + length <= buffer + m->buf_len;
+      return whole ? m : nullptr;
+    }
+    return nullptr;
+  }
+
+ private:
+  struct Chunk {
+    uint64_t first, last, stride;  // addresses of the first and the last buffer
+  };
+  struct Free {
+    void operator()(rte_mempool* pool) const { rte_mempool_free(pool); }
+  };
+  uint32_t frames_;
+  std::unique_ptr<rte_mempool, Free> pool_;
+  std::vector<Chunk> chunks_;
+};
+
+}  // namespace wp::dpdk
