@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <filesystem>
 #include <sstream>
 #include <string_view>
@@ -18,6 +19,8 @@
 
 namespace wp::dpdk {
 namespace {
+
+constexpr uint32_t kLongestMemifRing = 14;  // as a power of two
 
 // Kernel drivers under which DPDK drives a device: those that hand it over, and those of NICs
 // that it shares with the kernel.
@@ -86,16 +89,21 @@ void check_arguments(const Settings& settings) {
   }
 }
 
-// Drivers that are to be told at once how many queues they will have.
-std::string with_queues(const Settings& settings) {
-  if (settings.queues < 2) return settings.devargs();
+// Number of queues and ring size, for drivers that take them as arguments and nowhere else.
+std::string complete_arguments(const Settings& settings) {
   const std::string driver = settings.driver();
-  const std::string name = driver == "net_af_xdp"        ? "queue_count"
-                           : driver == "net_af_packet"   ? "qpairs"
-                           : driver == "net_virtio_user" ? "queues"
-                                                         : "";
-  if (name.empty() || !settings.argument(name).empty()) return settings.devargs();
-  return settings.devargs() + "," + name + "=" + std::to_string(settings.queues);
+  std::string out = settings.devargs();
+  const auto add = [&](const std::string& name, uint32_t value) {
+    if (settings.argument(name).empty()) out += "," + name + "=" + std::to_string(value);
+  };
+  if (driver == "net_memif")
+    add("rsize", std::min<uint32_t>(std::bit_width(settings.rx_ring) - 1, kLongestMemifRing));
+  if (driver == "net_af_packet") add("framecnt", settings.rx_ring);
+  if (settings.queues < 2) return out;
+  if (driver == "net_af_xdp") add("queue_count", settings.queues);
+  if (driver == "net_af_packet") add("qpairs", settings.queues);
+  if (driver == "net_virtio_user") add("queues", settings.queues);
+  return out;
 }
 
 }  // namespace
@@ -110,7 +118,7 @@ Device::Device(const Settings& settings) {
     throw Error(ErrorKind::kBusy, settings.device + " is open in this process already",
                 "close that port, or give the device another number");
   const uint64_t mark = EalLog::mark();
-  const int code = rte_dev_probe(with_queues(settings).c_str());
+  const int code = rte_dev_probe(complete_arguments(settings).c_str());
   if (code)
     throw refusal(settings.device + " cannot be attached", -code, EalLog::since(mark),
                   settings.device);

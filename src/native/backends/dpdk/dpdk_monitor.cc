@@ -32,7 +32,8 @@ void DpdkPort::look() noexcept {
   const bool up = device_->link_up();
   const bool was_up = link_up_.exchange(up);
   if (was_up && !up) link_downs_.fetch_add(1);
-  if ((up && !was_up) || (up && now - reported_at_ > kReportNs)) {
+  const bool again = report_failed_.exchange(false) || now - reported_at_ > kReportNs;
+  if (up && (again || !was_up)) {
     reported_at_ = now;
     if (!membership_->reports().empty()) report_due_.store(true);
   }

@@ -265,8 +265,9 @@ bool DpdkPort::wait(uint32_t queue, int64_t timeout_us) noexcept {
   return bound_[queue]->wait(timeout_us);
 }
 
+// A peer that has not made room yet is told later.
 void DpdkPort::report(const std::vector<std::vector<uint8_t>>& frames) noexcept {
-  if (!frames.empty()) bound_.front()->send(frames);
+  if (!frames.empty() && !bound_.front()->send(frames)) report_failed_.store(true);
 }
 
 void DpdkPort::refresh_stats() noexcept {

@@ -68,7 +68,7 @@ class DpdkPort final : public Port {
   bool stamps_offered_ = false;
   std::atomic<bool> link_up_{false};
   std::atomic<uint64_t> link_downs_{0};
-  std::atomic<bool> report_due_{false};
+  std::atomic<bool> report_due_{false}, report_failed_{false};
   int64_t restarted_at_ = 0, reported_at_ = 0;
   Counter* counters_ = nullptr;
   DeviceClock device_clock_;

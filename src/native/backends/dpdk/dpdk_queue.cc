@@ -249,15 +249,19 @@ uint32_t Queue::tx(wp_batch& batch) noexcept {
   return sent;
 }
 
-void Queue::send(const std::vector<std::vector<uint8_t>>& frames) noexcept {
+bool Queue::send(const std::vector<std::vector<uint8_t>>& frames) noexcept {
   for (const std::vector<uint8_t>& frame : frames) {
     rte_mbuf* m = config_.tx ? rte_pktmbuf_alloc(pool_->get()) : nullptr;
-    if (!m) return;
+    if (!m) return false;
     std::memcpy(rte_pktmbuf_mtod(m, void*), frame.data(), frame.size());
     m->data_len = static_cast<uint16_t>(frame.size());
     m->pkt_len = static_cast<uint32_t>(frame.size());
-    if (transmit(&m, 1) == 0) rte_pktmbuf_free(m);
+    if (transmit(&m, 1) == 0) {
+      rte_pktmbuf_free(m);
+      return false;
+    }
   }
+  return true;
 }
 
 }  // namespace wp::dpdk

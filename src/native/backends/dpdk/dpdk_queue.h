@@ -63,8 +63,9 @@ class Queue {
   void release(wp_batch& batch) noexcept;
   // Nothing here can be waited on: sleeps for a moment where the last poll found nothing.
   bool wait(int64_t timeout_us) noexcept;
-  // Sends frames of ours (membership reports); by the thread that drives the queue.
-  void send(const std::vector<std::vector<uint8_t>>& frames) noexcept;
+  // Sends frames of ours (membership reports); by the thread that drives the queue. False = not
+  // all of them.
+  bool send(const std::vector<std::vector<uint8_t>>& frames) noexcept;
 
   const Pool& pool() const noexcept { return *pool_; }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/dpdk/errors.h"
 
+#include <unistd.h>
+
 #include <cerrno>
 #include <cstring>
 #include <string_view>
@@ -57,16 +59,19 @@ Error refusal(const std::string& what, int error, const std::string& log,
   for (const Symptom& s : kSymptoms)
     if (log.find(s.text) != std::string::npos)
       return Error(s.kind, said, filled(s.mend, device.empty() ? "ADDRESS" : device));
+  constexpr const char* kArguments = "are the arguments those of the device's driver?";
   switch (error) {
     case EPERM:
+      // Which is -1, and so many drivers' word for any failure.
+      if (geteuid() == 0) return Error(ErrorKind::kIo, said, device.empty() ? "" : kArguments);
+      [[fallthrough]];
     case EACCES:
       return Error(ErrorKind::kPermission, said, "run as root");
     case EBUSY:
     case EEXIST:
       return Error(ErrorKind::kBusy, said, "close whoever uses the device");
     case EINVAL:
-      return Error(ErrorKind::kConfig, said,
-                   device.empty() ? "" : "are the arguments those of the device's driver?");
+      return Error(ErrorKind::kConfig, said, device.empty() ? "" : kArguments);
     default:
       return Error(ErrorKind::kIo, said);
   }

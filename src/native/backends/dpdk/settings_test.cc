@@ -84,7 +84,7 @@ TEST_CASE("dpdk errors: what DPDK logged becomes a kind and a mend") {
   CHECK(kind("VFIO group is not viable", 1).mend().find("0000:3b:00.0/iommu_group") !=
         std::string::npos);
   CHECK(kind("Failed to connect socket: /x", 1).mend().find("role=server") != std::string::npos);
-  CHECK(kind("", EPERM).kind() == wp::ErrorKind::kPermission);
+  CHECK(kind("", EACCES).kind() == wp::ErrorKind::kPermission);
   CHECK(kind("", EBUSY).kind() == wp::ErrorKind::kBusy);
   CHECK(kind("", ENODEV).kind() == wp::ErrorKind::kIo);
   CHECK(wp::dpdk::no_memory("x", true, 100 << 20).mend().find("nr_hugepages=82") !=
