@@ -188,7 +188,8 @@ class IngestionConfig(Settings):
         backend = values.get("backend")
         live = backend in LIVE_BACKENDS
         if live and values.get("port", 0) is None:
-            out.append(missing("port", f"{cls.must('port')} with backend {backend}"))
+            must = f"{cls.must('port')} with backend {backend}: that of GROUP:PORT"
+            out.append(missing("port", must))
         if backend == "af_xdp" and values.get("interface_name") == "":
             out.append(
                 missing("interface_name", "the network interface to bind, with backend af_xdp")

@@ -77,6 +77,8 @@ def _message_of(error: BaseException) -> tuple[str, Exit] | None:
     if isinstance(error, (WirepathError, OSError)):
         return str(error), exit_code_of(error)
     usage = getattr(error, "format_message", None)  # the option parser's own
+    if usage is not None and type(error).__name__ == "NoArgsIsHelpError":
+        return "a command is missing", Exit.USAGE  # the help has been printed
     if usage is not None:
         return f"{usage()} (wirepath --help)", Exit.USAGE
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
