@@ -54,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     try:
         code = app(given, prog_name="wirepath", standalone_mode=False)
+        sys.stdout.flush()  # here, where a full disk can be told, not at the interpreter's exit
         if code == Exit.INTERRUPTED and not isinstance(code, Exit):
             raise KeyboardInterrupt  # which typer turned into a number; a command's own is an Exit
         return int(code) if isinstance(code, int) else Exit.OK
@@ -96,6 +97,7 @@ def _fail(message: str, code: Exit, *, as_json: bool) -> int:
         print(f"wirepath: {message}", file=sys.stderr)
         if as_json:
             print(json.dumps({"error": message, "exit_code": int(code)}), flush=True)
+        sys.stdout.flush()
     except OSError:  # the reader has gone, or the disk is full
         _silence()
     return code
