@@ -25,7 +25,11 @@ steer = wp.udp(arguments.group) if arguments.group else wp.everything()
 packets: Counter[int] = Counter()
 octets: Counter[int] = Counter()
 
-with wp.open(arguments.port, steer=steer, batch_size=256) as port:
+try:
+    opened = wp.open(arguments.port, steer=steer, batch_size=256)
+except wp.WirepathError as error:
+    raise SystemExit(f"count_ports: {error}") from None
+with opened as port:
     end = time.monotonic() + arguments.seconds
     for batch in port.batches(idle_timeout=arguments.seconds):
         ports = batch.headers()["dst_port"]

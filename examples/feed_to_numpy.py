@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A feed as NumPy arrays: shares added, executed and deleted a second, per side.
+"""A feed as NumPy arrays: shares added per side, shares executed, orders deleted.
 
 wirepath publish --to 239.1.1.1:9001 --via socket:lo --rate 200000 &
 python examples/feed_to_numpy.py 239.1.1.1 9001 --interface lo
@@ -33,16 +33,19 @@ stats = wp.IngestionStats(
         f"{now['recent_rate']:>12,.0f} messages/s, {now['missing']} missing"
     ),
 )
-shares = {action: np.zeros(2, np.int64) for action in (wp.Action.ADD, wp.Action.EXECUTE)}
+added = {"bid": 0, "asked": 0}
+executed = deleted = 0
 
 with wp.IngestionClient(config) as client:
     client.start_ingestion(ring, stats)
     for records in client.batches():  # until the session ends
-        for action, total in shares.items():
-            of_it = records[records["action"] == action]
-            total[0] += of_it["qty"][of_it["side"] == ord("B")].sum()
-            total[1] += of_it["qty"][of_it["side"] == ord("S")].sum()
+        adds = records[records["action"] == wp.Action.ADD]
+        for side, letter in (("bid", "B"), ("asked", "S")):
+            added[side] += int(adds["qty"][adds["side"] == ord(letter)].sum())
+        # Executions and deletions name the order, not its side.
+        executed += int(records["qty"][records["action"] == wp.Action.EXECUTE].sum())
+        deleted += int(np.count_nonzero(records["action"] == wp.Action.DELETE))
 
-for action, total in shares.items():
-    print(f"{action.name.lower():>8}: {total[0]:,} shares bid, {total[1]:,} asked")
+print(f"shares added: {added['bid']:,} bid, {added['asked']:,} asked")
+print(f"shares executed: {executed:,}; orders deleted: {deleted:,}")
 print(f"{stats.messages:,} messages, gaps {stats.gaps}, latency {stats.latency_ns()}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,10 @@ from typing import Any
 import pytest
 
 _numbers = count()
+
+# A shell that runs the tests in the background has SIGINT ignored, and the tests' children would
+# be deaf to it as well.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass

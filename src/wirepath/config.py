@@ -190,7 +190,8 @@ class IngestionConfig(Settings):
         backend = values.get("backend")
         live = backend in LIVE_BACKENDS
         if live and values.get("port", 0) is None:
-            out.append(missing("port", f"{cls.must('port')} with backend {backend}"))
+            must = f"{cls.must('port')} with backend {backend}: that of GROUP:PORT"
+            out.append(missing("port", must))
         if live and backend != "socket" and values.get("interface_name") == "":
             out.append(
                 missing("interface_name", f"the network interface to bind, with backend {backend}")

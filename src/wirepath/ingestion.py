@@ -314,7 +314,8 @@ class IngestionClient:
     def backend_info(self) -> dict[str, Any]:
         """What the port's ``info()`` says, and: ``config`` (the options asked for),
         ``not_honoured`` (those that this backend or machine cannot honour: list of ``option``,
-        ``value``, ``reason``), ``numa`` and ``worker``.
+        ``value``, ``reason``, and whether they were ``asked`` for or are defaults), ``numa`` and
+        ``worker``.
 
         Raises :class:`~wirepath.errors.StateError` before ``connect()``.
         """
@@ -406,7 +407,9 @@ class IngestionClient:
         out: list[dict[str, Any]] = []
 
         def note(option: str, reason: str) -> None:
-            out.append({"option": option, "value": getattr(config, option), "reason": reason})
+            asked = option in config.model_fields_set
+            value = getattr(config, option)
+            out.append({"option": option, "value": value, "reason": reason, "asked": asked})
 
         known = [name for name, _, _ in self._backend_options()]
         mode = str(info.get("mode", ""))

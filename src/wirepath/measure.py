@@ -125,7 +125,8 @@ class PublisherProcess:
         """Ask it to end; it reports what it has sent. Asked again, it is left to do so."""
         if self.running and not self._stopped:
             self._stopped = True
-            self._process.send_signal(signal.SIGINT)
+            # Not SIGINT: a process that a shell started in the background ignores that one.
+            self._process.send_signal(signal.SIGTERM)
 
     def report(self, timeout: float = 30.0) -> dict[str, Any]:
         """What was published. Raises :class:`PortError` with its message when it failed."""
@@ -147,9 +148,9 @@ class PublisherProcess:
 
 @contextmanager
 def _interrupts_held() -> Iterator[None]:
-    """A process started meanwhile gets SIGINT when it unblocks it: `wirepath publish` does once
+    """A process started meanwhile gets SIGTERM when it unblocks it: `wirepath publish` does once
     it can answer with a report."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
         yield
     finally:

@@ -263,6 +263,9 @@ def _link_addresses(device: str, config: PublishConfig) -> dict[str, str]:
         address = _interface_ipv6(device) if six else _interface_ipv4(device)
         if address is not None:
             out["source_ip"] = address
+        elif not Path(f"/proc/sys/net/ipv4/conf/{device or '-'}").exists():
+            # No interface at all: a file. The addresses kept for documentation (RFC 5737, 3849).
+            out["source_ip"] = "2001:db8::1" if six else "192.0.2.1"
     mac = _interface_mac(device)
     if mac is not None:
         out["source_mac"] = mac

@@ -60,7 +60,8 @@ def test_a_feed_to_numpy(flow):
         publish(flow)
         out, errors = example.communicate(timeout=30)
     assert example.returncode == 0, errors
-    assert "add:" in out
+    assert "shares added:" in out
+    assert "shares executed: 0;" not in out
     assert "3,000 messages, gaps []" in out
 
 

@@ -54,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     try:
         code = app(given, prog_name="wirepath", standalone_mode=False)
+        sys.stdout.flush()  # here, where a full disk can be told, not at the interpreter's exit
         if code == Exit.INTERRUPTED and not isinstance(code, Exit):
             raise KeyboardInterrupt  # which typer turned into a number; a command's own is an Exit
         return int(code) if isinstance(code, int) else Exit.OK
@@ -77,6 +78,8 @@ def _message_of(error: BaseException) -> tuple[str, Exit] | None:
     if isinstance(error, (WirepathError, OSError)):
         return str(error), exit_code_of(error)
     usage = getattr(error, "format_message", None)  # the option parser's own
+    if usage is not None and type(error).__name__ == "NoArgsIsHelpError":
+        return "a command is missing", Exit.USAGE  # the help has been printed
     if usage is not None:
         return f"{usage()} (wirepath --help)", Exit.USAGE
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
@@ -94,6 +97,7 @@ def _fail(message: str, code: Exit, *, as_json: bool) -> int:
         print(f"wirepath: {message}", file=sys.stderr)
         if as_json:
             print(json.dumps({"error": message, "exit_code": int(code)}), flush=True)
+        sys.stdout.flush()
     except OSError:  # the reader has gone, or the disk is full
         _silence()
     return code

@@ -245,6 +245,8 @@ def show_run(run: Run, where: str, *, verbose: bool) -> None:
         console.print(output.facts("counters", counters))
         console.print(output.facts("port", {k: v for k, v in run.info.items() if k != "config"}))
     for each in run.info["not_honoured"]:
+        if not each["asked"]:  # a default that does not apply here is no news
+            continue
         console.print(
             f"not honoured: {each['option']} = {each['value']}: {each['reason']}",
             style="dim",

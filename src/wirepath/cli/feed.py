@@ -193,6 +193,8 @@ def _show(summary: dict[str, Any]) -> None:
     if summary["latency_note"]:
         console.print(summary["latency_note"], style="dim")
     for each in summary["port"]["not_honoured"]:
+        if not each["asked"]:  # a default that does not apply here is no news
+            continue
         console.print(
             f"not honoured: {each['option']} = {each['value']}: {each['reason']}",
             style="dim",

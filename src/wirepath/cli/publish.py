@@ -87,7 +87,7 @@ def publish(
     about = publisher.source
     try:
         # Who started this process may have held the signal back until there is a report to give.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         with output.progress(quiet=quiet) as bar:
             task = bar.add_task("messages", total=about.messages)
             if about.packets is not None:

@@ -152,9 +152,8 @@ Capabilities AfXdpPort::capabilities() const noexcept {
 }  // namespace af_xdp
 
 const Backend kAfXdpBackend{
-    "af_xdp", "packets around the kernel through XDP sockets; needs Linux 5.11, libxdp and root",
-    "INTERFACE", af_xdp::Settings::options(),
-    [](const PortConfig& config) -> std::unique_ptr<Port> {
+    "af_xdp", "packets around the kernel through XDP sockets; needs Linux 5.11", "INTERFACE",
+    af_xdp::Settings::options(), [](const PortConfig& config) -> std::unique_ptr<Port> {
       return std::make_unique<af_xdp::AfXdpPort>(config);
     }};
 

@@ -14,6 +14,14 @@
 namespace wp::pcap {
 
 MappedFile::MappedFile(const std::string& path) {
+  if (path.empty()) {
+    // A capture without packets: microseconds, Ethernet.
+    static const uint8_t kNothing[24] = {0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0,
+                                         0,    0,    0,    0,    0, 0, 4, 0, 1, 0, 0, 0};
+    original_ = kNothing;
+    size_ = sizeof kNothing;
+    return;
+  }
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0)
     throw Error(errno == EACCES || errno == EPERM ? ErrorKind::kPermission : ErrorKind::kConfig,
@@ -50,11 +58,13 @@ MappedFile::MappedFile(const std::string& path) {
 }
 
 MappedFile::~MappedFile() {
+  if (!copy_) return;
   ::munmap(const_cast<uint8_t*>(original_), size_);
   ::munmap(copy_, size_);
 }
 
 void MappedFile::restore() noexcept {
+  if (!copy_) return;
   ::madvise(copy_, size_, MADV_DONTNEED);  // private pages fall back to the file's
 }
 

@@ -13,7 +13,8 @@ namespace wp::pcap {
 
 class MappedFile {
  public:
-  explicit MappedFile(const std::string& path);  // throws Error naming the path and what to do
+  // Throws Error naming the path and what to do. An empty path is a capture without packets.
+  explicit MappedFile(const std::string& path);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;

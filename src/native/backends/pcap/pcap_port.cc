@@ -94,7 +94,7 @@ class PcapPort final : public Port {
   explicit PcapPort(const PortConfig& config)
       : Port(config),
         path_(config.device),
-        file_(require_path(path_)),
+        file_(checked_path(path_, config.options)),
         reader_(file_.bytes()),
         pace_(config.options.number("speed", 0, 1e6)),
         loops_(config.options.integer("loop", 1, INT64_MAX)),
@@ -251,8 +251,9 @@ class PcapPort final : public Port {
  private:
   static constexpr uint32_t kNoLink = UINT32_MAX;
 
-  static const std::string& require_path(const std::string& path) {
-    if (path.empty())
+  // Without a capture to read the port can still be one to write to.
+  static const std::string& checked_path(const std::string& path, const Options& options) {
+    if (path.empty() && options.text("write").empty())
       throw config_error("device", "\"\"", "the path of a capture, e.g. pcap:/data/day.pcapng");
     return path;
   }
