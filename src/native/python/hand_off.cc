@@ -62,14 +62,15 @@ class HeldFrame {
   FrameMemory memory_;
 };
 
-// Until a frame waits, the worker has ended or `deadline` (ns, realtime) has passed.
+// Until a frame waits, the worker has ended or `deadline` (ns, steady) has passed.
 void wait_for_frame(const HandOff& hand_off, int64_t deadline) {
   for (uint32_t spin = 0; hand_off.waiting() == 0 && !hand_off.ended(); spin++) {
+    if (NativeWait::ending()) return;
     if (spin < 1000) {
       cpu_pause();
       continue;
     }
-    if (Clock::realtime() >= deadline) return;
+    if (Clock::steady() >= deadline) return;
     const timespec nap{0, 20'000};
     nanosleep(&nap, nullptr);
   }
@@ -78,11 +79,12 @@ void wait_for_frame(const HandOff& hand_off, int64_t deadline) {
 // Frames may be popped after a wait only with the GIL: it makes consumers take turns.
 bool wait_until_ready(const HandOff& hand_off, double timeout) {
   if (hand_off.waiting() != 0 || timeout <= 0) return hand_off.waiting() != 0;
-  const int64_t end = Clock::realtime() + static_cast<int64_t>(std::min(timeout, 1e9) * 1e9);
+  const NativeWait outside;
+  const int64_t end = Clock::steady() + static_cast<int64_t>(std::min(timeout, 1e9) * 1e9);
   for (;;) {
-    const int64_t now = Clock::realtime();
+    const int64_t now = Clock::steady();
     if (hand_off.waiting() != 0) return true;
-    if (now >= end || hand_off.ended()) return hand_off.waiting() != 0;
+    if (now >= end || hand_off.ended() || NativeWait::ending()) return hand_off.waiting() != 0;
     {
       nb::gil_scoped_release release;  // Ctrl-C is looked for every tenth of a second
       wait_for_frame(hand_off, std::min(end, now + 100'000'000));
