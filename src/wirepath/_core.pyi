@@ -16,6 +16,8 @@ __version__: str
 
 AF_XDP_MISSING: str
 
+DPDK_MISSING: str
+
 BATCH_ABI: int = 1
 
 class Histogram:

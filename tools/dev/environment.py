@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .shell import CI, ROOT, DevError, Words, capture, logged, note, require, say, show_tail
 from .system import (
-    AF_XDP_NEEDS,
+    BACKEND_NEEDS,
     BUILD_NEEDS,
     cxx,
     missing,
@@ -63,7 +63,7 @@ def _is_stamped(name: str, value: str) -> bool:
 
 def build_system(*, apt_needs: bool = True) -> None:
     """The machine's compiler and headers, or a refusal that names the packages."""
-    needs = BUILD_NEEDS + AF_XDP_NEEDS
+    needs = BUILD_NEEDS + BACKEND_NEEDS
     lacking = provide(needs) if apt_needs else missing(needs)
     if cxx() is None:
         raise DevError(
@@ -75,7 +75,7 @@ def build_system(*, apt_needs: bool = True) -> None:
             f"Python.h of {sys.executable} is missing: apt install "
             f"python{sys.version_info.major}.{sys.version_info.minor}-dev"
         )
-    report([need for need in lacking if need in AF_XDP_NEEDS])
+    report([need for need in lacking if need in BACKEND_NEEDS])
 
 
 def _make_venv() -> None:
@@ -166,7 +166,7 @@ def package(extras: Iterable[str] = ()) -> None:
     tools = "\n".join(
         filter(
             None,
-            ["-Werror" if CI else "", cmake(), cxx(), *(n.what for n in missing(AF_XDP_NEEDS))],
+            ["-Werror" if CI else "", cmake(), cxx(), *(n.what for n in missing(BACKEND_NEEDS))],
         )
     )
     sources = digest([*_NATIVE, "pyproject.toml"], tools)
