@@ -50,7 +50,8 @@ def main() -> None:
         with worker:
             print("ready", file=sys.stderr, flush=True)
             sys.stdin.read()
-        print(json.dumps({"stats": port.stats(), "port": port.info()}))
+        told = {"stats": port.stats(), "worker": worker.stats(), "port": port.info()}
+        print(json.dumps(told))
 
 
 if __name__ == "__main__":

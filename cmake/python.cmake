@@ -23,7 +23,7 @@ if(TARGET wirepath_af_xdp)
 endif()
 
 if(TARGET wirepath_dpdk)
-  nanobind_add_module(_dpdk NB_STATIC src/native/python/dpdk_module.cc)
+  nanobind_add_module(_dpdk NB_STATIC NOMINSIZE src/native/python/dpdk_module.cc)
   target_link_libraries(_dpdk PRIVATE wirepath_dpdk)
   install(TARGETS _dpdk LIBRARY DESTINATION wirepath)
 endif()
