@@ -9,6 +9,7 @@ import fnmatch
 import sys
 from collections.abc import Sequence
 
+from .dpdk import DPDK
 from .harness import Group, Outcome, Settings, favour, processors, run_group
 from .itch import ITCH
 from .null import NULL
@@ -19,7 +20,7 @@ from .ring import RING
 from .stages import STAGES
 from .transmit import TRANSMIT
 
-GROUPS: tuple[Group, ...] = (SOCKET, AF_XDP, TRANSMIT, NULL, RING, STAGES, ITCH, PEERS)
+GROUPS: tuple[Group, ...] = (SOCKET, AF_XDP, DPDK, TRANSMIT, NULL, RING, STAGES, ITCH, PEERS)
 
 _EPILOG = """\
 Names may be patterns: 'af_xdp*'. Every line is a contestant of wirepath's against a minimal C

@@ -47,3 +47,24 @@ __attribute__((visibility("default"))) int bench_read_field(struct wp_batch* bat
   s->packets += batch->count;
   return 0;
 }
+
+/* Swaps the Ethernet addresses and sends every packet back, as testpmd's macswap does. */
+__attribute__((visibility("default"))) int bench_swap_macs(struct wp_batch* batch, void* state) {
+  struct bench_stage* s = state;
+  for (uint32_t i = 0; i < batch->count; i++) {
+    uint8_t* frame = batch->data[i];
+    uint8_t kept[6];
+    if (batch->length[i] < 14) continue;
+    memcpy(kept, frame, 6);
+    memcpy(frame, frame + 6, 6);
+    memcpy(frame + 6, kept, 6);
+    batch->verdict[i] = WP_TX;
+  }
+  if (s->delay_ns) {
+    const uint64_t until = now_ns() + (uint64_t)s->delay_ns * batch->count;
+    while (now_ns() < until) {
+    }
+  }
+  s->packets += batch->count;
+  return 0;
+}

@@ -30,7 +30,7 @@ CI=true makes skipped tests failures. Logs are in build/log."""
 def _set_up(extras: Sequence[str], needs: tuple[system.Need, ...] = ()) -> None:
     with locked():
         # One apt run for everything; then build_system() judges what the build cannot do without.
-        system.provide(system.BUILD_NEEDS + system.AF_XDP_NEEDS + needs)
+        system.provide(system.BUILD_NEEDS + system.BACKEND_NEEDS + needs)
         environment.build_system(apt_needs=False)
         system.report(system.missing(needs))
         environment.package(extras)

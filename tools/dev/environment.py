@@ -14,7 +14,7 @@ from pathlib import Path
 
 from .shell import CI, ROOT, DevError, Words, capture, logged, note, require, say, show_tail
 from .system import (
-    AF_XDP_NEEDS,
+    BACKEND_NEEDS,
     BUILD_NEEDS,
     cxx,
     missing,
@@ -66,7 +66,7 @@ def _is_stamped(name: str, value: str) -> bool:
 
 def build_system(*, apt_needs: bool = True) -> None:
     """The machine's compiler and headers, or a refusal that names the packages."""
-    needs = BUILD_NEEDS + AF_XDP_NEEDS
+    needs = BUILD_NEEDS + BACKEND_NEEDS
     lacking = provide(needs) if apt_needs else missing(needs)
     if cxx() is None:
         raise DevError(
@@ -78,7 +78,7 @@ def build_system(*, apt_needs: bool = True) -> None:
             f"Python.h of {sys.executable} is missing: apt install "
             f"python{sys.version_info.major}.{sys.version_info.minor}-dev"
         )
-    report([need for need in lacking if need in AF_XDP_NEEDS])
+    report([need for need in lacking if need in BACKEND_NEEDS])
 
 
 def _make_venv() -> None:
@@ -166,7 +166,7 @@ def package(extras: Iterable[str] = ()) -> None:
     had = json.loads(record.read_text()) if record.exists() else {}
     installed = set(had.get("extras", [])) if had.get("project") == project else set()
     names = sorted(installed | set(extras))
-    lacking = (need.what for need in missing(AF_XDP_NEEDS))
+    lacking = (need.what for need in missing(BACKEND_NEEDS))
     warnings = "-Werror" if CI else ""
     tools = "\n".join(filter(None, [warnings, cmake(), cxx(), EF_VI, *lacking]))
     sources = digest([*_NATIVE, "pyproject.toml"], tools)

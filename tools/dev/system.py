@@ -125,6 +125,12 @@ AF_XDP_NEEDS = (
     Need("libelf", ("libelf-dev",), pkg_config("libelf", "0.1"), "the af_xdp backend"),
     Need("zlib", ("zlib1g-dev",), pkg_config("zlib", "1.2"), "the af_xdp backend"),
 )
+DPDK_NEEDS = (
+    Need("pkg-config", ("pkg-config",), on_path("pkg-config"), "the dpdk backend"),
+    Need("libdpdk 22.11", ("libdpdk-dev",), pkg_config("libdpdk", "22.11"), "the dpdk backend"),
+)
+# What extension modules need beyond the compiler.
+BACKEND_NEEDS = AF_XDP_NEEDS + DPDK_NEEDS
 RUN_NEEDS = (
     Need("ip", ("iproute2",), on_path("ip"), "the lab's tools"),
     Need("ethtool", ("ethtool",), on_path("ethtool"), "the lab's tools"),

@@ -235,15 +235,23 @@ void Worker::run() noexcept {
   running_.store(false, std::memory_order_release);
 }
 
+void Worker::send_back(Source source, uint32_t frames) noexcept {
+  if (ports_[source.port]->capabilities().tx)
+    ports_[source.port]->tx(source.queue, *batch_);
+  else
+    counters_[kTxUnsupported].add(frames);
+}
+
 // Counts every verdict and sends what is to be sent. The common case, all frames alike and none
 // to be sent, is one compare of the array with itself, a byte further.
 void Worker::carry_out(Source source) noexcept {
   wp_batch& batch = *batch_;
   if (batch.count == 0) return;  // a stage took them all out
   const uint8_t first = batch.verdict[0];
-  if ((first == WP_DROP || first == WP_KEEP) &&
+  if ((first == WP_DROP || first == WP_KEEP || first == WP_TX) &&
       std::memcmp(batch.verdict, batch.verdict + 1, batch.count - 1) == 0) [[likely]] {
     counters_[kVerdict0 + first].add(batch.count);
+    if (first == WP_TX) send_back(source, batch.count);
     return;
   }
   uint32_t by_verdict[256] = {};
@@ -252,12 +260,7 @@ void Worker::carry_out(Source source) noexcept {
     if (by_verdict[v]) counters_[kVerdict0 + v].add(by_verdict[v]);
   const uint32_t plain =
       by_verdict[WP_ABORTED] + by_verdict[WP_DROP] + by_verdict[WP_KEEP] + by_verdict[WP_TX];
-  if (by_verdict[WP_TX]) {
-    if (ports_[source.port]->capabilities().tx)
-      ports_[source.port]->tx(source.queue, batch);
-    else
-      counters_[kTxUnsupported].add(by_verdict[WP_TX]);
-  }
+  if (by_verdict[WP_TX]) send_back(source, by_verdict[WP_TX]);
   if (plain == batch.count) [[likely]]
     return;
   const Capabilities& can = ports_[source.port]->capabilities();

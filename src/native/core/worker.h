@@ -65,6 +65,7 @@ class Worker {
   };
   void run() noexcept;
   void carry_out(Source source) noexcept;
+  void send_back(Source source, uint32_t frames) noexcept;
   void wait_for_work() noexcept;
   void fail(std::string what) noexcept;
   void claim_queues();

@@ -108,7 +108,7 @@ std::string complete_arguments(const Settings& settings) {
 
 }  // namespace
 
-Device::Device(const Settings& settings) {
+Device::Device(const Settings& settings, MemifGuard* memif) : memif_(memif) {
   if (settings.pci())
     check_pci(settings.device);
   else
@@ -134,11 +134,17 @@ Device::Device(const Settings& settings) {
 }
 
 Device::~Device() {
-  if (!rte_eth_dev_is_valid_port(port_)) return;
-  stop();
-  rte_device* device = info_.device;
-  rte_eth_dev_close(port_);
-  if (device) rte_dev_remove(device);
+  const auto detach = [this] {
+    stop_here();
+    rte_device* device = info_.device;
+    rte_eth_dev_close(port_);
+    if (device) rte_dev_remove(device);
+    if (memif_) memif_->removed();
+  };
+  if (memif_)
+    in_interrupt_thread(detach);
+  else
+    detach();
 }
 
 std::string Device::mac() const {
@@ -155,9 +161,16 @@ int Device::start() noexcept {
   return code < 0 ? -code : code;
 }
 
-void Device::stop() noexcept {
+void Device::stop_here() noexcept {
   if (started_) rte_eth_dev_stop(port_);
   started_ = false;
+}
+
+void Device::stop() noexcept {
+  if (memif_)
+    in_interrupt_thread([this] { stop_here(); });
+  else
+    stop_here();
 }
 
 uint64_t Device::sent() const noexcept {

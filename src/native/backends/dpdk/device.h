@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <string>
 
+#include "backends/dpdk/memif.h"
 #include "backends/dpdk/settings.h"
 
 namespace wp::dpdk {
@@ -14,8 +15,8 @@ namespace wp::dpdk {
 class Device {
  public:
   // Throws kConfig (no such device, arguments), kBusy (bound to the kernel, open already),
-  // kPermission, kUnavailable, kIo.
-  explicit Device(const Settings& settings);
+  // kPermission, kUnavailable, kIo. `memif`: of a memif, else nullptr.
+  Device(const Settings& settings, MemifGuard* memif);
   ~Device();  // stops, closes, detaches
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
@@ -37,6 +38,9 @@ class Device {
   bool link_up(uint32_t* mbits = nullptr) const noexcept;
 
  private:
+  void stop_here() noexcept;
+
+  MemifGuard* memif_;
   uint16_t port_ = RTE_MAX_ETHPORTS;
   rte_eth_dev_info info_{};
   std::string interface_, interface_driver_;  // asked once: the caller's namespace may change

@@ -50,6 +50,8 @@ void DpdkPort::look() noexcept {
 // touched, so the gate stays closed meanwhile.
 void DpdkPort::reconnect() noexcept {
   const int64_t now = Clock::realtime();
+  // The driver may be at it: it says that the link is down first, and takes the rings away then.
+  if (gate_->closed(Gate::kInterrupt)) return;
   const bool waiting = !gate_->closed(Gate::kRestart) && now - restarted_at_ < kHandshakeNs;
   if (waiting || !gate_->close(Gate::kRestart, kRestartPatienceUs)) return;
   device_->stop();

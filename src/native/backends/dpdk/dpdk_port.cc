@@ -98,7 +98,7 @@ void DpdkPort::open(const PortConfig& config) {
     memif_ = std::make_unique<MemifGuard>(*gate_, socket.empty() ? "/run/memif.sock" : socket,
                                           !memif_client());
   }
-  device_ = std::make_unique<Device>(settings_);
+  device_ = std::make_unique<Device>(settings_, memif_.get());
   choose_queues();
   const bool steered = !steering().everything && !settings_.tx_only;
   if (steered) filter_ = std::make_unique<programs::SteerTable>(steering());

@@ -14,6 +14,7 @@ namespace wp::dpdk {
 namespace {
 
 constexpr uint32_t kEthernetHeader = 14;
+constexpr uint32_t kPrefetch = 6;      // frames ahead
 constexpr int64_t kLongestNapUs = 50;  // between two empty polls
 
 static_assert(sizeof(rte_mbuf*) == sizeof(uint64_t), "a handle holds an mbuf's address");
@@ -98,9 +99,10 @@ uint32_t Queue::sort_out(wp_batch& batch, uint32_t n) noexcept {
   rte_mbuf** frames = mbufs_of(batch);
   uint32_t kept = 0, unwanted = 0, filtered = 0, fragments = 0;
   uint64_t bytes = 0;
-  for (uint32_t i = 0; i < n; i++) rte_prefetch0(rte_pktmbuf_mtod(frames[i], void*));
   for (uint32_t i = 0; i < n; i++) {
     rte_mbuf* m = frames[i];
+    // Frames before this one have been overwritten in place, those behind have not.
+    if (i + kPrefetch < n) rte_prefetch0(rte_pktmbuf_mtod(frames[i + kPrefetch], void*));
     auto* data = rte_pktmbuf_mtod(m, uint8_t*);
     const uint32_t length = m->data_len;
     if (m->nb_segs != 1) [[unlikely]] {
@@ -157,10 +159,12 @@ bool Queue::wait(int64_t timeout_us) noexcept {
 void Queue::release(wp_batch& batch) noexcept {
   const uint32_t n = batch.count;
   batch.count = 0;
+  rte_mbuf** frames = mbufs_of(batch);
   uint32_t back = 0;
   for (uint32_t i = 0; i < n; i++) {
-    if (batch.verdict[i] == WP_KEEP || batch.handle[i] == WP_NO_FRAME) continue;
-    scratch_[back++] = mbufs_of(batch)[i];
+    scratch_[back] = frames[i];
+    back += static_cast<uint32_t>(batch.verdict[i] != WP_KEEP) &
+            static_cast<uint32_t>(batch.handle[i] != WP_NO_FRAME);
   }
   if (back) rte_pktmbuf_free_bulk(scratch_.data(), back);
   handed_out_ -= std::min(back, handed_out_);
@@ -170,10 +174,11 @@ void Queue::release(wp_batch& batch) noexcept {
 // --- transmit -----------------------------------------------------------------------------------
 
 // The frame as an mbuf that the driver may have: our own as it is, any other as a copy.
-rte_mbuf* Queue::prepare(wp_batch& batch, uint32_t i) noexcept {
+rte_mbuf* Queue::prepare(wp_batch& batch, uint32_t i, bool& own) noexcept {
   const uint32_t length = batch.length[i];
   rte_mbuf* m = pool_->owned(batch.handle[i], batch.data[i], length);
-  if (m) {
+  own = m != nullptr;
+  if (own) [[likely]] {
     m->data_off = static_cast<uint16_t>(batch.data[i] - static_cast<uint8_t*>(m->buf_addr));
     m->ol_flags = 0;
   } else {
@@ -203,48 +208,52 @@ uint32_t Queue::transmit(rte_mbuf** frames, uint32_t n) noexcept {
 
 uint32_t Queue::tx(wp_batch& batch) noexcept {
   enter_thread();
-  uint32_t n = 0, full = 0, too_long = 0, invalid = 0;
+  uint32_t n = 0, full = 0, too_long = 0, invalid = 0, no_queue = 0, own_frames = 0;
+  uint64_t bytes = 0;
   for (uint32_t i = 0; i < batch.count; i++) {
     if (batch.verdict[i] != WP_TX) continue;
     const uint32_t length = batch.length[i];
-    if (!config_.tx) {
-      counters_[kDropTxNoQueue].add(1);
-    } else if (length < kEthernetHeader) {
-      invalid++;
-    } else if (length > config_.max_tx) {
-      too_long++;
-    } else if (full != 0) {
-      full++;  // what is queued are the first frames, so that the rest can be offered again
-    } else if (rte_mbuf* m = prepare(batch, i)) {
-      scratch_[n] = m;
-      positions_[n++] = i;
-    } else {
-      full++;
+    if (!config_.tx || length < kEthernetHeader || length > config_.max_tx || full != 0)
+        [[unlikely]] {
+      // What is queued are the first frames, so that the rest can be offered again: none after
+      // one that found no room.
+      (!config_.tx ? no_queue : length < kEthernetHeader ? invalid : full ? full : too_long)++;
+      continue;
     }
+    bool own = false;
+    rte_mbuf* m = prepare(batch, i, own);
+    if (!m) [[unlikely]] {
+      full++;
+      continue;
+    }
+    if (own) batch.handle[i] = WP_NO_FRAME;
+    own_frames += own;
+    bytes += length;
+    scratch_[n] = m;
+    positions_[n++] = i << 1 | static_cast<uint32_t>(own);
   }
   const uint32_t sent = n ? transmit(scratch_.data(), n) : 0;
-  uint64_t bytes = 0;
-  for (uint32_t k = 0; k < n; k++) {
-    const uint32_t i = positions_[k];
-    const bool own = batch.handle[i] == reinterpret_cast<uint64_t>(scratch_[k]);
-    if (k < sent) {
-      bytes += batch.length[i];
-      if (own) {
-        batch.handle[i] = WP_NO_FRAME;
-        handed_out_ -= handed_out_ != 0;
-      }
-    } else if (!own) {
+  // Those that found no room are as they were: ours with their handle, copies gone.
+  for (uint32_t k = sent; k < n; k++) {
+    const uint32_t i = positions_[k] >> 1;
+    bytes -= batch.length[i];
+    if (positions_[k] & 1) {
+      batch.handle[i] = reinterpret_cast<uint64_t>(scratch_[k]);
+      own_frames--;
+    } else {
       rte_pktmbuf_free(scratch_[k]);
     }
   }
+  handed_out_ -= std::min(own_frames, handed_out_);
   counters_[kTxPackets].add(sent);
   counters_[kTxBytes].add(bytes);
-  if ((n - sent) | full | too_long | invalid) [[unlikely]] {
+  if ((n - sent) | full | too_long | invalid | no_queue) [[unlikely]] {
     const bool up = config_.link_up->load(std::memory_order_relaxed);
     counters_[up ? kDropTxRingFull : kDropTxLinkDown].add(n - sent);
     counters_[kDropTxRingFull].add(full);
     counters_[kDropTxTooLong].add(too_long);
     counters_[kDropTxInvalid].add(invalid);
+    counters_[kDropTxNoQueue].add(no_queue);
   }
   return sent;
 }

@@ -73,7 +73,7 @@ class Queue {
   uint32_t poll(wp_batch& batch) noexcept;
   uint32_t sort_out(wp_batch& batch, uint32_t n) noexcept;
   uint32_t transmit(rte_mbuf** frames, uint32_t n) noexcept;
-  rte_mbuf* prepare(wp_batch& batch, uint32_t i) noexcept;
+  rte_mbuf* prepare(wp_batch& batch, uint32_t i, bool& own) noexcept;
   void stamp(wp_batch& batch, uint32_t n) noexcept;
   void enter_thread() noexcept;
 
@@ -83,7 +83,7 @@ class Queue {
   Clock& clock_;
   uint32_t handed_out_ = 0;
   std::vector<rte_mbuf*> scratch_;   // frames to free, or to send
-  std::vector<uint32_t> positions_;  // of those to send, within the batch
+  std::vector<uint32_t> positions_;  // of those to send, doubled, + 1 for a frame of ours
 };
 
 }  // namespace wp::dpdk

@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <rte_alarm.h>
 #include <rte_interrupts.h>
 #include <rte_log.h>
 #include <sys/eventfd.h>
@@ -15,7 +16,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
+#include <semaphore>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "backends/dpdk/eal_log.h"
@@ -97,6 +100,22 @@ void watch_memif() {
   EalLog::observe(&on_line);
 }
 
+void in_interrupt_thread(const std::function<void()>& task) {
+  struct Call {
+    const std::function<void()>& task;
+    std::binary_semaphore done{0};
+  } call{task};
+  const auto run = [](void* argument) {
+    auto* c = static_cast<Call*>(argument);
+    c->task();
+    c->done.release();
+  };
+  if (rte_eal_alarm_set(1, run, &call) == 0)
+    call.done.acquire();
+  else
+    task();
+}
+
 MemifGuard::MemifGuard(Gate& gate, std::string socket, bool server)
     : gate_(gate), socket_(std::move(socket)), server_(server) {
   Guards& g = guards();
@@ -106,10 +125,16 @@ MemifGuard::MemifGuard(Gate& gate, std::string socket, bool server)
 }
 
 MemifGuard::~MemifGuard() {
+  removed();  // where the device never came to be
   Guards& g = guards();
   const std::lock_guard lock(g.mutex);
   std::erase(g.gates, &gate_);
-  if (!server_) return;
+}
+
+void MemifGuard::removed() {
+  if (!std::exchange(server_, false)) return;
+  Guards& g = guards();
+  const std::lock_guard lock(g.mutex);
   g.servers.erase(std::ranges::find(g.servers, socket_));
   if (std::ranges::find(g.servers, socket_) == g.servers.end()) silence_listener(socket_);
 }

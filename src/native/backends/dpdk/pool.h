@@ -28,13 +28,14 @@ class Pool {
   int numa_node() const noexcept;
 
   // The buffer that `handle` names if it is one of this pool's and the frame lies within it, else
-  // nullptr. Handles of other ports are any numbers: nothing is read before it is known.
+  // nullptr. Handles of other ports are any numbers: nothing is read before it is known to be
+  // there, and an mbuf says where its buffer is.
   rte_mbuf* owned(uint64_t handle, const uint8_t* data, uint32_t length) const noexcept {
     for (const Chunk& c : chunks_) {
-      const uint64_t offset = handle - c.first;
-      if (offset > c.last - c.first || offset % c.stride != 0) continue;
+      if (handle < c.first || handle > c.last || handle % alignof(rte_mbuf) != 0) continue;
       auto* m = reinterpret_cast<rte_mbuf*>(handle);
-      const auto* buffer = static_cast<const uint8_t*>(m->buf_addr);
+      const auto* buffer = reinterpret_cast<const uint8_t*>(m + 1);
+      if (m->pool != pool_.get() || m->buf_addr != buffer) return nullptr;
       const bool whole = data >= buffer && data + length <= buffer + m->buf_len;
       return whole ? m : nullptr;
     }
