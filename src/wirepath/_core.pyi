@@ -17,8 +17,9 @@ __version__: str
 
 AF_XDP_MISSING: str
 
-DPDK_MISSING: str
 EF_VI_MISSING: str
+
+DPDK_MISSING: str
 
 BATCH_ABI: int = 1
 
