@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from .dpdk import DPDK
 from .harness import Group, Outcome, Settings, favour, processors, run_group
 from .itch import ITCH
+from .latency import LATENCY
 from .null import NULL
 from .peers import PEERS
 from .receive import AF_XDP, SOCKET
@@ -20,7 +21,18 @@ from .ring import RING
 from .stages import STAGES
 from .transmit import TRANSMIT
 
-GROUPS: tuple[Group, ...] = (SOCKET, AF_XDP, DPDK, TRANSMIT, NULL, RING, STAGES, ITCH, PEERS)
+GROUPS: tuple[Group, ...] = (
+    SOCKET,
+    AF_XDP,
+    DPDK,
+    LATENCY,
+    TRANSMIT,
+    NULL,
+    RING,
+    STAGES,
+    ITCH,
+    PEERS,
+)
 
 _EPILOG = """\
 Names may be patterns: 'af_xdp*'. Every line is a contestant of wirepath's against a minimal C

@@ -17,6 +17,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
+_PERCENTILES = (50, 99, 99.9, 99.99)
+
 
 class Unavailable(Exception):
     """This cannot run here; says why and what would mend it."""
@@ -44,6 +49,7 @@ class Sample:
     figures: Mapping[str, float]
     info: Mapping[str, Any] = field(default_factory=dict)  # port.info()
     note: str = ""
+    latencies: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # ns, by name
 
 
 Contestant = Callable[[], Sample]
@@ -85,6 +91,7 @@ class Outcome:
     yardstick: list[float] = field(default_factory=list)
     info: Mapping[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    latencies: dict[str, list[NDArray[Any]]] = field(default_factory=dict)  # an array a round
     skipped: str = ""
     refused: str = ""
 
@@ -105,6 +112,14 @@ class Outcome:
         if self.line.better == "higher":
             return self.ratio >= self.line.goal
         return self.ratio <= self.line.goal
+
+    def percentiles(self, name: str) -> dict[str, float]:
+        """Of a latency over all rounds together, ns."""
+        together = np.concatenate(self.latencies[name])
+        return {f"p{q:g}": float(np.percentile(together, q)) for q in _PERCENTILES} | {
+            "max": float(together.max()),
+            "samples": len(together),
+        }
 
     def as_json(self) -> dict[str, Any]:
         """The line of `--json`."""
@@ -130,7 +145,7 @@ class Outcome:
             "skipped": self.skipped or None,
             "refused": self.refused or None,
             "note": "; ".join(filter(None, [self.line.note, *self.notes])) or None,
-        }
+        } | ({"latency_ns": {n: self.percentiles(n) for n in self.latencies}} if ratios else {})
 
 
 Progress = Callable[[str], None]
@@ -195,6 +210,8 @@ def _round(
         outcome.ours.append(ours.figures[outcome.line.figure])
         outcome.yardstick.append(yardstick.figures[outcome.line.figure])
         outcome.info = ours.info or outcome.info
+        for name, latencies in ours.latencies.items():
+            outcome.latencies.setdefault(name, []).append(latencies)
         for note in (ours.note, yardstick.note):
             if note and note not in outcome.notes:
                 outcome.notes.append(note)

@@ -30,6 +30,10 @@ class Bench:
         self._lab = lab
         self.settings = settings
 
+    def on(self, host: str) -> Any:
+        """What starts a process there, as subprocess.Popen does."""
+        return self._lab[host].popen
+
     def receive(self, receiver: Sequence[str]) -> dict[str, Any]:
         """Offers `settings.seconds` of traffic as fast as the source can to a fresh receiver.
 

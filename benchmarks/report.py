@@ -30,6 +30,16 @@ def _amount(value: float | None, unit: str) -> str:
     return f"{value:.3g}"
 
 
+def _latency_table() -> Table:
+    title = "latencies, µs: from sender to stage; behind the bar, from the frame's time stamp"
+    table = Table(title=title, title_justify="left", pad_edge=False)
+    table.add_column("name", no_wrap=True)
+    for column in ("p50", "p99", "p99.9", "p99.99", "max", "| p50", "p99"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("mode, wake-up; time stamps", overflow="fold")
+    return table
+
+
 class Report:
     """Shows progress on stderr and the results as they come."""
 
@@ -52,6 +62,8 @@ class Report:
         for column in ("ours", "yardstick", "ratio", "min–max", "goal"):
             self._table.add_column(column, justify="right", no_wrap=True)
 
+        self._latencies = _latency_table()
+
     def __enter__(self) -> Self:
         self._status.start()
         return self
@@ -66,6 +78,8 @@ class Report:
         if self._as_json or not self._table.row_count:
             return
         self._out.print(self._table)
+        if self._latencies.row_count:
+            self._out.print(self._latencies)
         for text, names in self._ports.items():
             self._out.print(f"[dim]{', '.join(names)}:[/] {text}", highlight=False)
         for remark in self._remarks:
@@ -99,10 +113,21 @@ class Report:
             f"{values['ratio_min']:.3g}–{values['ratio_max']:.3g}",
             goal,
         )
-        if outcome.info:
+        if outcome.latencies:
+            self._add_latencies(outcome)
+        elif outcome.info:
             text = ", ".join(f"{k} {outcome.info[k]}" for k in _PORT_KEYS if outcome.info.get(k))
             tuning = outcome.info.get("tuning")
             text += f", tuning {', '.join(tuning) if tuning else 'none'}"
             self._ports.setdefault(text, []).append(line.name)
         if values["note"]:
             self._remarks.append(f"{line.name}: {values['note']}")
+
+    def _add_latencies(self, outcome: Outcome) -> None:
+        sent, stamped = (outcome.percentiles(name) for name in ("since_sent", "since_stamp"))
+        cells = [sent[name] for name in ("p50", "p99", "p99.9", "p99.99", "max")]
+        cells += [stamped[name] for name in ("p50", "p99")]
+        info = outcome.info
+        how = f"{info['mode']}, {info.get('wakeup', 'no wake-up')}; {info['timestamp_source']}"
+        name = outcome.line.name.removeprefix("latency_")
+        self._latencies.add_row(name, *(f"{ns / 1e3:.1f}" for ns in cells), how)

@@ -68,3 +68,32 @@ __attribute__((visibility("default"))) int bench_swap_macs(struct wp_batch* batc
   s->packets += batch->count;
   return 0;
 }
+
+/* Shared with benchmarks/latency_ends.py. */
+struct bench_latency {
+  uint64_t count, capacity;
+  uint32_t* since_sent; /* ns from the time in the payload to this stage */
+  uint32_t* since_stamp; /* ns from the frame's timestamp to this stage */
+  uint64_t last_ns;      /* CLOCK_MONOTONIC of the latest batch */
+  uint32_t offset;       /* of the time in the frame: 8 bytes, this machine's order */
+};
+
+static uint32_t bounded(int64_t ns) {
+  return ns < 0 ? 0 : ns > UINT32_MAX ? UINT32_MAX : (uint32_t)ns;
+}
+
+__attribute__((visibility("default"))) int bench_latency(struct wp_batch* batch, void* state) {
+  struct bench_latency* s = state;
+  struct timespec t;
+  clock_gettime(CLOCK_REALTIME, &t);
+  const int64_t now = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+  for (uint32_t i = 0; i < batch->count && s->count < s->capacity; i++) {
+    int64_t sent;
+    if (batch->length[i] < s->offset + sizeof sent) continue;
+    memcpy(&sent, batch->data[i] + s->offset, sizeof sent);
+    s->since_sent[s->count] = bounded(now - sent);
+    s->since_stamp[s->count++] = bounded(now - batch->timestamp[i]);
+  }
+  s->last_ns = now_ns();
+  return 0;
+}

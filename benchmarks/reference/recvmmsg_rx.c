@@ -13,7 +13,7 @@
 
 #include "ref.h"
 
-enum { kMaxBatch = 1024, kControl = 128 };
+enum { kMaxBatch = 1024, kControl = 128, kMaxLatencies = 1 << 22 };
 
 static const char kWhat[] =
     "Receives UDP with recvmmsg, sums the first 4 payload bytes (big-endian) of each datagram and\n"
@@ -66,6 +66,30 @@ struct origin {
   uint16_t port;
 };
 
+/* --latency: nanoseconds from the time in each payload (8 bytes, CLOCK_REALTIME, this machine's byte
+ * order) to the moment after the batch that brought it. */
+struct latency {
+  uint32_t* ns;
+  uint64_t capacity, count;
+};
+
+static inline void measure_latency(struct latency* l, const struct iovec* vectors, int n) {
+  struct timespec ts;
+  clock_gettime(CLOCK_REALTIME, &ts);
+  const uint64_t now = (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+  for (int i = 0; i < n && l->count < l->capacity; i++) {
+    uint64_t sent;
+    memcpy(&sent, vectors[i].iov_base, sizeof sent);
+    l->ns[l->count++] = now - sent < UINT32_MAX ? (uint32_t)(now - sent) : UINT32_MAX;
+  }
+}
+
+static void write_latency(const struct latency* l, const char* path) {
+  FILE* file = fopen(path, "wb");
+  if (!file || fwrite(l->ns, sizeof *l->ns, l->count, file) != l->count || fclose(file))
+    ref_die(1, "--latency '%s': %s", path, strerror(errno));
+}
+
 static inline int64_t stamp_of(struct msghdr* header) {
   for (struct cmsghdr* c = CMSG_FIRSTHDR(header); c; c = CMSG_NXTHDR(header, c)) {
     if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_TIMESTAMPNS) {
@@ -78,7 +102,7 @@ static inline int64_t stamp_of(struct msghdr* header) {
 }
 
 int main(int argc, char** argv) {
-  const char *group = NULL, *ifname = NULL;
+  const char *group = NULL, *ifname = NULL, *latency_path = NULL;
   uint64_t port = 0, batch = 64, packets_max = UINT64_MAX, rcvbuf = 8 << 20, size = 2048;
   uint64_t cpu = UINT64_MAX, idle_ms = 0;
   double seconds = 10;
@@ -96,6 +120,7 @@ int main(int argc, char** argv) {
       {"cpu", REF_U64, &cpu, 0, 1023, "pin to this cpu"},
       {"timestamps", REF_FLAG, &timestamps, 0, 0, "keep SO_TIMESTAMPNS and the sender of each"},
       {"busy", REF_FLAG, &busy, 0, 0, "spin with MSG_DONTWAIT instead of MSG_WAITFORONE"},
+      {"latency", REF_STR, &latency_path, 0, 0, "write latencies here: u32 ns each; see source"},
   };
   ref_parse(argc, argv, kWhat, opts, REF_COUNT(opts));
   if (!group || !port) ref_die(2, "--group and --port are needed (see --help)");
@@ -114,6 +139,9 @@ int main(int argc, char** argv) {
   if (!buffers || !controls || !messages || !vectors || !senders || !seen)
     ref_die(1, "out of memory");
   memset(buffers, 0, batch * size);
+  struct latency latency = {.capacity = latency_path ? kMaxLatencies : 0};
+  if (latency_path && !(latency.ns = calloc(kMaxLatencies, sizeof *latency.ns)))
+    ref_die(1, "out of memory");
   for (uint64_t i = 0; i < batch; i++) {
     vectors[i] = (struct iovec){.iov_base = buffers + i * size, .iov_len = size};
     messages[i].msg_hdr.msg_iov = &vectors[i];
@@ -141,6 +169,7 @@ int main(int argc, char** argv) {
       continue;
     }
     calls++;
+    if (latency_path) measure_latency(&latency, vectors, n);
     for (int i = 0; i < n; i++) {
       const uint32_t got = messages[i].msg_len;
       uint32_t field = 0;
@@ -173,6 +202,7 @@ int main(int argc, char** argv) {
     packets += (uint64_t)n;
   }
 
+  if (latency_path) write_latency(&latency, latency_path);
   uint32_t memory[SK_MEMINFO_VARS] = {0};
   length = sizeof memory;
   if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &length)) {
