@@ -2,7 +2,11 @@
 // The socket backend: UDP through the kernel's own stack, unicast and multicast, on any machine
 // and without privileges. Frames get the headers that the kernel took off, so that stages see
 // the same Ethernet frame as on any other backend.
+#include <net/if.h>
+#include <sys/ioctl.h>
+
 #include <array>
+#include <cerrno>
 #include <cstring>
 #include <memory>
 #include <optional>
@@ -112,6 +116,14 @@ uint32_t ring_size(const PortConfig& config) {
   return size;
 }
 
+// Asked through the socket, as it may live in another network namespace than the thread. 0 where
+// the kernel does not say.
+int interface_of(int fd, const std::string& name) {
+  ifreq request{};
+  name.copy(request.ifr_name, IFNAMSIZ - 1);
+  return ::ioctl(fd, SIOCGIFINDEX, &request) == 0 ? request.ifr_ifindex : 0;
+}
+
 class SocketPort final : public Port {
  public:
   explicit SocketPort(const PortConfig& config)
@@ -131,6 +143,7 @@ class SocketPort final : public Port {
       driver_ = net::interface_driver(device_).name;
     }
     if (settings_.kernel_stamps && !tx_only_) await_kernel_stamps();
+    if (!device_.empty() && !tx_only_) ifindex_ = interface_of(rx_.sockets()[0].fd.get(), device_);
     counters_ = add_counters(0, kNames);
     // The interface's counters only where there is one to ask.
     kernel_counters_ = add_counters(
@@ -139,6 +152,8 @@ class SocketPort final : public Port {
 
   uint32_t rx(uint32_t, wp_batch& batch) noexcept override {
     const uint32_t n = rx_.receive(batch);
+    if (n == 0 && ifindex_ != 0) [[unlikely]]
+      look_for_interface();
     const RxCounts& c = rx_.counts();
     counters_[kRxPackets].set(c.packets);
     counters_[kRxBytes].set(c.bytes);
@@ -246,6 +261,19 @@ class SocketPort final : public Port {
   }
 
  private:
+  // A socket outlives its interface and would wait for ever.
+  void look_for_interface() noexcept {
+    const int64_t now = clock_.now();
+    if (now - looked_ < kLookEveryNs && now >= looked_) return;
+    looked_ = now;
+    ifreq request{};
+    request.ifr_ifindex = ifindex_;
+    if (::ioctl(rx_.sockets()[0].fd.get(), SIOCGIFNAME, &request) != 0 && errno == ENODEV)
+      finished_.store(true, std::memory_order_release);
+  }
+
+  static constexpr int64_t kLookEveryNs = 250'000'000;
+
   std::string device_;
   UdpSettings settings_;
   bool tx_only_;
@@ -255,6 +283,8 @@ class SocketPort final : public Port {
   SocketTx tx_;
   std::optional<net::LinkStats> link_;
   std::string driver_;
+  int ifindex_ = 0;  // 0: the port ends with no interface
+  int64_t looked_ = 0;
   Counter* counters_ = nullptr;
   Counter* kernel_counters_ = nullptr;
 };
