@@ -35,9 +35,6 @@ from .worker import Worker
 
 __all__ = ["IngestionClient", "IngestionConfig", "IngestionStats", "RingBuffer"]
 
-# Seconds without a pop after which a stopping worker no longer waits for room in the ring.
-_CONSUMER_GRACE = 0.2
-
 
 class RingBuffer(Ring):
     """Lock-free ring between the feed's worker and one consumer; a :class:`wirepath.Ring` that
@@ -223,26 +220,16 @@ class IngestionClient:
             return
         self._read_cpu()
         worker.stop()
-        self._wait_for_consumer(worker)
         try:
             worker.join()
         finally:
+            if self._ring is not None:
+                self._ring.close()
             self._closed["worker"] = worker.stats()
             if self._stats is not None:
                 self._stats.end()
         if self._stats is not None and self._stats.flush_error is not None:
             raise self._stats.flush_error
-
-    def _wait_for_consumer(self, worker: Worker) -> None:
-        # A worker in the middle of a burst may wait for room in a full ring. It gets it as long as
-        # somebody pops; then the ring is closed, and what does not fit counts as ring_full.
-        ring, popped, since = self._ring, -1, time.monotonic()
-        assert ring is not None
-        while worker.running and time.monotonic() - since < _CONSUMER_GRACE:
-            if ring.popped != popped:
-                popped, since = ring.popped, time.monotonic()
-            time.sleep(0.001)
-        ring.close()
 
     def batches(self, max: int = 65536, timeout: float = 0.1) -> Iterator[NDArray[np.void]]:
         """The records as arrays of at most ``max``, until the feed has ended and the ring is

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 
@@ -10,7 +13,7 @@ import numpy as np
 import pytest
 
 import wirepath as wp
-from wirepath import numa, placement
+from wirepath import frames, numa, placement
 
 CORES = numa.allowed_cores()
 two_cores = pytest.mark.skipif(len(CORES) < 2, reason="needs two cores")
@@ -181,3 +184,105 @@ def test_errors_of_a_group():
         with pytest.raises(ExceptionGroup) as caught:
             group.join()
     assert [str(e) for e in caught.value.exceptions] == ["1", "2"]
+
+
+# --- one driver of a queue ----------------------------------------------------------------------
+
+FRAME = bytes(60)
+
+
+def test_sending_by_a_queue_that_a_worker_drives_is_refused():
+    with wp.open("null:,queues=2", steer=wp.everything()) as port:
+        worker = wp.Worker("driving")
+        worker.add_port(port, [1])
+        with worker:
+            assert port.send([FRAME], queue=0) == 1
+            with pytest.raises(wp.DeviceBusy, match="queue 1 of null:"):
+                port.send([FRAME], queue=1)
+            with pytest.raises(wp.DeviceBusy, match="stop it first"):
+                port.poll(0)
+        assert port.send([FRAME], queue=1) == 1
+        with port.poll(0) as batch:
+            assert len(batch) > 0
+
+
+def test_a_worker_does_not_start_on_a_queue_that_a_loop_polls(flow):
+    with wp.open("socket:lo", steer=wp.udp(*flow)) as port:
+        polling = threading.Thread(target=lambda: port.poll(1.0))
+        worker = wp.Worker("late")
+        worker.add_port(port)
+        polling.start()
+        time.sleep(0.2)
+        assert polling.is_alive()
+        with pytest.raises(wp.DeviceBusy, match="queue 0"):
+            worker.start()
+        polling.join()
+        with worker:  # what was refused can be tried again
+            assert worker.running
+
+
+def test_what_python_held_when_a_worker_started_goes_back(flow):
+    """The batch is released, and an array of another one goes, while the worker drives the queue."""
+    with (
+        wp.open("socket:lo", steer=wp.udp(*flow), rx_ring_size=64) as port,
+        wp.open("socket:lo", steer=wp.udp(*flow), tx_only=True) as out,
+    ):
+
+        def send(count):
+            assert out.send([frames.udp(b"." * 300, dst=flow)] * count) == count
+
+        send(2)
+        batch = port.poll(5)
+        array = np.frombuffer(batch[0], np.uint8)
+        state = np.zeros(1, np.int64)
+        worker = wp.Worker("driving")
+        worker.add_port(port)
+        worker.add_stage(by_queue, state)
+        with worker:
+            batch.release()
+            assert port.held == 1
+            del array
+            assert port.held == 0
+            for k in range(1, 21):  # several times round the 64 buffers
+                send(16)
+                end = time.monotonic() + 5
+                while state[0] < 16 * k and time.monotonic() < end:
+                    time.sleep(0.001)
+        assert state[0] == 320
+        assert {k: v for k, v in port.stats().items() if k.startswith("drop.") and v} == {}
+
+
+def test_join_can_be_interrupted():
+    """Ctrl-C reaches a main thread that waits for a worker without an end."""
+    code = """
+import os, signal, threading, wirepath as wp
+with wp.open("null:", steer=wp.everything()) as port:
+    worker = wp.Worker("endless")
+    worker.add_port(port)
+    with worker:
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        try:
+            worker.join()
+        except KeyboardInterrupt:
+            print("interrupted", worker.running)
+print("ended", worker.running)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.stdout, done.stderr) == ("interrupted True\nended False\n", "")
+
+
+def test_a_verdict_that_nobody_holds_is_counted(flow):
+    @wp.stage
+    def keep(batch, state):
+        for i in range(batch.count):
+            batch.verdict[i] = wp.KEEP
+
+    with wp.open("null:,frames=1000", steer=wp.everything()) as port:
+        worker = wp.Worker("keeping")
+        worker.add_port(port)
+        worker.add_stage(keep)
+        worker.start()
+        worker.join()
+    assert worker.stats()["drop.keep_unsupported"] == 1000

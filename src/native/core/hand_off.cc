@@ -52,7 +52,8 @@ HandOff::HandOff(HandOffConfig config)
       slots_(config_.capacity),
       ready_(config_.capacity),
       returned_(config_.capacity),
-      counters_(Telemetry::process().counters("hand_off/" + config_.name, kNames)),
+      telemetry_(Telemetry::process()),
+      counters_(telemetry_.counters("hand_off/" + config_.name, kNames)),
       back_(kGiveBackBurst) {
   free_.reserve(config_.capacity);
   for (uint32_t i = config_.capacity; i-- > 0;) free_.push_back(i);
@@ -62,6 +63,7 @@ HandOff::~HandOff() {
   uint32_t slot = 0;
   while (pop(slot)) release(slot);
   if (!ended()) collect();  // the worker never ran
+  telemetry_.release(counters_);
 }
 
 // How many a port can spare: three quarters of a queue's buffers, so that a quarter is always
@@ -85,10 +87,9 @@ void HandOff::attach(const StageContext& context) {
 
 bool HandOff::process(wp_batch& batch) noexcept {
   collect();
-  const uint8_t wanted = config_.kept_only ? WP_KEEP : WP_DROP;
   uint64_t frames = 0, by_reference = 0, copied = 0, queue_full = 0, held_full = 0, not_owned = 0;
   for (uint32_t i = 0; i < batch.count; i++) {
-    if (batch.verdict[i] != wanted) continue;
+    if (batch.verdict[i] != WP_KEEP && (config_.kept_only || batch.verdict[i] != WP_DROP)) continue;
     batch.verdict[i] = WP_DROP;
     frames++;
     const bool refer = batch.length[i] >= config_.threshold;

@@ -27,7 +27,7 @@ struct HandOffConfig {
   uint32_t threshold = 64;   // frames of at least this many bytes go by reference
   uint32_t capacity = 4096;  // frames that may be out, waiting or with the consumer
   uint32_t max_held = 0;     // of them by reference; 0 = what the ports' pools can spare
-  bool kept_only = false;    // hand over what an earlier stage marked WP_KEEP, else WP_DROP
+  bool kept_only = false;    // hand over what an earlier stage marked WP_KEEP, not WP_DROP too
 };
 
 // frames = by_reference + copied + drop.queue_full + drop.held_full + drop.not_owned
@@ -46,6 +46,7 @@ class HandOff final : public Stage {
   bool idle(int64_t now) noexcept override;
   void end(int64_t now) noexcept override;
   bool last() const noexcept override { return true; }
+  bool holds() const noexcept override { return true; }
 
   struct Frame {
     uint8_t* data;
@@ -85,7 +86,8 @@ class HandOff final : public Stage {
   SpscQueue<uint32_t> ready_;     // worker → consumer
   SpscQueue<uint32_t> returned_;  // consumer → worker; push under the mutex
   std::vector<std::shared_ptr<Port>> ports_;
-  Counter* counters_ = nullptr;
+  Telemetry& telemetry_;
+  Counter* counters_;
 
   // The worker's, and under the mutex the releasing thread's once it has ended.
   std::vector<uint32_t> free_;

@@ -182,7 +182,7 @@ TEST_CASE("hand-off: what waits goes back when it is thrown away") {
     worker.start();
     worker.join();
     CHECK(port->free() == kFrames - 30);
-    CHECK(port.use_count() == 3);  // ours, the worker's, and the hand-off's while frames are out
+    CHECK(port.use_count() == 2);  // ours, and the hand-off's while frames are out
   }
   CHECK(port.use_count() == 1);
   CHECK(port->free() == kFrames - 30);  // until somebody drives the queue
@@ -233,4 +233,56 @@ TEST_CASE("hand-off: frames of a worker that has ended come back while another d
   CHECK(stat(*first, "held") == 0);
   CHECK(port->free() == kFrames);
   CHECK_FALSE(port->wrong.load());
+}
+
+TEST_CASE("hand-off: KEEP without somebody who holds is a drop, and the frame is not lost") {
+  struct Keeping final : wp::Stage {
+    explicit Keeping(uint64_t fail_at) : fail_at(fail_at) {}
+    const char* name() const noexcept override { return "keeping"; }
+    bool process(wp_batch& batch) noexcept override {
+      for (uint32_t i = 0; i < batch.count; i += 2) batch.verdict[i] = WP_KEEP;
+      return ++bursts != fail_at;
+    }
+    const uint64_t fail_at;
+    uint64_t bursts = 0;
+  };
+  const auto run = [](uint64_t fail_at, std::shared_ptr<wp::HandOff> hand_off) {
+    auto port = pool_port(3 * kFrames);
+    wp::Worker worker({.name = "keeping", .batch_size = 16});
+    worker.add_port(port);
+    worker.add_stage(std::make_shared<Keeping>(fail_at));
+    if (hand_off) worker.add_stage(hand_off);
+    worker.start();
+    if (fail_at)
+      CHECK_THROWS_AS(worker.join(), wp::Error);
+    else
+      worker.join();
+    uint64_t unsupported = 0;
+    for (const auto& [name, count] : worker.stats())
+      if (name == "drop.keep_unsupported") unsupported = count;
+    CHECK_FALSE(port->wrong.load());
+    return std::pair{unsupported, port->free()};
+  };
+  CHECK(run(0, nullptr) == std::pair{uint64_t{3 * kFrames / 2}, size_t{kFrames}});
+  // The stage that held did not see the burst that an earlier one failed with.
+  auto hand_off = std::make_shared<wp::HandOff>(
+      wp::HandOffConfig{.name = "kept", .threshold = 0, .kept_only = true});
+  CHECK(run(2, hand_off) == std::pair{uint64_t{8}, size_t{kFrames - 8}});
+  // One that takes everything takes what was kept as well.
+  auto all = std::make_shared<wp::HandOff>(wp::HandOffConfig{.name = "all", .threshold = 0});
+  CHECK(run(2, all) == std::pair{uint64_t{8}, size_t{kFrames - 16}});
+}
+
+TEST_CASE("hand-off: its counters go with it") {
+  const auto count = [] {
+    size_t n = 0;
+    for (const auto& entry : wp::Telemetry::process().entries())
+      n += entry.name.starts_with("hand_off/passing");
+    return n;
+  };
+  {
+    const wp::HandOff hand_off({.name = "passing"});
+    CHECK(count() == 8);
+  }
+  CHECK(count() == 0);
 }

@@ -109,8 +109,8 @@ class Port {
   // A finite source has handed out its last frame, or the device is gone.
   bool finished() const noexcept { return finished_.load(std::memory_order_acquire); }
 
-  // A worker takes the queues that it drives for as long as it runs, so that no two threads drive
-  // one: false = it is taken.
+  // Whoever drives a queue takes it: a worker or publisher for as long as it runs, Python for a
+  // burst, so that no two threads drive one. false = it is taken.
   bool claim(uint32_t queue) noexcept {
     const uint64_t bit = uint64_t{1} << queue % 64;
     return !(claimed_[queue / 64 % claimed_.size()].fetch_or(bit) & bit);

@@ -20,6 +20,7 @@ class Port;
 struct StageContext {
   std::span<const std::shared_ptr<Port>> ports;  // by the number that wp_batch.port gives
   uint32_t batch_size;                           // no burst is larger
+  const std::atomic<bool>* stop = nullptr;       // becomes true when the worker is asked to stop
 };
 
 class Stage {
@@ -52,16 +53,21 @@ class Stage {
 
   // Its verdicts are final: no stage may come after it.
   virtual bool last() const noexcept { return false; }
+  // Frames that it leaves with WP_KEEP are its own to give back. Where no stage holds, WP_KEEP is
+  // a drop that the worker counts: nobody would ever release the frame.
+  virtual bool holds() const noexcept { return false; }
   // May run in several workers at a time.
   virtual bool shareable() const noexcept { return false; }
-  // The one worker that runs it from now on; false when another one does.
-  bool claim(const void* worker) noexcept {
-    const void* nobody = nullptr;
+  // The one worker that runs it from now on, by the worker's number, which is never given again;
+  // false when another one does.
+  bool claim(uint64_t worker) noexcept {
+    uint64_t nobody = 0;
     return user_.compare_exchange_strong(nobody, worker) || nobody == worker;
   }
+  void unclaim(uint64_t worker) noexcept { user_.compare_exchange_strong(worker, 0); }
 
  private:
-  std::atomic<const void*> user_{nullptr};
+  std::atomic<uint64_t> user_{0};
 };
 
 // A stage behind the C ABI of batch.h. `keep` is what function and state live in.

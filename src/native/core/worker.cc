@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -26,6 +27,7 @@ enum : size_t {
   kBadVerdict,
   kBadTarget,
   kTxUnsupported,
+  kKeepUnsupported,
   kCounters
 };
 constexpr std::array<const char*, kCounters> kNames{"bursts",
@@ -40,10 +42,20 @@ constexpr std::array<const char*, kCounters> kNames{"bursts",
                                                     "drop.pass_unsupported",
                                                     "drop.bad_verdict",
                                                     "drop.bad_target",
-                                                    "drop.tx_unsupported"};
+                                                    "drop.tx_unsupported",
+                                                    "drop.keep_unsupported"};
 
 constexpr uint32_t kBurstsBetweenIdleCalls = 256;
 constexpr int kMaxFds = 64;
+
+// Sending from Python takes a queue for some microseconds.
+constexpr int kClaimTries = 100;
+constexpr timespec kClaimNap{0, 100'000};
+
+uint64_t next_number() noexcept {
+  static std::atomic<uint64_t> last{0};
+  return last.fetch_add(1) + 1;
+}
 
 uint32_t checked_batch_size(uint32_t size) {
   if (size < 1 || size > 4096) throw config_error("batch_size", std::to_string(size), "1 to 4096");
@@ -54,6 +66,7 @@ uint32_t checked_batch_size(uint32_t size) {
 
 Worker::Worker(WorkerConfig config)
     : config_(std::move(config)),
+      number_(next_number()),
       batch_(checked_batch_size(config_.batch_size)),
       outbound_(config_.batch_size) {
   if (config_.cpu_core && (*config_.cpu_core < 0 || *config_.cpu_core >= CPU_SETSIZE))
@@ -67,9 +80,17 @@ Worker::~Worker() {
 
 void Worker::abandon() noexcept {
   stop();
+  if (running())
+    for (const auto& stage : stages_) stage->abandon();
+  end();
+}
+
+void Worker::end() noexcept {
+  std::vector<std::shared_ptr<Port>> last;  // closed without the lock
+  const std::lock_guard lock(join_mutex_);
   if (!thread_.joinable()) return;
-  for (const auto& stage : stages_) stage->abandon();
   thread_.join();
+  last.swap(ports_);
 }
 
 uint16_t Worker::add_port(std::shared_ptr<Port> port, std::vector<uint32_t> queues) {
@@ -86,6 +107,7 @@ uint16_t Worker::add_port(std::shared_ptr<Port> port, std::vector<uint32_t> queu
     sources_.push_back({number, q});
   }
   queues_.push_back(std::move(queues));
+  specs_.push_back(port->spec());
   ports_.push_back(std::move(port));
   return number;
 }
@@ -108,51 +130,79 @@ void Worker::start() {
   if (sources_.empty())
     throw Error(ErrorKind::kConfig, "worker " + config_.name + " has no port",
                 "add one with add_port()");
-  if (config_.cpu_core) {
-    cpu_set_t allowed;
-    CPU_ZERO(&allowed);
-    sched_getaffinity(0, sizeof allowed, &allowed);
-    if (!CPU_ISSET(*config_.cpu_core, &allowed)) {
-      std::string list;
-      for (int c = 0; c < CPU_SETSIZE; c++)
-        if (CPU_ISSET(c, &allowed)) list += (list.empty() ? "" : ", ") + std::to_string(c);
-      throw config_error("cpu_core", std::to_string(*config_.cpu_core),
-                         "one of the cores this process may use: " + list);
-    }
+  if (config_.cpu_core) check_core();
+  claim_queues();
+  try {
+    attach_stages();
+    telemetry_ = &Telemetry::process();
+    if (!counters_) counters_ = telemetry_->counters("worker/" + config_.name, kNames);
+    running_.store(true, std::memory_order_release);
+    thread_ = std::thread([this] { run(); });
+  } catch (...) {
+    running_.store(false, std::memory_order_release);
+    for (const auto& stage : stages_) stage->unclaim(number_);
+    unclaim_queues();
+    throw;
   }
+  started_ = true;
+}
+
+void Worker::check_core() const {
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  sched_getaffinity(0, sizeof allowed, &allowed);
+  if (CPU_ISSET(*config_.cpu_core, &allowed)) return;
+  std::string list;
+  for (int c = 0; c < CPU_SETSIZE; c++)
+    if (CPU_ISSET(c, &allowed)) list += (list.empty() ? "" : ", ") + std::to_string(c);
+  throw config_error("cpu_core", std::to_string(*config_.cpu_core),
+                     "one of the cores this process may use: " + list);
+}
+
+void Worker::attach_stages() {
+  holding_ = std::ranges::any_of(stages_, [](const auto& stage) { return stage->holds(); });
   for (const auto& stage : stages_) {
-    if (!stage->shareable() && !stage->claim(this))
+    if (!stage->shareable() && !stage->claim(number_))
       throw Error(ErrorKind::kBusy,
                   std::string("stage ") + stage->name() + " is another worker's already",
                   "give each worker a stage of its own");
-    stage->attach({ports_, config_.batch_size});
+    stage->attach({ports_, config_.batch_size, &stop_});
   }
-  claim_queues();
-  telemetry_ = &Telemetry::process();
-  counters_ = telemetry_->counters("worker/" + config_.name, kNames);
-  started_ = true;
-  running_.store(true, std::memory_order_release);
-  thread_ = std::thread([this] { run(); });
 }
 
 void Worker::claim_queues() {
   for (size_t i = 0; i < sources_.size(); i++) {
     const auto [port, queue] = sources_[i];
-    if (ports_[port]->claim(queue)) continue;
+    bool taken = ports_[port]->claim(queue);
+    for (int k = 0; !taken && k < kClaimTries; k++) {
+      nanosleep(&kClaimNap, nullptr);
+      taken = ports_[port]->claim(queue);
+    }
+    if (taken) continue;
     while (i-- > 0) ports_[sources_[i].port]->unclaim(sources_[i].queue);
     throw Error(ErrorKind::kBusy,
                 "queue " + std::to_string(queue) + " of " + ports_[port]->spec() +
-                    " is driven by another worker",
+                    " is driven by another worker, publisher or loop",
                 "stop that one, or give each worker queues of its own");
   }
+}
+
+void Worker::unclaim_queues() noexcept {
+  for (const Source source : sources_) ports_[source.port]->unclaim(source.queue);
 }
 
 void Worker::stop() noexcept {
   stop_.store(true, std::memory_order_release);
 }
 
+bool Worker::wait_for_end(std::chrono::nanoseconds timeout) {
+  std::unique_lock lock(end_mutex_);
+  return ended_.wait_for(lock, timeout, [this] { return !running(); });
+}
+
 void Worker::join() {
-  if (thread_.joinable()) thread_.join();
+  end();
+  const std::lock_guard lock(join_mutex_);
   if (!std::exchange(failed_, false)) return;
   if (const auto stage = std::exchange(failed_stage_, nullptr)) stage->raise();
   throw Error(ErrorKind::kIo, error_);
@@ -169,9 +219,9 @@ void Worker::fail(const std::shared_ptr<Stage>& stage) noexcept {
   fail(std::string());
 }
 
-std::vector<std::pair<std::shared_ptr<Port>, uint32_t>> Worker::queues() const {
-  std::vector<std::pair<std::shared_ptr<Port>, uint32_t>> out;
-  for (const Source source : sources_) out.emplace_back(ports_[source.port], source.queue);
+std::vector<std::pair<std::string, uint32_t>> Worker::queues() const {
+  std::vector<std::pair<std::string, uint32_t>> out;
+  for (const Source source : sources_) out.emplace_back(specs_[source.port], source.queue);
   return out;
 }
 
@@ -203,13 +253,8 @@ void Worker::run() noexcept {
       frames += n;
       batch_->port = source.port;
       batch_->queue = static_cast<uint16_t>(source.queue);
-      for (const auto& stage : stages_)
-        if (!stage->process(*batch_)) {
-          fail(stage);
-          break;
-        }
       a_frame_.store(batch_->data[0], std::memory_order_relaxed);
-      carry_out(source);
+      process(source);
       port.release(source.queue, *batch_);
       counters_[kBursts].add(1);
       counters_[kFrames].add(n);
@@ -231,8 +276,19 @@ void Worker::run() noexcept {
   for (const auto& stage : stages_)
     if (!stage->idle(clock.now())) fail(stage);
   for (const auto& stage : stages_) stage->end(clock.now());
-  for (const Source source : sources_) ports_[source.port]->unclaim(source.queue);
+  unclaim_queues();
+  const std::lock_guard lock(end_mutex_);
   running_.store(false, std::memory_order_release);
+  ended_.notify_all();
+}
+
+void Worker::process(Source source) noexcept {
+  for (const auto& stage : stages_)
+    if (!stage->process(*batch_)) {
+      fail(stage);
+      return carry_out(source, false);  // the one that holds, the last, has not seen them
+    }
+  carry_out(source, holding_);
 }
 
 void Worker::send_back(Source source, uint32_t frames) noexcept {
@@ -244,11 +300,11 @@ void Worker::send_back(Source source, uint32_t frames) noexcept {
 
 // Counts every verdict and sends what is to be sent. The common case, all frames alike and none
 // to be sent, is one compare of the array with itself, a byte further.
-void Worker::carry_out(Source source) noexcept {
+void Worker::carry_out(Source source, bool held) noexcept {
   wp_batch& batch = *batch_;
   if (batch.count == 0) return;  // a stage took them all out
   const uint8_t first = batch.verdict[0];
-  if ((first == WP_DROP || first == WP_KEEP || first == WP_TX) &&
+  if ((first == WP_DROP || first == WP_TX || (first == WP_KEEP && held)) &&
       std::memcmp(batch.verdict, batch.verdict + 1, batch.count - 1) == 0) [[likely]] {
     counters_[kVerdict0 + first].add(batch.count);
     if (first == WP_TX) send_back(source, batch.count);
@@ -258,8 +314,8 @@ void Worker::carry_out(Source source) noexcept {
   for (uint32_t i = 0; i < batch.count; i++) by_verdict[batch.verdict[i]]++;
   for (size_t v = 0; v < WP_VERDICTS; v++)
     if (by_verdict[v]) counters_[kVerdict0 + v].add(by_verdict[v]);
-  const uint32_t plain =
-      by_verdict[WP_ABORTED] + by_verdict[WP_DROP] + by_verdict[WP_KEEP] + by_verdict[WP_TX];
+  const uint32_t plain = by_verdict[WP_ABORTED] + by_verdict[WP_DROP] + by_verdict[WP_TX] +
+                         (held ? by_verdict[WP_KEEP] : 0);
   if (by_verdict[WP_TX]) send_back(source, by_verdict[WP_TX]);
   if (plain == batch.count) [[likely]]
     return;
@@ -269,7 +325,11 @@ void Worker::carry_out(Source source) noexcept {
       case WP_ABORTED:
       case WP_DROP:
       case WP_TX:
+        break;
       case WP_KEEP:
+        if (held) break;
+        counters_[kKeepUnsupported].add(1);
+        batch.verdict[i] = WP_DROP;
         break;
       case WP_PASS:
         if (!can.pass) counters_[kPassUnsupported].add(1);

@@ -4,7 +4,10 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <thread>
@@ -46,14 +49,17 @@ class Worker {
   void start();
   void stop() noexcept;     // asks; returns at once
   void abandon() noexcept;  // what the destructor does first
-  void join();              // waits, then throws the first error that stopped the worker
+  // Waits, lets go of the ports, then throws the first error that stopped the worker.
+  void join();
+  // False: it still runs after `timeout`. True also where it was never started.
+  bool wait_for_end(std::chrono::nanoseconds timeout);
   bool running() const noexcept { return running_.load(std::memory_order_acquire); }
 
   std::vector<std::pair<std::string, uint64_t>> stats() const;
   const WorkerConfig& config() const noexcept { return config_; }
   int affinity() const noexcept { return affinity_.load(); }  // core as read back, -1 = none
   const std::vector<std::shared_ptr<Stage>>& stages() const noexcept { return stages_; }
-  std::vector<std::pair<std::shared_ptr<Port>, uint32_t>> queues() const;
+  std::vector<std::pair<std::string, uint32_t>> queues() const;  // port spec, queue
   // To learn which NUMA node memory is on: the batch's arrays, and a frame (null before the first).
   const void* arrays() noexcept { return batch_->verdict; }
   const void* a_frame() const noexcept { return a_frame_.load(std::memory_order_relaxed); }
@@ -64,15 +70,22 @@ class Worker {
     uint32_t queue;
   };
   void run() noexcept;
-  void carry_out(Source source) noexcept;
+  void process(Source source) noexcept;
+  void carry_out(Source source, bool held) noexcept;
   void send_back(Source source, uint32_t frames) noexcept;
   void wait_for_work() noexcept;
   void fail(std::string what) noexcept;
+  void end() noexcept;
+  void check_core() const;
   void claim_queues();
+  void unclaim_queues() noexcept;
+  void attach_stages();
   void fail(const std::shared_ptr<Stage>& stage) noexcept;
 
-  WorkerConfig config_;
-  std::vector<std::shared_ptr<Port>> ports_;
+  const WorkerConfig config_;
+  const uint64_t number_;                     // of all workers of this process
+  std::vector<std::shared_ptr<Port>> ports_;  // until joined: a worker at rest keeps none open
+  std::vector<std::string> specs_;            // of each port
   std::vector<std::shared_ptr<Stage>> stages_;
   std::vector<Source> sources_;
   std::vector<std::vector<uint32_t>> queues_;  // of each port: those that are this worker's
@@ -80,11 +93,15 @@ class Worker {
   BatchStorage outbound_;
   Telemetry* telemetry_ = nullptr;
   Counter* counters_ = nullptr;
+  std::mutex join_mutex_;  // one joins, others wait
   std::thread thread_;
+  std::mutex end_mutex_;
+  std::condition_variable ended_;
   std::atomic<bool> stop_{false};
   std::atomic<bool> running_{false};
   std::atomic<int> affinity_{-1};
   bool started_ = false;
+  bool holding_ = false;  // a stage releases what it leaves with WP_KEEP
   std::atomic<const void*> a_frame_{nullptr};
   bool failed_ = false;
   std::string error_;

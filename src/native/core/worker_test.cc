@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "backends/builtin.h"
@@ -321,4 +323,56 @@ TEST_CASE("worker: stages are told of its start and end, and are one worker's") 
   other.add_port(null_port(",frames=1000"));
   other.add_stage(stage);
   CHECK_THROWS_AS(other.start(), wp::Error);
+}
+
+TEST_CASE("worker: a stage has one worker for good, also where the next has its address") {
+  auto stage = std::make_shared<VerdictStage>(std::vector<uint8_t>{WP_DROP});
+  std::optional<wp::Worker> worker;
+  worker.emplace(wp::WorkerConfig{.name = "first"});
+  worker->add_port(null_port(",frames=10"));
+  worker->add_stage(stage);
+  worker->start();
+  worker->join();
+  worker.emplace(wp::WorkerConfig{.name = "second"});
+  worker->add_port(null_port(",frames=10"));
+  worker->add_stage(stage);
+  CHECK_THROWS_AS(worker->start(), wp::Error);
+}
+
+TEST_CASE("worker: a start that is refused leaves queues and stages to others") {
+  struct Refusing final : wp::Stage {
+    const char* name() const noexcept override { return "refusing"; }
+    void attach(const wp::StageContext&) override { throw wp::Error(wp::ErrorKind::kConfig, "no"); }
+    bool process(wp_batch&) noexcept override { return true; }
+  };
+  auto stage = std::make_shared<VerdictStage>(std::vector<uint8_t>{WP_DROP});
+  auto port = null_port(",frames=10");
+  wp::Worker refused({.name = "refused"}), other({.name = "other"});
+  refused.add_port(port);
+  refused.add_stage(stage);
+  refused.add_stage(std::make_shared<Refusing>());
+  CHECK_THROWS_AS(refused.start(), wp::Error);
+  CHECK_FALSE(refused.running());
+  CHECK_FALSE(port->claimed());
+  other.add_port(port);
+  other.add_stage(stage);
+  other.start();
+  other.join();
+  CHECK(value(other.stats(), "frames") == 10);
+}
+
+TEST_CASE("worker: joined by several threads, it keeps no port open") {
+  auto port = null_port("");
+  const std::weak_ptr<wp::Port> alive = port;
+  wp::Worker worker({.name = "joined"});
+  worker.add_port(std::move(port));
+  worker.start();
+  CHECK_FALSE(worker.wait_for_end(std::chrono::milliseconds(1)));
+  std::thread first([&] { worker.join(); }), second([&] { worker.join(); });
+  worker.stop();
+  first.join();
+  second.join();
+  CHECK(worker.wait_for_end(std::chrono::milliseconds(0)));
+  CHECK(alive.expired());
+  CHECK(worker.queues().size() == 1);
 }

@@ -12,6 +12,8 @@ namespace wp::feed {
 namespace {
 
 constexpr size_t kReserve = 256;  // slots asked for at a time
+// Without a record taken: how long a worker that is to stop waits for room in the ring, ns.
+constexpr int64_t kConsumerGrace = 200'000'000;
 
 constexpr std::array<const char*, 15> kNames{"frames",
                                              "delivered",
@@ -84,13 +86,28 @@ wp_record* FeedStage::next_slot() noexcept {
     return slots_ + used_;
   flush(clock_.now());
   room_ = ring_->reserve(kReserve, &slots_);
-  if (room_ == 0) {
-    if (ring_->policy() == FullPolicy::kBlock) ring_->count_blocked();
-    for (uint64_t spin = 0; room_ == 0 && ring_->wait_for_room(spin); spin++)
-      room_ = ring_->reserve(kReserve, &slots_);
-    if (room_ == 0) return nullptr;
+  if (room_ == 0) [[unlikely]]
+    wait_for_room();
+  return room_ == 0 ? nullptr : slots_;
+}
+
+// A worker that is to stop may stand here, in the middle of a burst. It gets its room as long as
+// somebody takes records; then nobody is coming, and the rest is lost, and counted.
+void FeedStage::wait_for_room() noexcept {
+  if (ring_->policy() == FullPolicy::kBlock) ring_->count_blocked();
+  uint64_t popped = ring_->popped();
+  int64_t since = 0;
+  for (uint64_t spin = 0; room_ == 0 && ring_->wait_for_room(spin); spin++) {
+    room_ = ring_->reserve(kReserve, &slots_);
+    if (room_ != 0 || !stop_ || !stop_->load(std::memory_order_relaxed)) continue;
+    const int64_t now = Clock::steady();
+    if (since == 0 || ring_->popped() != popped) {
+      popped = ring_->popped();
+      since = now;
+    } else if (now - since > kConsumerGrace) {
+      ring_->close();
+    }
   }
-  return slots_;
 }
 
 void FeedStage::flush(int64_t now) noexcept {

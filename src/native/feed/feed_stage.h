@@ -4,6 +4,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -42,6 +43,7 @@ class FeedStage final : public Stage {
   bool process(wp_batch& batch) noexcept override;
   bool idle(int64_t now) noexcept override;
   void end(int64_t now) noexcept override;
+  void attach(const StageContext& context) override { stop_ = context.stop; }
   void abandon() noexcept override { ring_->close(); }
 
   struct Snapshot {
@@ -83,6 +85,7 @@ class FeedStage final : public Stage {
   struct Sink;
 
   wp_record* next_slot() noexcept;
+  void wait_for_room() noexcept;
   void flush(int64_t now) noexcept;
   bool wanted(const uint8_t* frame, uint32_t length, const uint8_t** payload,
               size_t* payload_length) noexcept;
@@ -91,6 +94,7 @@ class FeedStage final : public Stage {
 
   FeedOptions options_;
   std::shared_ptr<Ring> ring_;
+  const std::atomic<bool>* stop_ = nullptr;  // the worker's, while it runs
   Clock& clock_;
   Telemetry& telemetry_;
   MoldUDP64 session_;

@@ -135,6 +135,11 @@ void Publisher::start() {
       throw config_error("cpu_core", std::to_string(*options_.cpu_core),
                          "a core that this process may use");
   }
+  if (!port_->claim(options_.tx_queue))
+    throw Error(ErrorKind::kBusy,
+                "queue " + std::to_string(options_.tx_queue) + " of " + port_->spec() +
+                    " is driven by a worker or another publisher",
+                "stop that one, or publish by another queue");
   started_ = true;
   running_.store(true, std::memory_order_release);
   thread_ = std::thread([this] { run(); });
@@ -189,6 +194,7 @@ void Publisher::run() noexcept {
       wait_until(due, now);
   }
   counters_[kDropTooLong].set(schedule_.too_long());
+  port_->unclaim(options_.tx_queue);
   running_.store(false, std::memory_order_release);
 }
 

@@ -124,8 +124,8 @@ int64_t PyBatch::end_stage(wp_batch& to, const std::shared_ptr<FrameOwner>& keep
     FrameView& frame = out.memory.view();
     frame.owner = keeper;
     frame.queue = queue_;
-    frame.handle = to.handle[out.index];  // ours has none
-    to.verdict[out.index] = WP_KEEP;
+    frame.handle = std::exchange(to.handle[out.index], WP_NO_FRAME);  // ours has none
+    to.verdict[out.index] = WP_DROP;
   }
   out_.clear();
   for (nb::object& column : items_) column.reset();

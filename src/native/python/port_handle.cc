@@ -53,7 +53,8 @@ PortHandle::PortHandle(std::unique_ptr<Port> port, uint32_t batch_size, bool spi
     : port_(std::move(port)),
       batch_size_(batch_size),
       spin_(spin),
-      writable_(port_->capabilities().writable) {}
+      writable_(port_->capabilities().writable),
+      drives_(port_->queues()) {}
 
 Port& PortHandle::port() const {
   if (closed_.load()) throw Error(ErrorKind::kReleased, "the port is closed");
@@ -80,6 +81,31 @@ void PortHandle::give_back_frame(uint32_t queue, uint8_t* data, uint64_t handle)
   port_->give_back(queue, data, handle);
   held_.fetch_sub(1);
   drop_user();
+}
+
+bool PortHandle::take_queue(uint32_t queue) noexcept {
+  if (drives_[queue] == 0 && !port_->claim(queue)) return false;
+  drives_[queue]++;
+  return true;
+}
+
+void PortHandle::leave_queue(uint32_t queue) noexcept {
+  if (--drives_[queue] == 0) port_->unclaim(queue);
+}
+
+bool PortHandle::take_queues() noexcept {
+  const std::lock_guard lock(burst_mutex_);
+  for (uint32_t q = 0; q < drives_.size(); q++) {
+    if (take_queue(q)) continue;
+    while (q-- > 0) leave_queue(q);
+    return false;
+  }
+  return true;
+}
+
+void PortHandle::leave_queues() noexcept {
+  const std::lock_guard lock(burst_mutex_);
+  for (uint32_t q = 0; q < drives_.size(); q++) leave_queue(q);
 }
 
 std::unique_ptr<BatchSlot> PortHandle::take_slot() {
@@ -127,8 +153,7 @@ void PortHandle::wait(int64_t timeout_us) noexcept {
 }
 
 std::unique_ptr<BatchSlot> PortHandle::receive(int64_t timeout_us, uint32_t* queue) {
-  if (port().claimed())
-    throw Error(ErrorKind::kBusy, "a worker polls " + port_->spec(), "stop it first");
+  port();
   if (polling_.exchange(true))
     throw Error(ErrorKind::kBusy, "the port is being polled by another thread",
                 "use one loop per port");
@@ -136,8 +161,14 @@ std::unique_ptr<BatchSlot> PortHandle::receive(int64_t timeout_us, uint32_t* que
     std::atomic<bool>& flag;
     ~Polling() { flag.store(false); }
   } polling{polling_};
+  std::unique_ptr<BatchSlot> slot = take_slot();  // keeps the port, also when it is closed
+  const auto without = [&] { recycle(std::move(slot)); };
+  if (!take_queues()) {
+    const std::string spec = port_->spec();
+    without();
+    throw Error(ErrorKind::kBusy, "a worker or publisher drives " + spec, "stop it first");
+  }
   const NativeWait wait_outside;
-  std::unique_ptr<BatchSlot> slot = take_slot();
   wp_batch& batch = **slot->storage;
   Clock& clock = Clock::process();
   const auto ended = [&] {
@@ -163,22 +194,31 @@ std::unique_ptr<BatchSlot> PortHandle::receive(int64_t timeout_us, uint32_t* que
         }
       }
     }
+    const bool interrupted = n == 0 && PyErr_CheckSignals() != 0;
+    if (n == 0 && !interrupted && !ended() && timeout_us != 0 &&
+        (timeout_us < 0 || Clock::steady() < deadline))
+      continue;
+    leave_queues();
     if (n != 0) return slot;
-    if (PyErr_CheckSignals() != 0) {
-      recycle(std::move(slot));
-      throw nb::python_error();
-    }
-    if (ended() || timeout_us == 0 || (timeout_us > 0 && Clock::steady() >= deadline)) {
-      recycle(std::move(slot));
-      return nullptr;
-    }
+    without();
+    if (interrupted) throw nb::python_error();
+    return nullptr;
   }
 }
 
 void PortHandle::give_back(std::unique_ptr<BatchSlot> slot, uint32_t queue) {
+  wp_batch& batch = **slot->storage;
   {
     const std::lock_guard lock(burst_mutex_);
-    port_->release(queue, **slot->storage);
+    if (take_queue(queue)) {
+      port_->release(queue, batch);
+      leave_queue(queue);
+    } else {  // a worker was started meanwhile
+      for (uint32_t i = 0; i < batch.count; i++)
+        if (batch.verdict[i] != WP_KEEP && batch.handle[i] != WP_NO_FRAME)
+          port_->give_back(queue, batch.data[i], batch.handle[i]);
+      batch.count = 0;
+    }
   }
   recycle(std::move(slot));
 }
@@ -201,7 +241,15 @@ uint32_t PortHandle::transmit(wp_batch& batch, uint32_t queue) {
   } user(*this);
   nb::gil_scoped_release release;
   const std::lock_guard lock(burst_mutex_);
-  return out.tx(queue, batch);
+  if (!take_queue(queue))
+    throw Error(ErrorKind::kBusy,
+                "queue " + std::to_string(queue) + " of " + out.spec() +
+                    " is driven by a worker or publisher",
+                "stop that one, send by another queue, or have the worker send (verdict TX or "
+                "REDIRECT)");
+  const uint32_t queued = out.tx(queue, batch);
+  leave_queue(queue);
+  return queued;
 }
 
 }  // namespace wp::python

@@ -64,6 +64,11 @@ class PortHandle : public FrameOwner, public std::enable_shared_from_this<PortHa
   uint32_t transmit(wp_batch& batch, uint32_t queue);
 
  private:
+  // Python as the driver of queues, in one thread or several by turns; under the mutex.
+  bool take_queue(uint32_t queue) noexcept;
+  void leave_queue(uint32_t queue) noexcept;
+  bool take_queues() noexcept;
+  void leave_queues() noexcept;
   void drop_user();
   uint32_t poll_queues(wp_batch& batch, uint32_t* queue) noexcept;
   void wait(int64_t timeout_us) noexcept;
@@ -81,6 +86,7 @@ class PortHandle : public FrameOwner, public std::enable_shared_from_this<PortHa
   // A queue is one thread's at a time (port.h), but Python may send or give a batch back while
   // another thread polls: held around each burst, never while waiting.
   std::mutex burst_mutex_;
+  std::vector<uint32_t> drives_;  // of each queue: how many calls of Python drive it
   std::vector<std::unique_ptr<BatchSlot>> free_;
 };
 

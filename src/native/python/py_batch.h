@@ -43,8 +43,8 @@ class PyBatch {
 
   void release();
   // Instead of release(), for a batch that a stage was given: verdicts and targets go to the
-  // worker's batch. A frame that is still looked at gets WP_KEEP and `keeper`, and its number is
-  // the answer; -1 = there is none.
+  // worker's batch. A frame that is still looked at is the `keeper`'s from then on, no more the
+  // batch's, and its number is the answer; -1 = there is none.
   int64_t end_stage(wp_batch& to, const std::shared_ptr<FrameOwner>& keeper,
                     std::unique_ptr<BatchSlot>& slot);
   bool released() const noexcept { return !slot_; }

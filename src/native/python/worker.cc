@@ -16,6 +16,18 @@ struct PyWorker : Worker {
   }
 };
 
+// Ctrl-C is looked for every tenth of a second; it leaves the worker running.
+void join(PyWorker& worker) {
+  const auto ended = [&] {
+    const nb::gil_scoped_release release;
+    return worker.wait_for_end(std::chrono::milliseconds(100));
+  };
+  while (!ended())
+    if (PyErr_CheckSignals() != 0) throw nb::python_error();
+  const nb::gil_scoped_release release;
+  worker.join();
+}
+
 }  // namespace
 
 void bind_worker(nb::module_& m) {
@@ -43,8 +55,7 @@ void bind_worker(nb::module_& m) {
       .def("add_stage", &PyWorker::add_stage, nb::arg("stage"))
       .def("start", &PyWorker::start)
       .def("stop", &PyWorker::stop, "Ask it to stop; returns at once.")
-      .def("join", &PyWorker::join, nb::call_guard<nb::gil_scoped_release>(),
-           "Wait for its end; raises the first error that stopped it.")
+      .def("join", &join, "Wait for its end; raises the first error that stopped it.")
       .def_prop_ro("running", [](const PyWorker& w) { return w.running(); })
       .def_prop_ro(
           "affinity", [](const PyWorker& w) { return w.affinity(); },
@@ -55,8 +66,7 @@ void bind_worker(nb::module_& m) {
           "queues",
           [](const PyWorker& w) {
             nb::list out;
-            for (const auto& [port, queue] : w.queues())
-              out.append(nb::make_tuple(port->spec(), queue));
+            for (const auto& [spec, queue] : w.queues()) out.append(nb::make_tuple(spec, queue));
             return out;
           },
           "(port spec, queue) of each that it polls.")
