@@ -11,6 +11,7 @@ import asyncio
 import select
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -396,6 +397,89 @@ def test_held_frames_of_shared_buffers_are_bounded_by_max_held(lab):
         assert collect(port, 10) == list(range(5000, 5010))
 
 
+@MODELS
+def test_frames_handed_to_another_thread_come_back(lab, model):
+    """Many times round the buffers, by reference, released by the consumer's thread."""
+    options = {"rx_ring_size": 2048 if model is X3_SHARED else 64} | model
+    hand_off = wp.HandOff(threshold=0, name="ef_vi")
+    got, sent = [], 3000
+
+    def consume():
+        while (frame := hand_off.pop(timeout=10)) is not None:
+            got.append(int.from_bytes(frame.view[42:46], "big"))
+            frame.release()
+
+    with raw(lab["a"]) as out, open_on(lab["b"], batch_size=16, **options) as port:
+        assert port.capabilities["pool_frames"] > 0
+        worker = wp.Worker("handing", batch_size=16)
+        worker.add_port(port)
+        worker.add_stage(hand_off)
+        consumer = threading.Thread(target=consume)
+        with worker:
+            consumer.start()
+            for first in range(0, sent, 20):
+                send(out, numbered(20, first))
+                end = time.monotonic() + 10
+                while len(got) < first + 20 and time.monotonic() < end:
+                    time.sleep(0.0002)
+        consumer.join()
+        assert got == list(range(sent))
+        assert hand_off.stats()["by_reference"] == sent
+        assert port.poll(0) is None  # takes back what came after the worker's end
+        assert port.stats()["held"] == 0
+        assert drops(port.stats()) == {}
+
+
+@MODELS
+def test_a_consumer_that_releases_nothing_does_not_starve_the_nic(lab, model):
+    options = {"rx_ring_size": 2048, "max_held": 64} if model is X3_SHARED else {"frames": 256}
+    hand_off = wp.HandOff(threshold=0, name="ef_vi")
+    with raw(lab["a"]) as out, open_on(lab["b"], batch_size=16, **options, **model) as port:
+        pool = port.capabilities["pool_frames"]
+        with pytest.raises(wp.ConfigError, match="three quarters"):
+            greedy = wp.Worker("greedy")
+            greedy.add_port(port)
+            greedy.add_stage(wp.HandOff(threshold=0, max_held=pool))
+            greedy.start()
+        worker = wp.Worker("handing", batch_size=16)
+        worker.add_port(port)
+        worker.add_stage(hand_off)
+        with worker:
+            for first in range(0, 600, 20):
+                send(out, numbered(20, first))
+                end = time.monotonic() + 10
+                while worker.stats()["frames"] < first + 20 and time.monotonic() < end:
+                    time.sleep(0.0002)
+        stats = hand_off.stats()
+        assert stats["held"] == hand_off.max_held == pool - pool // 4
+        assert stats["drop.held_full"] == 600 - stats["held"]
+        assert drops(port.stats()) == {}
+        hand_off.close()
+
+
+def test_read_only_frames_stay_so_in_stages_and_in_other_threads(lab):
+    @wp.stage(compile="never")
+    def scribble(batch, state):
+        batch.data[0][0] = 1
+
+    hand_off = wp.HandOff(threshold=0, name="ef_vi")
+    with raw(lab["a"]) as out, open_on(lab["b"], **X3_SHARED) as port:
+        worker = wp.Worker("handing")
+        worker.add_port(port)
+        worker.add_stage(hand_off)
+        with worker:
+            send(out, numbered(1))
+            with hand_off.pop(timeout=10) as view:
+                assert view.readonly
+        worker = wp.Worker("scribbling")
+        worker.add_port(port)
+        worker.add_stage(scribble.bind())
+        worker.start()
+        send(out, numbered(1))
+        with pytest.raises(ValueError, match="read-only"):
+            worker.join()
+
+
 def test_frames_in_shared_buffers_are_read_only_and_others_are_not(lab):
     for model, writable in ((X2, True), (X3, True), (X3_SHARED, False)):
         with raw(lab["a"]) as out, open_on(lab["b"], **model) as port:
@@ -771,3 +855,43 @@ def test_the_feed_gives_the_records_of_the_socket_port_and_adds_up(lab_name, mod
     for column in wp.RECORD.names:
         if column not in ("recv_time", "event_time", "latency"):
             assert np.array_equal(results["socket"][column], results["ef_vi_sim"][column]), column
+
+
+# --- what goes wrong in the NIC -----------------------------------------------------------------
+
+
+@MODELS
+def test_an_event_queue_that_ran_over_ends_the_port_and_says_so(lab, model):
+    with raw(lab["a"]) as out, open_on(lab["b"], nic_fault="overflow", **model) as port:
+        send(out, numbered(60))
+        assert collect(port, 49) == list(range(49))
+        assert list(port.batches(1.0)) == []  # ends at once: nothing more can come
+        assert any("event queue has overflowed" in note for note in port.info()["notes"])
+    with open_on(lab["b"], **model) as again:
+        with raw(lab["a"]) as out:
+            send(out, numbered(5))
+        assert collect(again, 5) == list(range(5))
+
+
+@MODELS
+def test_bad_check_sequences_are_counted_and_cost_no_buffer(lab, model):
+    options = {"nic_fault": "crc", "rx_ring_size": 2048 if model is X3_SHARED else 64} | model
+    with raw(lab["a"]) as out, open_on(lab["b"], **options) as port:
+        for first in range(0, 1000, 20):
+            send(out, numbered(20, first))
+            good = [n for n in range(first, first + 20) if n % 10 != 9]
+            assert collect(port, 18) == good
+        assert drops(port.stats()) == {"drop.rx_crc": 100}
+
+
+@pytest.mark.parametrize("model", [X2, X3], ids=["x2", "x3-copy"])
+def test_a_frame_that_the_nic_accepts_and_does_not_send_is_counted(lab, model):
+    with open_on(lab["a"], nic_fault="tx", tx_ring_size=64, **model) as out, open_on(lab["b"]) as to:
+        for first in range(0, 1000, 20):
+            assert out.send(numbered(20, first)) == 20
+            good = [n for n in range(first, first + 20) if n % 10 != 9]
+            assert collect(to, 18) == good
+            out.poll(0)  # takes completions
+        stats = out.stats()
+        assert (stats["drop.tx_error"], stats["tx_completions"]) == (100, 900)
+        assert stats["drop.tx_ring_full"] == 0

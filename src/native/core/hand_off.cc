@@ -83,6 +83,8 @@ void HandOff::attach(const StageContext& context) {
                            which + " (or open it with more)");
   max_held_ = std::min(config_.max_held ? config_.max_held : config_.capacity, spare);
   ports_.assign(context.ports.begin(), context.ports.end());
+  writable_.clear();
+  for (const auto& port : ports_) writable_.push_back(port->capabilities().writable);
 }
 
 bool HandOff::process(wp_batch& batch) noexcept {

@@ -63,6 +63,7 @@ class HandOff final : public Stage {
   // One thread at a time. The slot of the next frame, which stays valid until released.
   bool pop(uint32_t& slot) noexcept { return ready_.pop(slot); }
   const Frame& frame(uint32_t slot) const noexcept { return slots_[slot]; }
+  bool writable(const Frame& f) const noexcept { return !f.by_reference || writable_[f.port]; }
   // Any thread, once for every slot that was popped.
   void release(uint32_t slot) noexcept;
 
@@ -86,6 +87,7 @@ class HandOff final : public Stage {
   SpscQueue<uint32_t> ready_;     // worker → consumer
   SpscQueue<uint32_t> returned_;  // consumer → worker; push under the mutex
   std::vector<std::shared_ptr<Port>> ports_;
+  std::vector<bool> writable_;  // of each port: whether its frames are
   Telemetry& telemetry_;
   Counter* counters_;
 

@@ -82,8 +82,12 @@ bool FrameMemory::release() {
 }
 
 PyBatch::PyBatch(std::shared_ptr<PortHandle> port, std::unique_ptr<BatchSlot> slot, uint32_t queue,
-                 bool in_stage)
-    : port_(std::move(port)), slot_(std::move(slot)), queue_(queue), in_stage_(in_stage) {}
+                 bool in_stage, bool readonly)
+    : port_(std::move(port)),
+      slot_(std::move(slot)),
+      queue_(queue),
+      in_stage_(in_stage),
+      readonly_(readonly || (port_ && !port_->writable())) {}
 
 PyBatch::~PyBatch() {
   if (!in_stage_) release();
@@ -157,8 +161,8 @@ nb::object PyBatch::view(Py_ssize_t signed_index) {
   wp_batch& b = batch();
   out_of_.resize(b.count);
   if (out_of_[i]) return out_[out_of_[i] - 1].memory.memory_view;
-  out_.push_back({FrameMemory::of(b.data[i], b.length[i], port_ && !port_->writable(), memory_),
-                  static_cast<uint32_t>(i)});
+  out_.push_back(
+      {FrameMemory::of(b.data[i], b.length[i], readonly_, memory_), static_cast<uint32_t>(i)});
   out_of_[i] = static_cast<uint32_t>(out_.size());
   return out_.back().memory.memory_view;
 }

@@ -38,7 +38,8 @@ class HeldFrame {
     if (!hand_off_)
       throw Error(ErrorKind::kReleased, "the frame has been released",
                   "use it before, or keep bytes(frame.view)");
-    if (!memory_.frame.is_valid()) memory_ = FrameMemory::of(frame_.data, frame_.length);
+    if (!memory_.frame.is_valid())
+      memory_ = FrameMemory::of(frame_.data, frame_.length, !hand_off_->writable(frame_));
     return memory_.memory_view;
   }
   void release() {
@@ -115,9 +116,11 @@ void bind_hand_off(nb::module_& m) {
       m, "HeldFrame",
       "A frame that the consumer of a HandOff has: use it, then release() it, or\n"
       "`with frame as view:`. An array made from its memoryview keeps it held.")
-      .def_prop_ro("view", &HeldFrame::view,
-                   "Its bytes from the Ethernet header on, a writable memoryview: the port's own\n"
-                   "buffer where by_reference. Raises ReleasedError once released.")
+      .def_prop_ro(
+          "view", &HeldFrame::view,
+          "Its bytes from the Ethernet header on, a memoryview: the port's own buffer where\n"
+          "by_reference, then writable unless port.capabilities says that frames are not.\n"
+          "Raises ReleasedError once released.")
       .def("release", &HeldFrame::release,
            "Give it back; from then on its views raise. Any thread.")
       .def_prop_ro("released", &HeldFrame::released)

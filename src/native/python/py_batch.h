@@ -38,7 +38,7 @@ struct FrameMemory {
 class PyBatch {
  public:
   PyBatch(std::shared_ptr<PortHandle> port, std::unique_ptr<BatchSlot> slot, uint32_t queue,
-          bool in_stage = false);
+          bool in_stage = false, bool readonly = false);
   ~PyBatch();
 
   void release();
@@ -75,6 +75,7 @@ class PyBatch {
   std::shared_ptr<uint8_t[]> memory_;  // of a copy
   uint32_t queue_;
   bool in_stage_;  // a worker's stage has it: end_stage() releases
+  bool readonly_;  // the port declares that its frames cannot be written to
   std::vector<Out> out_;
   std::vector<uint32_t> out_of_;  // by frame: its place in out_ plus one
   nb::object items_[kColumnNames];

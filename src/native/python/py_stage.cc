@@ -90,8 +90,9 @@ PyStage::~PyStage() {
 void PyStage::attach(const StageContext& context) {
   batch_size_ = context.batch_size;
   slot_ = std::make_unique<BatchSlot>(batch_size_);
-  keepers_.clear();
-  for (const auto& port : context.ports) keepers_.push_back(std::make_shared<StrayFrames>(port));
+  sources_.clear();
+  for (const auto& port : context.ports)
+    sources_.push_back({std::make_shared<StrayFrames>(port), port->capabilities().writable});
 }
 
 // One thread state for the life of the worker: making one costs more than a batch.
@@ -102,7 +103,7 @@ void PyStage::enter() noexcept {
 
 void PyStage::end(int64_t) noexcept {
   PyEval_RestoreThread(thread_);
-  keepers_.clear();
+  sources_.clear();
   PyGILState_Release(gil_);
 }
 
@@ -138,7 +139,8 @@ void PyStage::run(wp_batch& batch) {
   std::copy_n(batch.verdict, n, own.verdict);
   std::copy_n(batch.target, n, own.target);
   std::fill_n(own.handle, n, WP_NO_FRAME);  // only the worker gives frames back
-  auto* raw = new PyBatch(nullptr, std::move(slot_), batch.queue, true);
+  const Source& source = sources_[batch.port];
+  auto* raw = new PyBatch(nullptr, std::move(slot_), batch.queue, true, !source.writable);
   nb::object seen = nb::cast(raw, nb::rv_policy::take_ownership);
   nb::object result =
       nb::steal(PyObject_CallFunctionObjArgs(function_.ptr(), seen.ptr(), state_.ptr(), nullptr));
@@ -153,7 +155,7 @@ void PyStage::run(wp_batch& batch) {
       kept_.take();
     }
   }
-  const int64_t stray = raw->end_stage(batch, keepers_[batch.port], slot_);
+  const int64_t stray = raw->end_stage(batch, source.keeper, slot_);
   // An exception's traceback may hold the function's locals: that is no mistake of the user's.
   if (stray < 0 || kept_.any()) return;
   nb::object type = nb::module_::import_("wirepath.errors").attr("ReleasedError");

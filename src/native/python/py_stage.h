@@ -47,7 +47,11 @@ class PyStage final : public Stage {
   nb::object function_, state_;
   uint32_t batch_size_ = 0;
   std::unique_ptr<BatchSlot> slot_;
-  std::vector<std::shared_ptr<FrameOwner>> keepers_;  // by port
+  struct Source {
+    std::shared_ptr<FrameOwner> keeper;
+    bool writable;
+  };
+  std::vector<Source> sources_;  // by port
   int code_ = 0;
   mutable KeptException kept_;
   PyThreadState* thread_ = nullptr;

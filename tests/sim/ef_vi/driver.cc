@@ -15,7 +15,7 @@
 namespace sim {
 namespace {
 
-thread_local ef_sim_config next_config{EF_SIM_X2, EF_SIM_CLOCK_SYNC, 0};
+thread_local ef_sim_config next_config{EF_SIM_X2, EF_SIM_CLOCK_SYNC, 0, EF_SIM_FAULT_NONE};
 std::mutex mutex;
 std::map<ef_driver_handle, ef_sim_config> handles;
 ef_addr next_base = 0x4000'0000;

@@ -8,7 +8,7 @@
 namespace {
 
 constexpr uint32_t kMostPerPoll = 4096;
-constexpr uint64_t kLateFrames = 20;
+constexpr uint64_t kLateFrames = 20, kOverflowFrames = 50;
 
 // What the NIC writes in front of a packet: the layout is its own business.
 struct Header {
@@ -48,7 +48,8 @@ void ef_sim_vi::receive() {
       raise(e);
       return;
     }
-    for (int i = 0; i < n; i++) deliver(burst[static_cast<size_t>(i)]);
+    for (int i = 0; i < n && !gone; i++) deliver(burst[static_cast<size_t>(i)]);
+    if (gone) return;
     taken += static_cast<uint32_t>(n);
     if (n < static_cast<int>(sim::Wire::kBurst)) return;
   }
@@ -57,11 +58,19 @@ void ef_sim_vi::receive() {
 void ef_sim_vi::deliver(const sim::Frame& frame) {
   if (frame.kept < 14 || !wanted(frame)) return;
   sim::Frame stamped = frame;
-  if (config.clock == EF_SIM_CLOCK_LATE && frames++ < kLateFrames) stamped.timestamp = 0;
+  frames++;
+  if (config.clock == EF_SIM_CLOCK_LATE && frames <= kLateFrames) stamped.timestamp = 0;
+  if (config.fault == EF_SIM_FAULT_OVERFLOW && frames == kOverflowFrames) {
+    gone = true;
+    ef_event e{};
+    e.generic.type = EF_EVENT_TYPE_OFLOW;
+    return raise(e);
+  }
   const sim::Checksums sums = sim::check(frame);
   unsigned errors = 0;
   if (sums.l3_bad) errors |= EF_VI_DISCARD_RX_L3_CSUM_ERR;
   if (sums.l4_bad) errors |= EF_VI_DISCARD_RX_L4_CSUM_ERR;
+  if (config.fault == EF_SIM_FAULT_CRC && frames % 10 == 0) errors = EF_VI_DISCARD_RX_ETH_FCS_ERR;
   shared() ? to_shared_buffer(stamped, errors) : to_descriptors(stamped, errors);
 }
 
@@ -74,6 +83,8 @@ void ef_sim_vi::to_descriptors(const sim::Frame& frame, unsigned errors) {
   }
   const Header header{frame.timestamp, static_cast<uint16_t>(frame.length)};
   const bool merge = flags & EF_VI_RX_EVENT_MERGE;
+  const unsigned cause = errors & EF_VI_DISCARD_RX_ETH_FCS_ERR ? EF_EVENT_RX_DISCARD_CRC_BAD
+                                                               : EF_EVENT_RX_DISCARD_CSUM_BAD;
   for (uint32_t part = 0, put = 0; part < needed; part++) {
     const sim::RxDescriptor& d = rx[rx_filled++ & (rx.size() - 1)];
     uint8_t* to = d.memory;
@@ -91,19 +102,19 @@ void ef_sim_vi::to_descriptors(const sim::Frame& frame, unsigned errors) {
     const bool discard = last && (errors & discards) != 0;
     if (!merge) {
       raise(rx_event(discard ? EF_EVENT_TYPE_RX_DISCARD : EF_EVENT_TYPE_RX, d, prefix() + put, f,
-                     EF_EVENT_RX_DISCARD_CSUM_BAD));
+                     cause));
       continue;
     }
     const unsigned type = discard ? EF_EVENT_TYPE_RX_MULTI_DISCARD : EF_EVENT_TYPE_RX_MULTI;
     if (raised != polled) {
       ef_event& before = event_at(raised - 1);
       if (EF_EVENT_TYPE(before) == type && before.sim_rx.flags == f &&
-          before.sim_rx.len < EF_VI_RECEIVE_BATCH) {
+          before.sim_rx.subtype == cause && before.sim_rx.len < EF_VI_RECEIVE_BATCH) {
         before.sim_rx.len++;
         continue;
       }
     }
-    raise(rx_event(type, d, 1, f, EF_EVENT_RX_DISCARD_CSUM_BAD));
+    raise(rx_event(type, d, 1, f, cause));
   }
 }
 

@@ -8,7 +8,9 @@ void ef_sim_vi::transmit() {
   while (tx_sent != tx_pushed) {
     const sim::TxDescriptor& d = tx[tx_sent & (tx.size() - 1)];
     const int failed =
-        wire.send(shared() ? d.fifo.get() : d.memory, static_cast<uint32_t>(d.bytes));
+        config.fault == EF_SIM_FAULT_TX && tx_sent % 10 == 9
+            ? -EIO
+            : wire.send(shared() ? d.fifo.get() : d.memory, static_cast<uint32_t>(d.bytes));
     if (failed == -EAGAIN || failed == -ENOBUFS) return;  // again with the next poll
     tx_sent++;
     // Without a link a NIC's frames complete all the same.

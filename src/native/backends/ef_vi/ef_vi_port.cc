@@ -98,7 +98,8 @@ Capabilities EfViPort::capabilities() const noexcept {
           .waitable = queue_.interrupts(),
           .finite = false,
           .writable = !queue_.by_reference(),
-          .max_frame = vi_.max_frame()};
+          .max_frame = vi_.max_frame(),
+          .pool_frames = settings_.tx_only ? 0 : queue_.pool_frames()};
 }
 
 }  // namespace ef_vi_backend

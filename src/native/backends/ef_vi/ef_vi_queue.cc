@@ -52,8 +52,7 @@ Queue::Queue(const Config& config, VirtualInterface& vi, const Steering& steerin
       steering_(steering) {
   for (uint32_t i = vi.frames(); i-- > 0;) free_.push(i);
   if (descriptors_ && vi.rx_ring() != 0) {
-    const uint32_t for_tx = std::min(vi.tx_ring(), vi.frames() / 2);
-    target_ = std::min(vi.rx_ring() - 1, vi.frames() - for_tx) & ~(kRefill - 1);
+    target_ = std::min(vi.rx_ring() - 1, vi.frames() - for_tx()) & ~(kRefill - 1);
     top_up();
   }
   epoll_ = epoll_create1(EPOLL_CLOEXEC);

@@ -6,6 +6,7 @@
 //   copied into ours) or with the frame (handed out as they are, read-only and bounded).
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 
@@ -73,6 +74,10 @@ class Queue {
 
   bool interrupts() const noexcept { return interrupts_; }
   bool by_reference() const noexcept { return by_reference_; }
+  // Frames that may be out or with the NIC: what the transmit ring may take is not among them.
+  uint32_t pool_frames() const noexcept {
+    return by_reference_ ? most_out_ : vi_.frames() - for_tx();
+  }
   bool gone() const noexcept { return gone_.load(std::memory_order_relaxed); }
   bool overflowed() const noexcept { return overflowed_.load(std::memory_order_relaxed); }
   NicClock nic_clock() const noexcept { return nic_clock_.load(std::memory_order_relaxed); }
@@ -92,6 +97,7 @@ class Queue {
   void completed(const ef_event& event, bool error) noexcept;
   bool matches(const uint8_t* data, uint32_t length) noexcept;
   int64_t stamp(const void* packet, uint32_t id) noexcept;
+  uint32_t for_tx() const noexcept { return std::min(vi_.tx_ring(), vi_.frames() / 2); }
   void top_up() noexcept;
   bool owns(const wp_batch& batch, uint32_t i) const noexcept;
   bool prime() noexcept;

@@ -29,6 +29,8 @@ constexpr std::array kOptions{
     OptionHelp{"nic_clock", "sync", "simulated clock: sync | set | free | late | none"},
     OptionHelp{"nic_refuses", "nothing",
                "what the simulated NIC lacks: nothing | ip6 | sniff | all | interrupt | mac"},
+    OptionHelp{"nic_fault", "none",
+               "what goes wrong on the simulated NIC: none | overflow | crc | tx"},
 #endif
 };
 
@@ -40,6 +42,7 @@ constexpr std::array<std::string_view, 3> kStamps{"auto", "hardware", "poll"};
 ef_sim_config simulator_of(const Options& o) {
   constexpr std::array<std::string_view, 2> nics{"x2", "x3"};
   constexpr std::array<std::string_view, 5> clocks{"sync", "set", "free", "late", "none"};
+  constexpr std::array<std::string_view, 4> faults{"none", "overflow", "crc", "tx"};
   constexpr std::array<std::string_view, 6> lacks{"nothing", "ip6",       "sniff",
                                                   "all",     "interrupt", "mac"};
   ef_sim_config out{};
@@ -47,6 +50,9 @@ ef_sim_config simulator_of(const Options& o) {
   const std::string& clock = o.one_of("nic_clock", clocks);
   for (size_t i = 0; i < clocks.size(); i++)
     if (clock == clocks[i]) out.clock = static_cast<ef_sim_clock>(i);
+  const std::string& fault = o.one_of("nic_fault", faults);
+  for (size_t i = 0; i < faults.size(); i++)
+    if (fault == faults[i]) out.fault = static_cast<ef_sim_fault>(i);
   const std::string& lacking = o.one_of("nic_refuses", lacks);
   for (size_t i = 1; i < lacks.size(); i++)
     if (lacking == lacks[i]) out.refuse = 1u << (i - 1);

@@ -126,12 +126,14 @@ void VirtualInterface::allocate(const Settings& settings, const net::Netdev& net
     throw refused("there is no virtual interface to be had on " + netdev.name, failed, netdev);
   have_vi_ = true;
   const unsigned arch = vi_.nic_type.arch;
-  if (arch == EF_VI_ARCH_FALCON || arch == EF_VI_ARCH_AF_XDP)
-    throw Error(ErrorKind::kUnsupported,
-                netdev.name + " is no NIC for this backend: " +
-                    (arch == EF_VI_ARCH_FALCON ? "SFN5000 and SFN6000 are too old"
-                                               : "Onload drives it through AF_XDP"),
-                arch == EF_VI_ARCH_FALCON ? "socket:" + netdev.name : "af_xdp:" + netdev.name);
+  // EF100 reports received packets by their number alone (EF_EVENT_TYPE_RX_MULTI_PKTS).
+  const char* unfit = arch == EF_VI_ARCH_FALCON   ? "SFN5000 and SFN6000 are too old"
+                      : arch == EF_VI_ARCH_EF100  ? "EF100 reports packets in another way"
+                      : arch == EF_VI_ARCH_AF_XDP ? "Onload drives it through AF_XDP"
+                                                  : nullptr;
+  if (unfit)
+    throw Error(ErrorKind::kUnsupported, netdev.name + " is no NIC for this backend: " + unfit,
+                arch == EF_VI_ARCH_AF_XDP ? "af_xdp:" + netdev.name : "socket:" + netdev.name);
   shared_ = has_shared_buffers(arch);
   // The whole buffer: a frame that fits it is never scattered.
   if (!shared_) ef_vi_receive_set_buffer_len(&vi_, frame_size_);
@@ -159,8 +161,6 @@ std::string VirtualInterface::model() const {
   switch (vi_.nic_type.arch) {
     case EF_VI_ARCH_EF10:
       return "EF10 descriptors";
-    case EF_VI_ARCH_EF100:
-      return "EF100 descriptors";
     case EF_VI_ARCH_EFCT:
       return "X3 shared buffers";
     default:

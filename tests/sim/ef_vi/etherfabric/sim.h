@@ -30,10 +30,18 @@ enum ef_sim_clock {
 #define EF_SIM_REFUSE_INTERRUPT 8u /* ef_vi_prime */
 #define EF_SIM_REFUSE_MAC 16u      /* eth_local */
 
+enum ef_sim_fault {
+  EF_SIM_FAULT_NONE,
+  EF_SIM_FAULT_OVERFLOW, /* the event queue runs over at the 50th frame, and is dead from then on */
+  EF_SIM_FAULT_CRC,      /* every tenth frame received has a bad check sequence */
+  EF_SIM_FAULT_TX,       /* every tenth frame to be sent is not, and completes with an error */
+};
+
 struct ef_sim_config {
   enum ef_sim_nic nic;
   enum ef_sim_clock clock;
   unsigned refuse;
+  enum ef_sim_fault fault;
 };
 
 /* For the driver handles that the calling thread opens from now on. */
