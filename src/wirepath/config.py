@@ -129,7 +129,8 @@ class IngestionConfig(Settings):
         Field(
             ge=0,
             le=65536,
-            description="bytes from which payloads would be handed over by reference",
+            description="bytes from which frames go to a consumer by reference (wirepath.HandOff); "
+            "the feed hands none over, it decodes them in place whatever their size",
         ),
         Must("a whole number of bytes from 0 to 65536"),
     ] = 64

@@ -427,8 +427,8 @@ class IngestionClient:
                 )
         note(
             "zero_copy_threshold",
-            "messages are decoded in place from the frame, whatever their size: nothing is "
-            "handed over by reference",
+            "the feed hands no frames over, it decodes them in place whatever their size; "
+            "for frames by reference use wirepath.HandOff(zero_copy_threshold=…)",
         )
         if config.idle == "spin" and "poll_timeout_us" in config.model_fields_set:
             note("poll_timeout_us", 'a worker with idle = "spin" never sleeps')

@@ -401,7 +401,7 @@ def test_held_frames_of_shared_buffers_are_bounded_by_max_held(lab):
 def test_frames_handed_to_another_thread_come_back(lab, model):
     """Many times round the buffers, by reference, released by the consumer's thread."""
     options = {"rx_ring_size": 2048 if model is X3_SHARED else 64} | model
-    hand_off = wp.HandOff(threshold=0, name="ef_vi")
+    hand_off = wp.HandOff(zero_copy_threshold=0, name="ef_vi")
     got, sent = [], 3000
 
     def consume():
@@ -433,13 +433,13 @@ def test_frames_handed_to_another_thread_come_back(lab, model):
 @MODELS
 def test_a_consumer_that_releases_nothing_does_not_starve_the_nic(lab, model):
     options = {"rx_ring_size": 2048, "max_held": 64} if model is X3_SHARED else {"frames": 256}
-    hand_off = wp.HandOff(threshold=0, name="ef_vi")
+    hand_off = wp.HandOff(zero_copy_threshold=0, name="ef_vi")
     with raw(lab["a"]) as out, open_on(lab["b"], batch_size=16, **options, **model) as port:
         pool = port.capabilities["pool_frames"]
         with pytest.raises(wp.ConfigError, match="three quarters"):
             greedy = wp.Worker("greedy")
             greedy.add_port(port)
-            greedy.add_stage(wp.HandOff(threshold=0, max_held=pool))
+            greedy.add_stage(wp.HandOff(zero_copy_threshold=0, max_held=pool))
             greedy.start()
         worker = wp.Worker("handing", batch_size=16)
         worker.add_port(port)
@@ -462,7 +462,7 @@ def test_read_only_frames_stay_so_in_stages_and_in_other_threads(lab):
     def scribble(batch, state):
         batch.data[0][0] = 1
 
-    hand_off = wp.HandOff(threshold=0, name="ef_vi")
+    hand_off = wp.HandOff(zero_copy_threshold=0, name="ef_vi")
     with raw(lab["a"]) as out, open_on(lab["b"], **X3_SHARED) as port:
         worker = wp.Worker("handing")
         worker.add_port(port)

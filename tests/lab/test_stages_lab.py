@@ -90,7 +90,7 @@ def test_held_frames_are_the_ports_own_and_bounded(lab_name):
             port = wp.open(
                 f"af_xdp:{b.interface.name}", steer=wp.udp(*GROUP), rx_ring_size=64, frames=256
             )
-        hand_off = wp.HandOff(threshold=256)
+        hand_off = wp.HandOff(zero_copy_threshold=256)
         with port, packet_socket(a) as wire:
             worker = wp.Worker("held")
             worker.add_port(port)

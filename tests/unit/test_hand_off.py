@@ -58,7 +58,7 @@ def wait_for(condition):
 
 def test_long_frames_by_reference_short_ones_copied_in_order(lane):
     rx, send = lane
-    hand_off = wp.HandOff(threshold=200, name="order")
+    hand_off = wp.HandOff(zero_copy_threshold=200, name="order")
     with handing(rx, hand_off):
         send(1, 2)
         send(3, size=SHORT)
@@ -147,7 +147,7 @@ def test_a_consumer_that_never_releases_is_bounded_and_counted(lane):
 
 def test_short_frames_are_bounded_by_capacity(lane):
     rx, send = lane
-    hand_off = wp.HandOff(threshold=1000, capacity=5)
+    hand_off = wp.HandOff(zero_copy_threshold=1000, capacity=5)
     with handing(rx, hand_off) as worker:
         send(*range(20))
         wait_for(lambda: worker.stats()["frames"] == 20)
@@ -218,7 +218,7 @@ def test_what_a_filter_kept_is_taken_and_nothing_else(lane):
         for i in range(batch.count):
             batch.verdict[i] = wp.DROP if batch.data[i][45] % 2 else wp.KEEP
 
-    hand_off = wp.HandOff(take="kept", threshold=200)
+    hand_off = wp.HandOff(take="kept", zero_copy_threshold=200)
     with handing(rx, hand_off, even.bind()) as worker:
         send(*range(10))
         send(10, 11, size=SHORT)
@@ -239,7 +239,7 @@ def test_it_is_the_last_stage():
 @pytest.mark.parametrize(
     ("arguments", "field"),
     [
-        ({"threshold": 65537}, "threshold"),
+        ({"zero_copy_threshold": 65537}, "zero_copy_threshold"),
         ({"capacity": 0}, "capacity"),
         ({"capacity": 1 << 21}, "capacity"),
         ({"max_held": 0}, "max_held"),

@@ -111,6 +111,39 @@ def test_another_process_takes_from_a_named_ring():
         wp.Ring.attach(name)
 
 
+def test_a_second_consumer_or_producer_is_refused_while_there_is_one():
+    name = f"turns-{os.getpid()}"
+    ring = wp.Ring(64, name=name)
+    program = (
+        "import sys, wirepath as wp\n"
+        "ring = wp.Ring.attach(sys.argv[1])\n"
+        "print('waiting', flush=True)\n"
+        "print(ring.pop_batch(timeout=60)['seq'].tolist())\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, name], stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "waiting\n"
+        end = time.monotonic() + 20
+        with pytest.raises(wp.DeviceBusy, match="has a consumer, in another process"):
+            while time.monotonic() < end:
+                assert len(ring.pop_batch()) == 0
+        ring.push(records(7, 3))  # of producers there is one
+        assert other.stdout.read() == "[7, 8, 9]\n"
+    ring.push(records(20, 2))
+    assert ring.pop_batch()["seq"].tolist() == [20, 21]  # on from where the other one stopped
+
+    pushing = threading.Thread(target=ring.push, args=(records(0, 65),))  # one too many: waits
+    pushing.start()
+    while len(ring) < 64:
+        time.sleep(0.001)
+    with pytest.raises(wp.DeviceBusy, match="has a producer in another thread"):
+        ring.push(records(0, 1))
+    assert len(ring.pop_batch()) == 64
+    pushing.join()
+    assert len(ring.pop_batch()) == 1
+
+
 def test_hand_over_is_one_sample_a_record():
     ring, histogram = wp.Ring(64), wp.Histogram()
     ring.push(records(0, 40))

@@ -29,8 +29,8 @@ constexpr std::array<const char*, kCounters> kNames{
 constexpr uint32_t kGiveBackBurst = 64;
 
 HandOffConfig checked(HandOffConfig config) {
-  if (config.threshold > HandOff::kMaxThreshold)
-    throw config_error("threshold", std::to_string(config.threshold),
+  if (config.zero_copy_threshold > HandOff::kMaxThreshold)
+    throw config_error("zero_copy_threshold", std::to_string(config.zero_copy_threshold),
                        "from 0 to " + std::to_string(HandOff::kMaxThreshold) + " bytes");
   if (config.capacity < 1 || config.capacity > HandOff::kMaxCapacity)
     throw config_error("capacity", std::to_string(config.capacity),
@@ -46,7 +46,7 @@ HandOffConfig checked(HandOffConfig config) {
 HandOff::HandOff(HandOffConfig config)
     : config_(checked(std::move(config))),
       max_held_(config_.max_held ? config_.max_held : config_.capacity),
-      stride_((config_.threshold + 63) & ~63u),
+      stride_((config_.zero_copy_threshold + 63) & ~63u),
       // Zeroed, so that the data path does not meet the pages first.
       copies_(std::make_unique<uint8_t[]>(size_t{config_.capacity} * stride_)),
       slots_(config_.capacity),
@@ -94,7 +94,7 @@ bool HandOff::process(wp_batch& batch) noexcept {
     if (batch.verdict[i] != WP_KEEP && (config_.kept_only || batch.verdict[i] != WP_DROP)) continue;
     batch.verdict[i] = WP_DROP;
     frames++;
-    const bool refer = batch.length[i] >= config_.threshold;
+    const bool refer = batch.length[i] >= config_.zero_copy_threshold;
     if (refer && batch.handle[i] == WP_NO_FRAME) [[unlikely]] {
       not_owned++;  // not the port's own: nobody would keep it for us
       continue;

@@ -24,10 +24,10 @@ namespace wp {
 
 struct HandOffConfig {
   std::string name = "hand_off";
-  uint32_t threshold = 64;   // frames of at least this many bytes go by reference
-  uint32_t capacity = 4096;  // frames that may be out, waiting or with the consumer
-  uint32_t max_held = 0;     // of them by reference; 0 = what the ports' pools can spare
-  bool kept_only = false;    // hand over what an earlier stage marked WP_KEEP, not WP_DROP too
+  uint32_t zero_copy_threshold = 64;  // frames of at least this many bytes go by reference
+  uint32_t capacity = 4096;           // frames that may be out, waiting or with the consumer
+  uint32_t max_held = 0;              // of them by reference; 0 = what the ports' pools can spare
+  bool kept_only = false;  // hand over what an earlier stage marked WP_KEEP, not WP_DROP too
 };
 
 // frames = by_reference + copied + drop.queue_full + drop.held_full + drop.not_owned

@@ -100,8 +100,8 @@ TEST_CASE("spsc queue: everything in order, full and empty") {
 TEST_CASE("hand-off: frames reach another thread unharmed, and every one comes back") {
   constexpr uint64_t kCount = 200'000;
   auto port = pool_port(kCount);
-  auto hand_off = std::make_shared<wp::HandOff>(
-      wp::HandOffConfig{.name = "threads", .threshold = 64, .capacity = 128, .max_held = 40});
+  auto hand_off = std::make_shared<wp::HandOff>(wp::HandOffConfig{
+      .name = "threads", .zero_copy_threshold = 64, .capacity = 128, .max_held = 40});
   wp::Worker worker({.name = "handing", .batch_size = 8});
   worker.add_port(port);
   worker.add_stage(hand_off);
@@ -159,7 +159,8 @@ TEST_CASE("hand-off: frames reach another thread unharmed, and every one comes b
 
 TEST_CASE("hand-off: a consumer that takes nothing costs frames, never the pool") {
   auto port = pool_port(1000);
-  auto hand_off = std::make_shared<wp::HandOff>(wp::HandOffConfig{.name = "idle", .threshold = 0});
+  auto hand_off =
+      std::make_shared<wp::HandOff>(wp::HandOffConfig{.name = "idle", .zero_copy_threshold = 0});
   wp::Worker worker({.name = "handing", .batch_size = 8});
   worker.add_port(port);
   worker.add_stage(hand_off);
@@ -174,8 +175,8 @@ TEST_CASE("hand-off: a consumer that takes nothing costs frames, never the pool"
 TEST_CASE("hand-off: what waits goes back when it is thrown away") {
   auto port = pool_port(30);
   {
-    auto hand_off =
-        std::make_shared<wp::HandOff>(wp::HandOffConfig{.name = "thrown", .threshold = 0});
+    auto hand_off = std::make_shared<wp::HandOff>(
+        wp::HandOffConfig{.name = "thrown", .zero_copy_threshold = 0});
     wp::Worker worker({.name = "handing"});
     worker.add_port(port);
     worker.add_stage(hand_off);
@@ -194,7 +195,7 @@ TEST_CASE("hand-off: what waits goes back when it is thrown away") {
 }
 
 TEST_CASE("hand-off: a frame that is not the port's own is not referred to") {
-  wp::HandOff hand_off({.name = "strange", .threshold = 10});
+  wp::HandOff hand_off({.name = "strange", .zero_copy_threshold = 10});
   wp::BatchStorage batch(4);
   uint8_t bytes[64] = {};
   batch->count = 2;
@@ -209,7 +210,8 @@ TEST_CASE("hand-off: a frame that is not the port's own is not referred to") {
 
 TEST_CASE("hand-off: frames of a worker that has ended come back while another drives the port") {
   auto port = pool_port(40);
-  auto first = std::make_shared<wp::HandOff>(wp::HandOffConfig{.name = "first", .threshold = 0});
+  auto first =
+      std::make_shared<wp::HandOff>(wp::HandOffConfig{.name = "first", .zero_copy_threshold = 0});
   {
     wp::Worker worker({.name = "ended"});
     worker.add_port(port);
@@ -266,10 +268,11 @@ TEST_CASE("hand-off: KEEP without somebody who holds is a drop, and the frame is
   CHECK(run(0, nullptr) == std::pair{uint64_t{3 * kFrames / 2}, size_t{kFrames}});
   // The stage that held did not see the burst that an earlier one failed with.
   auto hand_off = std::make_shared<wp::HandOff>(
-      wp::HandOffConfig{.name = "kept", .threshold = 0, .kept_only = true});
+      wp::HandOffConfig{.name = "kept", .zero_copy_threshold = 0, .kept_only = true});
   CHECK(run(2, hand_off) == std::pair{uint64_t{8}, size_t{kFrames - 8}});
   // One that takes everything takes what was kept as well.
-  auto all = std::make_shared<wp::HandOff>(wp::HandOffConfig{.name = "all", .threshold = 0});
+  auto all =
+      std::make_shared<wp::HandOff>(wp::HandOffConfig{.name = "all", .zero_copy_threshold = 0});
   CHECK(run(2, all) == std::pair{uint64_t{8}, size_t{kFrames - 16}});
 }
 

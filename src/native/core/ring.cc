@@ -51,12 +51,43 @@ Ring::Ring(SharedMemory memory) : memory_(std::move(memory)) {
   capacity_ = shared_->capacity;
   mask_ = capacity_ - 1;
   policy_ = static_cast<FullPolicy>(shared_->policy);
-  // Whichever side this process takes, it goes on where the indices stand.
-  producer_.head = shared_->head.load(std::memory_order_acquire);
-  producer_.cached_tail = shared_->tail.load(std::memory_order_acquire);
-  consumer_.tail = producer_.cached_tail;
-  consumer_.cached_head = producer_.head;
-  consumer_.stamped = consumer_.tail;
+  catch_up(Turn::kProducer);
+  catch_up(Turn::kConsumer);
+}
+
+// Where the indices stand, however many others used this side since.
+void Ring::catch_up(int side) noexcept {
+  const uint64_t tail = shared_->tail.load(std::memory_order_acquire);
+  const uint64_t head = shared_->head.load(std::memory_order_acquire);
+  if (side == Turn::kProducer) {
+    producer_.head = head;
+    producer_.cached_tail = tail;
+  } else if (consumer_.tail != tail) {
+    consumer_.tail = consumer_.stamped = tail;
+    consumer_.cached_head = head;
+  }
+}
+
+Ring::Turn::Turn(Ring& ring, Side side) : ring_(ring), side_(side) {
+  const bool mine = !(*ring.taken_)[side].exchange(true, std::memory_order_acquire);
+  const bool named = !ring.name().empty();
+  if (mine && (!named || ring.memory_.try_lock(side))) {
+    ring.catch_up(side);
+    return;
+  }
+  if (mine) (*ring.taken_)[side].store(false, std::memory_order_release);
+  const std::string who = side == kProducer ? "producer" : "consumer";
+  throw Error(
+      ErrorKind::kBusy,
+      (named ? "ring \"" + ring.name() + "\"" : std::string("the ring")) + " has a " + who +
+          (mine ? ", in another process or attached to it separately" : " in another thread"),
+      "give each " + who + " a ring of its own" +
+          (side == kProducer ? "; wirepath.merge reads several" : ""));
+}
+
+Ring::Turn::~Turn() {
+  if (!ring_.name().empty()) ring_.memory_.unlock(side_);
+  (*ring_.taken_)[side_].store(false, std::memory_order_release);
 }
 
 Ring Ring::attach(const std::string& name) {

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <string>
 
 #include "core/histogram.h"
@@ -31,6 +32,21 @@ class Ring {
   Ring(uint64_t capacity, FullPolicy policy, const std::string& name);
   static Ring attach(const std::string& name);
   Ring(Ring&&) noexcept = default;
+
+  // Whoever produces or consumes holds this meanwhile: one of each at a time, among the threads
+  // and, of a named ring, the processes that have it. It goes on where the last one stopped.
+  class Turn {
+   public:
+    enum Side : int { kProducer, kConsumer };
+    Turn(Ring& ring, Side side);  // throws kBusy
+    ~Turn();
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+
+   private:
+    Ring& ring_;
+    Side side_;
+  };
 
   // --- producer ---------------------------------------------------------------------------
   // Contiguous free slots, at most `want`; 0 when full. Fill, then commit(n) with n <= answer.
@@ -143,6 +159,7 @@ class Ring {
   };
 
   explicit Ring(SharedMemory memory);
+  void catch_up(int side) noexcept;
   void stamp(int64_t now) noexcept {
     const uint64_t at = shared_->stamp_head.load(std::memory_order_relaxed);
     if (at - shared_->stamp_tail.load(std::memory_order_acquire) == kStamps) return;
@@ -158,6 +175,8 @@ class Ring {
   FullPolicy policy_ = FullPolicy::kBlock;
   Producer producer_;
   Consumer consumer_;
+  std::unique_ptr<std::array<std::atomic<bool>, 2>> taken_ =
+      std::make_unique<std::array<std::atomic<bool>, 2>>();  // by side, in this process
 };
 
 }  // namespace wp

@@ -135,3 +135,34 @@ TEST_CASE("ring: another process's view by name") {
   CHECK_THROWS_AS(wp::Ring::attach("ring_test.absent"), wp::Error);
   CHECK_THROWS_AS(wp::Ring::attach("../etc"), wp::Error);
 }
+
+TEST_CASE(
+    "ring: one producer and one consumer at a time, and the next goes on where they stopped") {
+  using Turn = wp::Ring::Turn;
+  wp::Ring ring(16, wp::FullPolicy::kDrop, "ring_test.turns");
+  wp::Ring other = wp::Ring::attach("ring_test.turns");
+  {
+    const Turn producer(ring, Turn::kProducer);
+    const Turn consumer(other, Turn::kConsumer);
+    CHECK_THROWS_WITH_AS(Turn(other, Turn::kProducer), doctest::Contains("has a producer, in"),
+                         wp::Error);
+    CHECK_THROWS_WITH_AS(Turn(ring, Turn::kConsumer), doctest::Contains("has a consumer, in"),
+                         wp::Error);
+    CHECK_THROWS_WITH_AS(Turn(ring, Turn::kProducer), doctest::Contains("in another thread"),
+                         wp::Error);
+  }
+  uint64_t pushed = 0, popped = 0;
+  for (int round = 0; round < 20; round++)
+    for (wp::Ring* each : {&ring, &other}) {
+      const Turn producer(*each, Turn::kProducer);
+      const auto record = numbered(pushed++);
+      CHECK(each->push(&record, 1) == 1);
+      const Turn consumer(round % 3 ? *each : ring, Turn::kConsumer);
+      wp::Ring::Record out;
+      CHECK((round % 3 ? *each : ring).pop(&out, 1) == 1);
+      CHECK(out.seq == popped++);
+    }
+  wp::Ring unnamed(16, wp::FullPolicy::kDrop, "");
+  const Turn one(unnamed, Turn::kConsumer);
+  CHECK_THROWS_AS(Turn(unnamed, Turn::kConsumer), wp::Error);
+}

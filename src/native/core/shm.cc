@@ -43,6 +43,15 @@ bool lock_named(int fd) noexcept {
   return flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &st) == 0 && st.st_nlink != 0;
 }
 
+int lock_byte(int fd, short type, int at) noexcept {
+  struct flock lock {};
+  lock.l_type = type;
+  lock.l_whence = SEEK_SET;
+  lock.l_start = at;
+  lock.l_len = 1;
+  return fcntl(fd, F_OFD_SETLK, &lock);
+}
+
 }  // namespace
 
 SharedMemory::SharedMemory(std::string name, int fd, bool owner, bool writable, size_t bytes)
@@ -67,6 +76,14 @@ SharedMemory::~SharedMemory() {
   if (data_) munmap(data_, size_);
   if (owner_ == getpid() && !name_.empty()) shm_unlink(path_of(name_).c_str());
   if (fd_ >= 0) close(fd_);
+}
+
+bool SharedMemory::try_lock(int at) const noexcept {
+  return lock_byte(fd_, F_WRLCK, at) == 0 || (errno != EAGAIN && errno != EACCES);
+}
+
+void SharedMemory::unlock(int at) const noexcept {
+  lock_byte(fd_, F_UNLCK, at);
 }
 
 SharedMemory SharedMemory::create(const std::string& name, size_t bytes) {

@@ -21,6 +21,12 @@ class SharedMemory {
   SharedMemory(const SharedMemory&) = delete;
   ~SharedMemory();  // the creator removes the name, a child forked from it does not
 
+  // A lock on byte `at` of the segment, among all processes that have it and all SharedMemory
+  // objects of one process; the kernel drops it when its holder dies. False: another has it. A
+  // child forked with the object shares its locks.
+  bool try_lock(int at) const noexcept;
+  void unlock(int at) const noexcept;
+
   void* data() const noexcept { return data_; }
   size_t size() const noexcept { return size_; }
   const std::string& name() const noexcept { return name_; }

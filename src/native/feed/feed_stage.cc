@@ -80,6 +80,11 @@ FeedStage::~FeedStage() {
   telemetry_.release(wire_to_ring_);
 }
 
+void FeedStage::attach(const StageContext& context) {
+  turn_.emplace(*ring_, Ring::Turn::kProducer);
+  stop_ = context.stop;
+}
+
 // A free slot, waiting for one where the ring's policy says so; null: the record is lost.
 wp_record* FeedStage::next_slot() noexcept {
   if (used_ < room_) [[likely]]
@@ -173,6 +178,7 @@ bool FeedStage::idle(int64_t) noexcept {
 
 // A reader may have been in the way of the last idle call.
 void FeedStage::end(int64_t) noexcept {
+  turn_.reset();
   const std::lock_guard lock(snapshot_mutex_);
   take_snapshot();
 }

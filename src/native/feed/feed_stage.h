@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -43,7 +44,7 @@ class FeedStage final : public Stage {
   bool process(wp_batch& batch) noexcept override;
   bool idle(int64_t now) noexcept override;
   void end(int64_t now) noexcept override;
-  void attach(const StageContext& context) override { stop_ = context.stop; }
+  void attach(const StageContext& context) override;
   void abandon() noexcept override { ring_->close(); }
 
   struct Snapshot {
@@ -94,6 +95,7 @@ class FeedStage final : public Stage {
 
   FeedOptions options_;
   std::shared_ptr<Ring> ring_;
+  std::optional<Ring::Turn> turn_;           // the ring's producer, from start to end
   const std::atomic<bool>* stop_ = nullptr;  // the worker's, while it runs
   Clock& clock_;
   Telemetry& telemetry_;

@@ -142,24 +142,26 @@ void bind_hand_off(nb::module_& m) {
   nb::class_<HandOff, Stage>(
       m, "HandOff",
       "The last stage of a worker, which hands frames to a consumer in another thread: those of\n"
-      "at least `threshold` bytes by reference (verdict KEEP), shorter ones copied.\n\n"
-      "threshold: bytes, 0 to 65536. capacity: frames that may be out at a time, waiting or with\n"
+      "at least `zero_copy_threshold` bytes by reference (verdict KEEP), shorter ones copied.\n\n"
+      "zero_copy_threshold: bytes, 0 to 65536. capacity: frames that may be out at a time, waiting "
+      "or with\n"
       "the consumer, 1 to 1048576. max_held: of them by reference; None = capacity, or three\n"
       "quarters of the port's buffers where that is less; more than those is refused when the\n"
       "worker starts. What finds no room is dropped and counted. take: \"all\" frames that no\n"
       "stage before gave a verdict, or those it \"kept\" (verdict KEEP).")
       .def(
           "__init__",
-          [](HandOff* self, uint32_t threshold, uint32_t capacity, std::optional<uint32_t> max_held,
-             const std::string& take, const std::string& name) {
+          [](HandOff* self, uint32_t zero_copy_threshold, uint32_t capacity,
+             std::optional<uint32_t> max_held, const std::string& take, const std::string& name) {
             if (take != "all" && take != "kept")
               throw config_error("take", "\"" + take + "\"", "\"all\" or \"kept\"");
             if (max_held && *max_held == 0)
               throw config_error("max_held", "0",
-                                 "at least 1 (threshold = 65536 has every frame copied)");
-            new (self) HandOff({name, threshold, capacity, max_held.value_or(0), take == "kept"});
+                                 "at least 1 (zero_copy_threshold = 65536 has every frame copied)");
+            new (self) HandOff(
+                {name, zero_copy_threshold, capacity, max_held.value_or(0), take == "kept"});
           },
-          nb::arg("threshold") = 64, nb::arg("capacity") = 4096,
+          nb::arg("zero_copy_threshold") = 64, nb::arg("capacity") = 4096,
           nb::arg("max_held").none() = nb::none(), nb::arg("take") = "all",
           nb::arg("name") = "hand_off")
       .def("pop", &pop, nb::arg("timeout") = 0.0,
@@ -176,7 +178,8 @@ void bind_hand_off(nb::module_& m) {
       .def("__len__", &HandOff::waiting, "Frames that wait for the consumer.")
       .def_prop_ro("ended", &HandOff::ended, "The worker has ended: no more frames will come.")
       .def_prop_ro("max_held", &HandOff::max_held, "Bound in force, known once the worker started.")
-      .def_prop_ro("threshold", [](const HandOff& h) { return h.config().threshold; })
+      .def_prop_ro("zero_copy_threshold",
+                   [](const HandOff& h) { return h.config().zero_copy_threshold; })
       .def_prop_ro("capacity", [](const HandOff& h) { return h.config().capacity; })
       .def(
           "stats", [](const HandOff& h) { return to_python(h.stats()); },

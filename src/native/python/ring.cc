@@ -54,6 +54,7 @@ size_t ready(Ring& ring, size_t max) {
 
 nb::object pop_batch(Ring& ring, size_t max, double timeout) {
   if (max == 0) throw config_error("max", "0", "at least 1");
+  const Ring::Turn turn(ring, Ring::Turn::kConsumer);
   size_t n = ready(ring, max);
   if (n == 0 && timeout > 0) {
     // A century at most, so that the sum fits: infinity waits until the ring is closed.
@@ -75,14 +76,11 @@ nb::object pop_batch(Ring& ring, size_t max, double timeout) {
   }
   static PyObject* dtype = dtype_named("RECORD").release().ptr();
   NewArray out = new_array(n, nb::handle(dtype));
-  size_t got = 0;
   if (n) {
     nb::gil_scoped_release release;
-    got = ring.pop(reinterpret_cast<Ring::Record*>(out.data), n);
+    ring.pop(reinterpret_cast<Ring::Record*>(out.data), n);
   }
-  if (got == n) return out.array;
-  // Another consumer was quicker, which the ring does not allow; but no row is made up.
-  return nb::steal(PySequence_GetSlice(out.array.ptr(), 0, static_cast<Py_ssize_t>(got)));
+  return out.array;
 }
 
 }  // namespace
@@ -94,7 +92,9 @@ void bind_ring(nb::module_& m) {
       "in shared memory.\n\n"
       "capacity: records, a power of two. policy: \"block\" makes the producer wait for room,\n"
       "\"drop\" throws the newest away and counts it. name: a ring that another process can\n"
-      "attach to with Ring.attach(name).")
+      "attach to with Ring.attach(name).\n\n"
+      "One producer and one consumer at a time, in whatever threads and processes: who pushes or\n"
+      "pops while another one does gets DeviceBusy.")
       .def(
           "__init__",
           [](Ring* self, uint64_t capacity, const std::string& policy, const std::string& name) {
@@ -125,6 +125,7 @@ void bind_ring(nb::module_& m) {
             if (view.size() % sizeof(Ring::Record) != 0)
               throw config_error("records", std::to_string(view.size()) + " bytes",
                                  "an array of dtype wirepath.RECORD (64 bytes each)");
+            const Ring::Turn turn(ring, Ring::Turn::kProducer);
             nb::gil_scoped_release release;
             return ring.push(reinterpret_cast<const Ring::Record*>(view.data()),
                              view.size() / sizeof(Ring::Record), Clock::process().now());
@@ -134,6 +135,7 @@ void bind_ring(nb::module_& m) {
       .def(
           "record_hand_over",
           [](Ring& ring, Histogram& histogram) {
+            const Ring::Turn turn(ring, Ring::Turn::kConsumer);
             ring.record_hand_over(Clock::process().now(), histogram);
           },
           nb::arg("histogram"),
