@@ -83,6 +83,9 @@ class Ring:
     capacity: records, a power of two. policy: "block" makes the producer wait for room,
     "drop" throws the newest away and counts it. name: a ring that another process can
     attach to with Ring.attach(name).
+
+    One producer and one consumer at a time, in whatever threads and processes: who pushes or
+    pops while another one does gets DeviceBusy.
     """
 
     def __init__(self, capacity: int = 65536, policy: str = "block", name: str = "") -> None: ...
@@ -369,6 +372,8 @@ class PyStage(Stage):
 
 RAISED: int
 
+MAX_CODE: int
+
 KEEP_EXCEPTION: int
 
 BATCH_LAYOUT: dict[str, int]
@@ -382,8 +387,9 @@ class HeldFrame:
     @property
     def view(self) -> memoryview:
         """
-        Its bytes from the Ethernet header on, a writable memoryview: the port's own
-        buffer where by_reference. Raises ReleasedError once released.
+        Its bytes from the Ethernet header on, a memoryview: the port's own buffer where
+        by_reference, then writable unless port.capabilities says that frames are not.
+        Raises ReleasedError once released.
         """
 
     def release(self) -> None:
@@ -419,9 +425,9 @@ class HeldFrame:
 class HandOff(Stage):
     """
     The last stage of a worker, which hands frames to a consumer in another thread: those of
-    at least `threshold` bytes by reference (verdict KEEP), shorter ones copied.
+    at least `zero_copy_threshold` bytes by reference (verdict KEEP), shorter ones copied.
 
-    threshold: bytes, 0 to 65536. capacity: frames that may be out at a time, waiting or with
+    zero_copy_threshold: bytes, 0 to 65536. capacity: frames that may be out at a time, waiting or with
     the consumer, 1 to 1048576. max_held: of them by reference; None = capacity, or three
     quarters of the port's buffers where that is less; more than those is refused when the
     worker starts. What finds no room is dropped and counted. take: "all" frames that no
@@ -430,7 +436,7 @@ class HandOff(Stage):
 
     def __init__(
         self,
-        threshold: int = 64,
+        zero_copy_threshold: int = 64,
         capacity: int = 4096,
         max_held: int | None = None,
         take: str = "all",
@@ -462,7 +468,7 @@ class HandOff(Stage):
         """Bound in force, known once the worker started."""
 
     @property
-    def threshold(self) -> int: ...
+    def zero_copy_threshold(self) -> int: ...
     @property
     def capacity(self) -> int: ...
     def stats(self) -> dict[str, int]:

@@ -330,11 +330,20 @@ def _code(context: Any, builder: ir.IRBuilder, result: Any, of: types.Type) -> i
         return ir.Constant(_I32, 0)
     if isinstance(of, types.Optional):
         optional = context.make_helper(builder, of, result)
-        value = context.cast(builder, optional.data, of.type, types.int32)
+        value = _clamped(context, builder, optional.data, of.type)
         return builder.select(
             cgutils.as_bool_bit(builder, optional.valid), value, ir.Constant(_I32, 0)
         )
-    return context.cast(builder, result, of, types.int32)
+    return _clamped(context, builder, result, of)
+
+
+def _clamped(context: Any, builder: ir.IRBuilder, value: Any, of: types.Type) -> ir.Value:  # noqa: ANN401
+    # What does not fit must not turn into 0, "go on", nor into RAISED.
+    wide = context.cast(builder, value, of, types.int64)
+    for sign, bound in (("<", -_core.MAX_CODE), (">", _core.MAX_CODE)):
+        limit = ir.Constant(_I64, bound)
+        wide = builder.select(builder.icmp_signed(sign, wide, limit), limit, wide)
+    return builder.trunc(wide, _I32)
 
 
 def _compile_error(body: Callable[..., Any], error: NumbaError) -> CompileError:

@@ -886,7 +886,10 @@ def test_bad_check_sequences_are_counted_and_cost_no_buffer(lab, model):
 
 @pytest.mark.parametrize("model", [X2, X3], ids=["x2", "x3-copy"])
 def test_a_frame_that_the_nic_accepts_and_does_not_send_is_counted(lab, model):
-    with open_on(lab["a"], nic_fault="tx", tx_ring_size=64, **model) as out, open_on(lab["b"]) as to:
+    with (
+        open_on(lab["a"], nic_fault="tx", tx_ring_size=64, **model) as out,
+        open_on(lab["b"]) as to,
+    ):
         for first in range(0, 1000, 20):
             assert out.send(numbered(20, first)) == 20
             good = [n for n in range(first, first + 20) if n % 10 != 9]

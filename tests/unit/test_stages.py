@@ -259,6 +259,19 @@ def test_an_exception_is_raised_by_join_with_its_stage(how, where):
         assert lines[0] in inspect.getsource(body)
 
 
+@pytest.mark.parametrize("how", MODES)
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [(7, 7), (-3, -3), (1 << 33, 2**31 - 1), (-(1 << 33), 1 - 2**31), (-(1 << 31), 1 - 2**31)],
+)
+def test_a_code_stops_the_worker_also_where_it_does_not_fit(how, code, told):
+    def body(batch, state):
+        return code
+
+    with pytest.raises(wp.PortError, match=f"returned {told}$"):
+        failing(how, body)
+
+
 def test_what_a_stage_must_not_do():
     def answer(batch, state):
         return "yes"

@@ -222,7 +222,7 @@ def test_a_worker_does_not_start_on_a_queue_that_a_loop_polls(flow):
 
 
 def test_what_python_held_when_a_worker_started_goes_back(flow):
-    """The batch is released, and an array of another one goes, while the worker drives the queue."""
+    """The batch is released, and an array of another goes, while the worker drives the queue."""
     with (
         wp.open("socket:lo", steer=wp.udp(*flow), rx_ring_size=64) as port,
         wp.open("socket:lo", steer=wp.udp(*flow), tx_only=True) as out,

@@ -6,9 +6,11 @@ namespace wp {
 void Port::release_returned(uint32_t queue) noexcept {
   const std::lock_guard lock(returned_mutex_);
   size_t left = 0;
+  uint64_t others = 0;
   for (Returned& frame : returned_) {
     if (frame.queue != queue) {
       returned_[left++] = frame;
+      others |= bit(frame.queue);
       continue;
     }
     uint32_t length = 0, hash = 0;
@@ -30,7 +32,7 @@ void Port::release_returned(uint32_t queue) noexcept {
     release(queue, one);
   }
   returned_.resize(left);
-  any_returned_.store(left != 0, std::memory_order_release);
+  returned_queues_.store(others, std::memory_order_release);
 }
 
 }  // namespace wp

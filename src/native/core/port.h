@@ -112,11 +112,10 @@ class Port {
   // Whoever drives a queue takes it: a worker or publisher for as long as it runs, Python for a
   // burst, so that no two threads drive one. false = it is taken.
   bool claim(uint32_t queue) noexcept {
-    const uint64_t bit = uint64_t{1} << queue % 64;
-    return !(claimed_[queue / 64 % claimed_.size()].fetch_or(bit) & bit);
+    return !(claimed_[queue / 64 % claimed_.size()].fetch_or(bit(queue)) & bit(queue));
   }
   void unclaim(uint32_t queue) noexcept {
-    claimed_[queue / 64 % claimed_.size()].fetch_and(~(uint64_t{1} << queue % 64));
+    claimed_[queue / 64 % claimed_.size()].fetch_and(~bit(queue));
   }
   bool claimed() const noexcept {
     return std::ranges::any_of(claimed_, [](const auto& word) { return word.load() != 0; });
@@ -127,11 +126,11 @@ class Port {
   void give_back(uint32_t queue, uint8_t* data, uint64_t handle) {
     const std::lock_guard lock(returned_mutex_);
     returned_.push_back({queue, data, handle});
-    any_returned_.store(true, std::memory_order_release);
+    returned_queues_.fetch_or(bit(queue), std::memory_order_release);
   }
   // By whoever drives `queue`.
   void collect_returned(uint32_t queue) noexcept {
-    if (any_returned_.load(std::memory_order_acquire)) [[unlikely]]
+    if (returned_queues_.load(std::memory_order_acquire) & bit(queue)) [[unlikely]]
       release_returned(queue);
   }
 
@@ -180,10 +179,11 @@ class Port {
     uint8_t* data;
     uint64_t handle;
   };
+  static constexpr uint64_t bit(uint32_t queue) noexcept { return uint64_t{1} << queue % 64; }
   void release_returned(uint32_t queue) noexcept;
 
   std::mutex returned_mutex_;  // taken by the data path only when something was given back
-  std::atomic<bool> any_returned_{false};
+  std::atomic<uint64_t> returned_queues_{0};  // a bit for every queue that has some, modulo 64
   std::vector<Returned> returned_;
   std::array<std::atomic<uint64_t>, 16> claimed_{};  // options allow queues up to 1023
 };

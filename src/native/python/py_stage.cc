@@ -148,7 +148,10 @@ void PyStage::run(wp_batch& batch) {
     kept_.take();
   } else if (!result.is_none()) {
     if (PyLong_Check(result.ptr()) && !PyBool_Check(result.ptr())) {
-      code_ = nb::cast<int>(result);
+      int overflow = 0;
+      const int64_t code = PyLong_AsLongLongAndOverflow(result.ptr(), &overflow);
+      code_ = static_cast<int>(
+          std::clamp<int64_t>(overflow ? overflow * INT64_MAX : code, -kMaxCode, kMaxCode));
     } else {
       PyErr_Format(PyExc_TypeError, "stage %s returned %R: it must be None or a whole number",
                    name_.c_str(), result.ptr());
@@ -225,6 +228,7 @@ void bind_stage(nb::module_& m) {
       .def(nb::init<std::string, nb::object, nb::object>(), nb::arg("name"), nb::arg("function"),
            nb::arg("state").none());
   m.attr("RAISED") = kRaised;
+  m.attr("MAX_CODE") = kMaxCode;
   m.attr("KEEP_EXCEPTION") = reinterpret_cast<uintptr_t>(&keep_exception);
   nb::dict layout;
   layout["count"] = offsetof(wp_batch, count);

@@ -60,6 +60,8 @@ class PyStage final : public Stage {
 
 // Where compiled code leaves its exception, by keep_exception(), before it returns kRaised.
 inline constexpr int kRaised = INT32_MIN;
+// A larger number that a stage returns counts as this one.
+inline constexpr int kMaxCode = INT32_MAX;
 
 class CompiledStage final : public CStage {
  public:

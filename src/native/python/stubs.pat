@@ -231,3 +231,6 @@ itch50_layouts$:
 
 \._core\.RAISED$:
     RAISED: int
+
+\._core\.MAX_CODE$:
+    MAX_CODE: int
