@@ -27,15 +27,21 @@ constexpr uint32_t kLongestMemifRing = 14;  // as a power of two
 constexpr std::array<std::string_view, 6> kUsable{"vfio-pci",  "uio_pci_generic", "igb_uio",
                                                   "mlx4_core", "mlx5_core",       "mana"};
 
+namespace fs = std::filesystem;
+
+// That has the PCI device; "" = none.
+std::string kernel_driver(const std::string& address) {
+  std::error_code none;
+  return fs::read_symlink(fs::path("/sys/bus/pci/devices") / address / "driver", none).filename();
+}
+
 void check_pci(const std::string& address) {
-  namespace fs = std::filesystem;
   std::error_code none;
   const fs::path device = fs::path("/sys/bus/pci/devices") / address;
   if (!fs::exists(device, none))
     throw Error(ErrorKind::kConfig, "there is no PCI device " + address,
                 "lspci -D lists those of this machine, with the domain in front: 0000:3b:00.0");
-  const fs::path bound = fs::read_symlink(device / "driver", none);
-  const std::string driver = bound.filename();
+  const std::string driver = kernel_driver(address);
   if (std::ranges::find(kUsable, driver) != kUsable.end()) return;
   if (driver.empty())
     throw Error(ErrorKind::kBusy, "PCI device " + address + " is bound to no driver",
@@ -131,6 +137,11 @@ Device::Device(const Settings& settings, MemifGuard* memif) : memif_(memif) {
   if (info_.if_index == 0 || !if_indextoname(info_.if_index, name)) return;
   interface_ = name;
   interface_driver_ = net::interface_driver(interface_).name;
+}
+
+bool Device::physical_addresses(const Settings& settings) {
+  const std::string driver = settings.pci() ? kernel_driver(settings.device) : "";
+  return driver == "uio_pci_generic" || driver == "igb_uio";
 }
 
 Device::~Device() {

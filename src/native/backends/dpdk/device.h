@@ -21,6 +21,9 @@ class Device {
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
 
+  // Whether it has a driver of the kernel's beneath it that translates no addresses.
+  static bool physical_addresses(const Settings& settings);
+
   uint16_t port() const noexcept { return port_; }
   const rte_eth_dev_info& info() const noexcept { return info_; }
   std::string driver() const { return info_.driver_name; }
