@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..shell import BUILD, DevError, capture, logged, say, show_tail
+from ..shell import BUILD, DevError, Words, capture, logged, say, show_tail
 from ..system import look_up, which
 
 FOLDER = BUILD / "vm"
@@ -60,8 +60,7 @@ def _unpacked(package: str) -> Path:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     say(f"fetching {package}")
-    # As root apt fetches as a user of its own, and says so where that user may not write here.
-    fetch = ["sh", "-c", f'cd "$1" && apt-get -q download {package}', "sh", part]
+    fetch: Words = ["sh", "-c", f'cd "$1" && apt-get -q download {package}', "sh", part]
     if logged(LOG, fetch, append=True)[0] != 0:
         show_tail(LOG, 10)
         raise DevError(
@@ -78,7 +77,7 @@ def _unpacked(package: str) -> Path:
 
 
 def _kernel_package() -> str:
-    """The package with the kernel: the newest there is in apt's lists, or the one fetched before."""
+    """The package with the kernel: the one fetched before, or the newest in apt's lists."""
     had = sorted(FOLDER.glob("linux-image-*-amd64"))
     if had:
         return had[-1].name

@@ -54,7 +54,7 @@ def _arguments(image: Image, folder: Path, sink: int, *, iommu: bool) -> Iterato
     kernel = "console=ttyS0 quiet loglevel=2 panic=-1 hugepages=" + str(_HUGE_PAGES)
     yield from ("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot")
     yield from ("-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max")
-    yield from ("-smp", "2", "-m", str(_MEMORY_MB), "-serial", "stdio")
+    yield from ("-smp", "2", "-m", str(_MEMORY_MB), "-serial", "chardev:console")
     if iommu:
         kernel += " intel_iommu=on iommu=pt"
         yield from ("-device", "intel-iommu")
@@ -74,18 +74,20 @@ def _arguments(image: Image, folder: Path, sink: int, *, iommu: bool) -> Iterato
 
 
 @contextlib.contextmanager
-def _running(command: list[str], complaints: Path) -> Iterator[subprocess.Popen[bytes]]:
-    with complaints.open("wb") as errors:
+def _running(
+    command: list[str], console: int, complaints: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """QEMU with the writing end of a pipe for the console, which it has to itself from then on."""
+    with complaints.open("wb") as said:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors
+            command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, pass_fds=(console,)
         )
+    os.close(console)
     try:
         yield process
     finally:
         process.kill()  # where it has not ended by itself
         process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
 
 
 class Machine:
@@ -116,11 +118,14 @@ class Machine:
             sink = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
             sink.bind(("127.0.0.1", 0))  # held, so that it is nobody else's, and never read
             port = sink.getsockname()[1]
-            command = [QEMU, *_arguments(self._image, folder, port, iommu=self._iommu)]
-            process = stack.enter_context(_running(command, complaints))
+            reader, writer = os.pipe()
+            pipe = stack.enter_context(os.fdopen(reader, "rb", buffering=0)).fileno()
+            command = [
+                *(QEMU, "-chardev", f"file,id=console,path=/dev/fd/{writer}"),
+                *_arguments(self._image, folder, port, iommu=self._iommu),
+            ]
+            process = stack.enter_context(_running(command, writer, complaints))
             ready = stack.enter_context(selectors.DefaultSelector())
-            assert process.stdout is not None
-            pipe = process.stdout.fileno()
             ready.register(pipe, selectors.EVENT_READ)
             partial = b""
             while True:

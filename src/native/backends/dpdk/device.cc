@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/dpdk/device.h"
 
+#include <fcntl.h>
 #include <net/if.h>
 #include <rte_dev.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <sstream>
 #include <string_view>
@@ -114,6 +119,20 @@ std::string complete_arguments(const Settings& settings) {
 
 }  // namespace
 
+void PciLock::take(const std::string& address) {
+  const fs::path path = fs::path("/sys/bus/pci/devices") / address / "config";
+  file_ = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file_ >= 0 && flock(file_, LOCK_EX | LOCK_NB) == 0) return;
+  if (file_ >= 0 && errno == EWOULDBLOCK)
+    throw Error(ErrorKind::kBusy, "PCI device " + address + " is open in another process",
+                "fuser -v " + path.string() + " names it");
+  throw Error(ErrorKind::kIo, path.string() + ": " + std::strerror(errno));
+}
+
+PciLock::~PciLock() {
+  if (file_ >= 0) close(file_);
+}
+
 Device::Device(const Settings& settings, MemifGuard* memif) : memif_(memif) {
   if (settings.pci())
     check_pci(settings.device);
@@ -123,6 +142,7 @@ Device::Device(const Settings& settings, MemifGuard* memif) : memif_(memif) {
   if (rte_eth_dev_get_port_by_name(settings.device.c_str(), &port_) == 0)
     throw Error(ErrorKind::kBusy, settings.device + " is open in this process already",
                 "close that port, or give the device another number");
+  if (settings.pci()) lock_.take(settings.device);
   const uint64_t mark = EalLog::mark();
   const int code = rte_dev_probe(complete_arguments(settings).c_str());
   if (code)
