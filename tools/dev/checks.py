@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from . import environment, native, system
@@ -74,7 +75,7 @@ def run_python(words: Sequence[str]) -> Section:
     say("pytest")
     code = on_terminal([environment.PYTHON, "-m", "pytest", f"--junitxml={report}", *words])
     if report.exists():
-        _read_junit(section, ET.parse(report).getroot())
+        read_junit(section, report)
     if code == 5:
         section.bad("pytest selected no test")
     elif code != 0 and section.failed == 0:
@@ -83,10 +84,11 @@ def run_python(words: Sequence[str]) -> Section:
     return section
 
 
-def _read_junit(section: Section, root: ET.Element) -> None:
+def read_junit(section: Section, report: Path, prefix: str = "") -> None:
+    """Adds up the test cases of pytest's report; `prefix` goes before the names of failed ones."""
     reasons: dict[str, int] = {}
-    for case in root.iter("testcase"):
-        name = f"{case.get('classname', '')}::{case.get('name', '')}"
+    for case in ET.parse(report).getroot().iter("testcase"):
+        name = f"{prefix}{case.get('classname', '')}::{case.get('name', '')}"
         skipped = case.find("skipped")
         if case.find("failure") is not None or case.find("error") is not None:
             section.bad(name)

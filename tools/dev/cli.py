@@ -12,11 +12,13 @@ from collections.abc import Callable, Sequence
 from . import checks, environment, fuzzing, lint, native, system
 from .results import Section, summary
 from .shell import BUILD, ROOT, DevError, locked, note, on_terminal
+from .vm import suite as vm
 
 _SECTIONS = ("native", "sanitize", "python", "fuzz", "lint")
 _TEST_EXTRAS = ("report", "test", "lint")
 _FUZZ_RUNS = 1_000_000
 _FUZZ_SECONDS = 60
+_VM_MINUTES = 15
 
 _DESCRIPTION = """\
 The one entry script of a checkout. Each command sets up what it needs: system packages with apt
@@ -54,7 +56,14 @@ def _demo(_: argparse.Namespace, rest: list[str]) -> int:
     return on_terminal([environment.PYTHON, "-m", "wirepath", "demo", *rest])
 
 
+def _vm(options: argparse.Namespace, rest: list[str]) -> int:
+    _set_up(("test",), vm.NEEDS)
+    return summary([vm.run(rest, options.binding or (), options.vm_minutes)])
+
+
 def _test(options: argparse.Namespace, rest: list[str]) -> int:
+    if options.vm:
+        return _vm(options, rest)
     chosen: Sequence[str] = options.only or (("python",) if _selects(rest) else _SECTIONS)
     _set_up(_TEST_EXTRAS, system.RUN_NEEDS + system.TEST_NEEDS)
     with locked():
@@ -161,6 +170,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     test.add_argument(
         "--fuzz-seconds", type=int, default=_FUZZ_SECONDS, metavar="S", help="at most, per target"
+    )
+    test.add_argument(
+        "--vm",
+        action="store_true",
+        help="instead: DPDK on e1000e and vmxnet3 NICs, in QEMU (minutes; pytest gets the rest)",
+    )
+    test.add_argument(
+        "--binding",
+        action="append",
+        choices=vm.BINDINGS,
+        help="with --vm: only with the NICs bound to this driver (repeatable)",
+    )
+    test.add_argument(
+        "--vm-minutes",
+        type=float,
+        default=_VM_MINUTES,
+        metavar="M",
+        help=f"with --vm: end a machine after that long (default: {_VM_MINUTES})",
     )
     command(
         "bench", _bench, "benchmarks against the C yardsticks: [NAME ...] [--json]", passes_on=True

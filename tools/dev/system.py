@@ -198,6 +198,12 @@ def _refresh(apt: list[str]) -> None:
         stamp.touch()
 
 
+def look_up(package: str) -> None:
+    """Refreshes apt's lists where they do not have the package, and where that is allowed."""
+    if not _known(package) and (apt := _apt()) is not None:
+        _refresh(apt)
+
+
 def provide(needs: tuple[Need, ...]) -> list[Need]:
     """Installs what is missing, where that is allowed. Returns what is still missing."""
     lacking = missing(needs)

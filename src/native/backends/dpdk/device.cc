@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "backends/dpdk/device.h"
 
+#include <fcntl.h>
 #include <net/if.h>
 #include <rte_dev.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <sstream>
 #include <string_view>
@@ -27,15 +32,21 @@ constexpr uint32_t kLongestMemifRing = 14;  // as a power of two
 constexpr std::array<std::string_view, 6> kUsable{"vfio-pci",  "uio_pci_generic", "igb_uio",
                                                   "mlx4_core", "mlx5_core",       "mana"};
 
+namespace fs = std::filesystem;
+
+// That has the PCI device; "" = none.
+std::string kernel_driver(const std::string& address) {
+  std::error_code none;
+  return fs::read_symlink(fs::path("/sys/bus/pci/devices") / address / "driver", none).filename();
+}
+
 void check_pci(const std::string& address) {
-  namespace fs = std::filesystem;
   std::error_code none;
   const fs::path device = fs::path("/sys/bus/pci/devices") / address;
   if (!fs::exists(device, none))
     throw Error(ErrorKind::kConfig, "there is no PCI device " + address,
                 "lspci -D lists those of this machine, with the domain in front: 0000:3b:00.0");
-  const fs::path bound = fs::read_symlink(device / "driver", none);
-  const std::string driver = bound.filename();
+  const std::string driver = kernel_driver(address);
   if (std::ranges::find(kUsable, driver) != kUsable.end()) return;
   if (driver.empty())
     throw Error(ErrorKind::kBusy, "PCI device " + address + " is bound to no driver",
@@ -108,6 +119,20 @@ std::string complete_arguments(const Settings& settings) {
 
 }  // namespace
 
+void PciLock::take(const std::string& address) {
+  const fs::path path = fs::path("/sys/bus/pci/devices") / address / "config";
+  file_ = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (file_ >= 0 && flock(file_, LOCK_EX | LOCK_NB) == 0) return;
+  if (file_ >= 0 && errno == EWOULDBLOCK)
+    throw Error(ErrorKind::kBusy, "PCI device " + address + " is open in another process",
+                "fuser -v " + path.string() + " names it");
+  throw Error(ErrorKind::kIo, path.string() + ": " + std::strerror(errno));
+}
+
+PciLock::~PciLock() {
+  if (file_ >= 0) close(file_);
+}
+
 Device::Device(const Settings& settings, MemifGuard* memif) : memif_(memif) {
   if (settings.pci())
     check_pci(settings.device);
@@ -117,6 +142,7 @@ Device::Device(const Settings& settings, MemifGuard* memif) : memif_(memif) {
   if (rte_eth_dev_get_port_by_name(settings.device.c_str(), &port_) == 0)
     throw Error(ErrorKind::kBusy, settings.device + " is open in this process already",
                 "close that port, or give the device another number");
+  if (settings.pci()) lock_.take(settings.device);
   const uint64_t mark = EalLog::mark();
   const int code = rte_dev_probe(complete_arguments(settings).c_str());
   if (code)
@@ -131,6 +157,11 @@ Device::Device(const Settings& settings, MemifGuard* memif) : memif_(memif) {
   if (info_.if_index == 0 || !if_indextoname(info_.if_index, name)) return;
   interface_ = name;
   interface_driver_ = net::interface_driver(interface_).name;
+}
+
+bool Device::physical_addresses(const Settings& settings) {
+  const std::string driver = settings.pci() ? kernel_driver(settings.device) : "";
+  return driver == "uio_pci_generic" || driver == "igb_uio";
 }
 
 Device::~Device() {

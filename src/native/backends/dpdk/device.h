@@ -12,6 +12,20 @@
 
 namespace wp::dpdk {
 
+// Keeps a PCI device to one process of ours: uio lets any number drive it.
+class PciLock {
+ public:
+  PciLock() = default;
+  ~PciLock();
+  PciLock(const PciLock&) = delete;
+  PciLock& operator=(const PciLock&) = delete;
+
+  void take(const std::string& address);  // throws kBusy where another process has it
+
+ private:
+  int file_ = -1;
+};
+
 class Device {
  public:
   // Throws kConfig (no such device, arguments), kBusy (bound to the kernel, open already),
@@ -20,6 +34,9 @@ class Device {
   ~Device();  // stops, closes, detaches
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
+
+  // Whether it has a driver of the kernel's beneath it that translates no addresses.
+  static bool physical_addresses(const Settings& settings);
 
   uint16_t port() const noexcept { return port_; }
   const rte_eth_dev_info& info() const noexcept { return info_; }
@@ -41,6 +58,7 @@ class Device {
   void stop_here() noexcept;
 
   MemifGuard* memif_;
+  PciLock lock_;
   uint16_t port_ = RTE_MAX_ETHPORTS;
   rte_eth_dev_info info_{};
   std::string interface_, interface_driver_;  // asked once: the caller's namespace may change

@@ -29,7 +29,7 @@ void DpdkPort::watch() {
 
 void DpdkPort::look() noexcept {
   const int64_t now = Clock::realtime();
-  const bool up = device_->link_up();
+  const bool up = link_is_up();
   const bool was_up = link_up_.exchange(up);
   if (was_up && !up) link_downs_.fetch_add(1);
   const bool again = report_failed_.exchange(false) || now - reported_at_ > kReportNs;
@@ -42,7 +42,7 @@ void DpdkPort::look() noexcept {
   uint64_t ticks = 0;
   if (device_clock_.ready() && rte_eth_read_clock(device_->port(), &ticks) == 0)
     device_clock_.sample(ticks, clock_.now());
-  const std::lock_guard lock(stats_mutex_);
+  const std::lock_guard lock(command_mutex_);
   if (stats_->interface_gone()) finished_.store(true, std::memory_order_release);
 }
 

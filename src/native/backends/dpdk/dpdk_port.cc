@@ -4,6 +4,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <bit>
 #include <set>
 
 #include "backends/dpdk/eal.h"
@@ -40,7 +41,7 @@ int device_removed(uint16_t, rte_eth_event_type, void* finished, void*) {
 }  // namespace
 
 DpdkPort::DpdkPort(const PortConfig& config) : Port(config), settings_(config) {
-  Eal::start(settings_.eal);
+  Eal::start(settings_.eal, Device::physical_addresses(settings_));
   register_thread();  // for its log lines' sake, and its cache of buffers
   const std::lock_guard lock(control());
   const CaughtStderr caught;
@@ -167,9 +168,22 @@ void DpdkPort::configure() {
   }
 }
 
+// Of a buffer, as the device fills it.
+uint32_t DpdkPort::buffer_size() const {
+  const uint32_t least = device_->info().min_rx_bufsize;
+  if (settings_.frame_size < least && !settings_.tx_only)
+    throw config_error("frame_size", std::to_string(settings_.frame_size),
+                       "at least " + std::to_string(least) + " for " + device_->driver());
+  if (!settings_.pci()) return settings_.frame_size;
+  // NICs are told the size in powers of two or in KiB, and drivers round it down.
+  if (device_->driver() == "net_e1000_em") return std::bit_ceil(settings_.frame_size);
+  return (settings_.frame_size + 1023) / 1024 * 1024;
+}
+
 void DpdkPort::add_queues(const PortConfig& config) {
   const uint16_t port = device_->port();
   const int node = device_->numa_node();
+  const uint32_t room = buffer_size();
   for (uint16_t id = 0; id < queues_; id++) {
     const uint64_t mark = EalLog::mark();
     auto pool = std::make_unique<Pool>("wp" + std::to_string(port) + "q" + std::to_string(id),
@@ -177,7 +191,7 @@ void DpdkPort::add_queues(const PortConfig& config) {
                                                   .tx_ring = tx_descriptors_,
                                                   .batch = config.batch_size,
                                                   .max_held = settings_.max_held},
-                                       settings_.frame_size, node);
+                                       room, node);
     rte_mempool* buffers = pool->get();
     bound_.push_back(std::make_unique<Queue>(
         Queue::Config{
@@ -243,6 +257,11 @@ void DpdkPort::begin_stamps() {
   }
 }
 
+bool DpdkPort::link_is_up(uint32_t* mbits) const noexcept {
+  const std::lock_guard lock(command_mutex_);
+  return device_->link_up(mbits);
+}
+
 bool DpdkPort::memif_client() const {
   const std::string role = settings_.argument("role");
   return settings_.driver() == "net_memif" && role != "server" && role != "master";
@@ -271,7 +290,7 @@ void DpdkPort::report(const std::vector<std::vector<uint8_t>>& frames) noexcept 
 }
 
 void DpdkPort::refresh_stats() noexcept {
-  const std::lock_guard lock(stats_mutex_);
+  const std::lock_guard lock(command_mutex_);
   stats_->refresh(counters_);
   counters_[kLinkDowns].set(link_downs_.load());
 }

@@ -55,6 +55,8 @@ class DpdkPort final : public Port {
   void look() noexcept;  // one round of it
   void reconnect() noexcept;
   bool memif_client() const;
+  bool link_is_up(uint32_t* mbits = nullptr) const noexcept;
+  uint32_t buffer_size() const;
   std::string timestamp_source() const;
   std::string steering_mode() const;
   std::vector<std::string> notes() const;
@@ -81,7 +83,8 @@ class DpdkPort final : public Port {
   std::unique_ptr<Device> device_;
   std::unique_ptr<FlowSteering> flow_;
   std::unique_ptr<Membership> membership_;
-  mutable std::mutex stats_mutex_;  // monitor and control threads
+  // Monitor and control threads: a command to a NIC may be a write and a read of one register.
+  mutable std::mutex command_mutex_;
   std::unique_ptr<Stats> stats_;
 
   std::mutex monitor_mutex_;

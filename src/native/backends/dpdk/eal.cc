@@ -96,7 +96,7 @@ class Surroundings {
 };
 
 std::vector<std::string> arguments(const EalSettings& settings, const std::vector<int>& cores,
-                                   bool huge) {
+                                   bool huge, bool physical) {
   std::string list;
   for (const int c : cores) list += (list.empty() ? "" : ",") + std::to_string(c);
   std::vector<std::string> out{
@@ -111,13 +111,14 @@ std::vector<std::string> arguments(const EalSettings& settings, const std::vecto
     out.push_back("--in-memory");
   else  // which is not to be had together
     out.insert(out.end(), {"--no-huge", "--no-shconf"});
+  if (huge && physical) out.push_back("--iova-mode=pa");
   const uint32_t mb = settings.memory_mb ? settings.memory_mb : huge ? 0 : kDefaultMemoryMb;
   if (mb) out.insert(out.end(), {"-m", std::to_string(mb)});
   return out;
 }
 
-int init(const EalSettings& settings, const std::vector<int>& cores, bool huge) {
-  std::vector<std::string> words = arguments(settings, cores, huge);
+int init(const EalSettings& settings, const std::vector<int>& cores, bool huge, bool physical) {
+  std::vector<std::string> words = arguments(settings, cores, huge, physical);
   std::vector<char*> argv;
   for (std::string& w : words) argv.push_back(w.data());
   argv.push_back(nullptr);
@@ -150,7 +151,7 @@ void check_same(const State& s, const EalSettings& wanted) {
 
 }  // namespace
 
-void Eal::start(const EalSettings& wanted) {
+void Eal::start(const EalSettings& wanted, bool physical) {
   State& s = state();
   const std::lock_guard lock(s.mutex);
   if (s.running) return check_same(s, wanted);
@@ -177,11 +178,11 @@ void Eal::start(const EalSettings& wanted) {
   EalLog::capture();
   const std::vector<int> cores = wanted.cores.empty() ? allowed : wanted.cores;
   uint64_t mark = EalLog::mark();
-  int error = init(wanted, cores, huge);
+  int error = init(wanted, cores, huge, physical);
   if (error == EACCES && huge && wanted.huge_pages == HugePages::kAuto) {
     huge = false;  // this one refusal leaves EAL as it was
     mark = EalLog::mark();
-    error = init(wanted, cores, huge);
+    error = init(wanted, cores, huge, physical);
   }
   if (error) {
     const Error why = refusal("DPDK does not start", error, EalLog::since(mark), "");

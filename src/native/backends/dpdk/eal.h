@@ -16,8 +16,9 @@ namespace wp::dpdk {
 class Eal {
  public:
   // Throws kConfig where EAL runs already with other settings, kUnavailable without hugepages
-  // that were asked for, kIo with what EAL said.
-  static void start(const EalSettings& wanted);
+  // that were asked for, kIo with what EAL said. `physical`: the first device knows nothing but
+  // physical addresses, which EAL would see by itself only if it were to take devices by itself.
+  static void start(const EalSettings& wanted, bool physical);
 
   static bool huge_pages() noexcept;
   static std::string memory();          // "hugepages, 64 MiB free of 64", "no hugepages, …"

@@ -25,6 +25,9 @@ constexpr Symptom kSymptoms[] = {
     {"VFIO support could not be initialized", ErrorKind::kUnavailable, "modprobe vfio-pci"},
     {"no supported IOMMU", ErrorKind::kUnavailable,
      "modprobe vfio enable_unsafe_noiommu_mode=1, then bind it again"},
+    {"Expecting 'PA' IOVA mode", ErrorKind::kUnavailable,
+     "it needs physical addresses: hugepages (sysctl -w vm.nr_hugepages=256), and to be the "
+     "first dpdk port of its process; or bind it to vfio-pci"},
     {"Cannot get hugepage information", ErrorKind::kUnavailable,
      "sysctl -w vm.nr_hugepages=256, or hugepages=no"},
     {"No free hugepages", ErrorKind::kUnavailable,
