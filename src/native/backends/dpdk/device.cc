@@ -135,6 +135,7 @@ Device::Device(const Settings& settings, MemifGuard* memif) : memif_(memif) {
 
 Device::~Device() {
   const auto detach = [this] {
+    const HomeNamespace::Visit visit(home_);
     stop_here();
     rte_device* device = info_.device;
     rte_eth_dev_close(port_);

@@ -9,6 +9,7 @@
 
 #include "backends/dpdk/memif.h"
 #include "backends/dpdk/settings.h"
+#include "backends/dpdk/traces.h"
 
 namespace wp::dpdk {
 
@@ -41,6 +42,7 @@ class Device {
   void stop_here() noexcept;
 
   MemifGuard* memif_;
+  HomeNamespace home_;
   uint16_t port_ = RTE_MAX_ETHPORTS;
   rte_eth_dev_info info_{};
   std::string interface_, interface_driver_;  // asked once: the caller's namespace may change
