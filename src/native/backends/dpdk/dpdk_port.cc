@@ -4,7 +4,9 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <array>
 #include <set>
+#include <string_view>
 
 #include "backends/dpdk/eal.h"
 #include "backends/dpdk/eal_log.h"
@@ -16,6 +18,7 @@ namespace dpdk {
 namespace {
 
 constexpr uint32_t kEthernetAndVlan = 18;
+constexpr std::array<std::string_view, 3> kWithoutLink{"net_null", "net_ring", "net_pcap"};
 constexpr long kDrainNs = 100'000'000;
 constexpr uint64_t kHashes = RTE_ETH_RSS_IP | RTE_ETH_RSS_UDP | RTE_ETH_RSS_TCP;
 
@@ -51,6 +54,7 @@ DpdkPort::DpdkPort(const PortConfig& config) : Port(config), settings_(config) {
     membership_.reset();
     flow_.reset();
     device_.reset();
+    xdp_sockets_.close_left();
     throw;
   }
   monitor_ = std::thread([this] { watch(); });
@@ -75,6 +79,7 @@ DpdkPort::~DpdkPort() {
   membership_.reset();
   flow_.reset();
   device_.reset();
+  xdp_sockets_.close_left();
 }
 
 // Frames that a memif peer has not taken yet die with the connection, and the driver does not say
@@ -120,7 +125,7 @@ void DpdkPort::open(const PortConfig& config) {
   begin_stamps();
   rte_eth_dev_callback_register(device_->port(), RTE_ETH_EVENT_INTR_RMV, &device_removed,
                                 &finished_);
-  link_up_.store(device_->link_up());
+  link_up_.store(link_up());
   reported_at_ = Clock::realtime();
   if (link_up_.load()) report(membership_->reports());
 }
@@ -194,7 +199,9 @@ void DpdkPort::add_queues(const PortConfig& config) {
             .link_up = &link_up_},
         std::move(pool), add_counters(id, std::span(kQueueCounterNames)), clock_));
     const auto socket = static_cast<unsigned>(node);
+    xdp_sockets_.begin();
     int code = rte_eth_rx_queue_setup(port, id, rx_descriptors_, socket, nullptr, buffers);
+    xdp_sockets_.end();
     if (code) refuse("refuses receive queue " + std::to_string(id), code, mark);
     if (id >= tx_queues_) continue;
     code = rte_eth_tx_queue_setup(port, id, tx_descriptors_, socket, nullptr);
@@ -248,6 +255,11 @@ bool DpdkPort::memif_client() const {
   return settings_.driver() == "net_memif" && role != "server" && role != "master";
 }
 
+// net_af_xdp says that its link is up whatever the interface's is.
+bool DpdkPort::link_up(uint32_t* mbits) const noexcept {
+  return device_->link_up(mbits) && stats_->interface_up();
+}
+
 uint32_t DpdkPort::rx(uint32_t queue, wp_batch& batch) noexcept {
   if (queue == 0 && report_due_.load(std::memory_order_relaxed)) [[unlikely]] {
     report_due_.store(false, std::memory_order_relaxed);
@@ -285,7 +297,12 @@ Capabilities DpdkPort::capabilities() const noexcept {
           .ethernet_headers = true,
           .waitable = false,
           .finite = false,
-          .max_frame = std::min(settings_.frame_size, device_->info().max_rx_pktlen)};
+          .wire = settings_.driver() != "net_null",
+          .link = std::ranges::find(kWithoutLink, settings_.driver()) == kWithoutLink.end(),
+          // Its packet socket sees what the host sees.
+          .rest_to_host = settings_.driver() == "net_af_packet",
+          .max_frame = std::min(
+              {settings_.frame_size, device_->info().max_rx_pktlen, mtu_ + kEthernetAndVlan})};
 }
 
 }  // namespace dpdk
