@@ -182,7 +182,10 @@ void DpdkPort::add_queues(const PortConfig& config) {
                                                   .tx_ring = tx_descriptors_,
                                                   .batch = config.batch_size,
                                                   .max_held = settings_.max_held},
-                                       settings_.frame_size, node);
+                                       settings_.frame_size, node,
+                                       // It tells the kernel of so much memory as buffers without
+                                       // gaps would take: those behind it would never be used.
+                                       device_->driver() == "net_af_xdp");
     rte_mempool* buffers = pool->get();
     bound_.push_back(std::make_unique<Queue>(
         Queue::Config{
