@@ -112,6 +112,8 @@ class Bench:
     holding: dict[str, object] = {}  # options with which a few hundred held frames are too many
     poll_stamps: dict[str, object] = {"timestamps": "poll"}
     endless: dict[str, object] = {}  # options with which frames never end
+    others = 0  # frames at most that its own host sends, and the port sees: reports of memberships
+    forgotten = 0  # descriptors that the driver leaves open with each port
     refuses: dict[str, str] = {}  # steerings that cannot be had, and words of the refusal
 
     def __init__(self, resources, tmp_path):
@@ -132,8 +134,8 @@ class Bench:
         """Where the port is opened."""
         return nullcontext()
 
-    def open(self, steer=None, frames=(), *, which=0, **options):
-        """A port, and `frames` on their way to it. which: 1 = on another device beside the first.
+    def open(self, steer=None, sending=(), *, which=0, **options):
+        """A port, and frames on their way to it. which: 1 = on another device beside the first.
         It is closed with the bench at the latest."""
         with self.host():
             port = wp.open(
@@ -143,8 +145,8 @@ class Bench:
             )
         self.stack.callback(port.close)
         self.connect(which)
-        if frames:
-            self.send(frames, which=which)
+        if sending:
+            self.send(sending, which=which)
         return port
 
     def open_again(self, **options):

@@ -61,10 +61,10 @@ class PcapBench(Bench):
     def spec(self, which=0):
         return f"pcap:{self.tmp_path}/wire{which}.pcap"
 
-    def open(self, steer=None, frames=(), *, which=0, **options):
+    def open(self, steer=None, sending=(), *, which=0, **options):
         path = self.tmp_path / f"wire{which}.pcap"
-        if frames or not path.exists():
-            write_capture(path, frames)
+        if sending or not path.exists():
+            write_capture(path, sending)
         if not which:
             options.setdefault("write", str(self._written))
         return super().open(steer, (), which=which, **options)

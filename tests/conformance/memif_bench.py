@@ -85,6 +85,7 @@ class Peer:
 class MemifBench(Bench):
     backend = "dpdk"
     options = {"link_wait_ms": 0}
+    forgotten = 1  # what the server listens on
     small = {"rx_ring_size": 64}
     holding = {"max_held": 128}
 

@@ -24,17 +24,17 @@ def test_overload_loses_frames_and_every_one_is_counted(bench):
     assert 0 < len(got) == stats["rx_packets"] < total
     assert got == sorted(got)
     assert len(set(got)) == len(got)
-    assert len(got) + named(bench, stats) == total
+    assert total <= len(got) + named(bench, stats) <= total + bench.others
     bench.send(numbered(20, 90_000))
     assert collect(port, 20) == list(range(90_000, 90_020))
     stats = port.stats()
-    assert len(got) + 20 + named(bench, stats) == total + 20
+    assert total <= len(got) + named(bench, stats) <= total + bench.others
     assert stats["held"] == 0
 
 
 @pytest.mark.needs("wire")
 def test_without_overload_nothing_is_lost_and_everything_is_counted_once(bench):
-    port = bench.open(frames=numbered(500))
+    port = bench.open(sending=numbered(500))
     assert collect(port, 500) == list(range(500))
     stats = port.stats()
     assert stats["rx_packets"] == 500
@@ -61,7 +61,7 @@ def test_held_frames_are_bounded_keep_their_bytes_and_come_back(bench):
     assert port.held == 0
     stats = port.stats()
     assert seen == stats["rx_packets"]
-    assert seen + named(bench, stats) == sent
+    assert sent <= seen + named(bench, stats) <= sent + bench.others
     bench.send(numbered(10, 5000))
     assert collect(port, 10) == list(range(5000, 5010))
     assert port.stats()["held"] == 0
@@ -69,7 +69,7 @@ def test_held_frames_are_bounded_keep_their_bytes_and_come_back(bench):
 
 @pytest.mark.needs("wire")
 def test_a_slow_consumer_of_what_waits_gets_it_in_order(bench):
-    port = bench.open(frames=numbered(300), batch_size=8)
+    port = bench.open(sending=numbered(300), batch_size=8)
     seen = []
     while len(seen) < 300:
         with port.poll(5) as batch:

@@ -36,7 +36,7 @@ def test_what_is_sent_arrives_unchanged_and_in_order(bench):
 
 @pytest.mark.needs("tx", "wire")
 def test_received_frames_are_turned_round(bench):
-    port = bench.open(frames=numbered(60))
+    port = bench.open(sending=numbered(60))
     header = numbered(1, dst=ELSEWHERE)[0][: HEADERS - 2] + b"\0\0"  # no UDP checksum
     turned = 0
     while turned < 60:
