@@ -221,9 +221,7 @@ class VethBench(Bench):
         for host in ("a", "b"):
             name = self.interface(0, host).name
             self._ip("link", "set", name, "mtu", str(mtu), host=host)
-            self.stack.callback(
-                self._ip, "link", "set", name, "mtu", str(before), host=host
-            )
+            self.stack.callback(self._ip, "link", "set", name, "mtu", str(before), host=host)
 
 
 class SocketBench(VethBench):
@@ -340,7 +338,9 @@ class TapBench(Bench):
             wait_for(self._is_up, "the TAP runs")
 
     def kill_peer(self):
-        self.lab["a"].run(["ip", "link", "delete", self.interface()], check=True, capture_output=True)
+        self.lab["a"].run(
+            ["ip", "link", "delete", self.interface()], check=True, capture_output=True
+        )
 
     def joined(self, group):
         number = socket.inet_aton(group)[::-1].hex().upper()
