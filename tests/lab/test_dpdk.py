@@ -266,16 +266,6 @@ def test_hardware_steering_is_refused_where_there_is_none(device):
         wp.open(f"dpdk:{device('net_ring')}", steer=wp.udp(*GROUP), flow="hardware")
 
 
-def test_a_device_is_open_once(device):
-    name = device("net_null")
-    with (
-        wp.open(f"dpdk:{name}", steer=wp.everything()),
-        pytest.raises(wp.DeviceBusy, match="open in this process already"),
-    ):
-        wp.open(f"dpdk:{name}", steer=wp.everything())
-    wp.open(f"dpdk:{name}", steer=wp.everything()).close()
-
-
 # --- one process ---------------------------------------------------------------------------------
 
 
@@ -388,56 +378,7 @@ def test_queues_each_with_their_worker(device):
         assert stats["threads_without_lcore"] == 0
 
 
-def test_ports_come_and_go_while_another_receives(device):
-    stop = threading.Event()
-    seen = []
-    with wp.open(f"dpdk:{device('net_ring')}", steer=wp.everything()) as port:
-
-        def receive():
-            while not stop.is_set():
-                seen.extend(collect(port, 50, timeout=0.2))
-
-        thread = threading.Thread(target=receive)
-        thread.start()
-        sent = 0
-        try:
-            for _ in range(20):
-                for _ in range(10):
-                    port.send([frame(sent)], queue=0)
-                    sent += 1
-                other = wp.open(f"dpdk:{device('net_null')}", steer=wp.everything())
-                with other, other.poll(1) as batch:
-                    assert len(batch)
-            wait_for(lambda: len(seen) >= sent)
-        finally:
-            stop.set()
-            thread.join()
-        assert seen == list(range(sent))
-
-
 # --- memif ---------------------------------------------------------------------------------------
-
-
-def test_memif_both_ways_with_counters_that_add_up(memif):
-    server, client = memif
-    with (
-        wp.open(server, steer=wp.udp(*GROUP), join="no", link_wait_ms=0) as right,
-        wp.open(client, steer=wp.everything()) as left,
-    ):
-        assert left.info()["link"] == "up"
-        wait_for(lambda: right.info()["link"] == "up")
-        for start in range(0, 2000, 100):
-            assert (
-                left.send([frame(n, size=n % 1400 + 4) for n in range(start, start + 100)]) == 100
-            )
-            assert collect(right, 100) == list(range(start, start + 100))
-        assert left.poll(0) is None  # a client makes room for the other direction when it polls
-        assert right.send([frame(n) for n in range(50)]) == 50
-        assert collect(left, 50) == list(range(50))
-        a, b = left.stats(), right.stats()
-        assert a["tx_packets"] == b["rx_packets"] == 2000
-        assert a["tx_bytes"] == b["rx_bytes"]
-        assert drops(a) == drops(b) == {}
 
 
 def test_memif_queues(memif):
@@ -619,25 +560,6 @@ def assert_same_records(one, other):
             assert np.array_equal(one[column], other[column]), column
 
 
-@pytest.mark.lab
-def test_the_feed_over_memif_gives_the_records_of_the_socket(memif, lab):
-    source = {"messages": 200_000, "rate": 200_000, "seed": 7}
-    done, records = over_memif(memif, source)
-    a, b = lab["a"], lab["b"]
-    config = wp.IngestionConfig.from_spec(
-        f"socket:{b.interface.name}", host=GROUP[0], port=GROUP[1], batch_size=64
-    )
-    publish = PublishConfig(
-        host=GROUP[0], port=GROUP[1], via=f"socket:{a.interface.name}", **source
-    )
-    by_socket, expected = feed(config, publish, receiver=b, sender=a)
-    assert by_socket.account.balanced, by_socket.account.packets.equation()
-    assert done.account.messages.equation() == "200,000 published = 200,000 delivered"
-    assert done.account.balanced
-    assert drops(done.port_stats) == {}
-    assert_same_records(records, expected)
-
-
 def test_real_frames_over_memif(memif):
     path = shared("mold/itch50_2023/Multiple.Packets.pcap")
     done, records = over_memif(memif, {"source": str(path), "fast": True})
@@ -669,122 +591,12 @@ def test_a_memif_that_is_too_small_loses_at_the_sender_and_counts(memif):
 # --- drivers on interfaces -----------------------------------------------------------------------
 
 
-def udp_sender(host):
-    with host.enter():
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        sock.setsockopt(
-            socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(host.interface.ipv4)
-        )
-        return sock
-
-
-@pytest.mark.lab
-@pytest.mark.parametrize("driver", ["net_af_packet", "net_af_xdp"])
-def test_drivers_on_a_veth(lab, device, driver):
-    b = lab["b"]
-    with b.enter():
-        port = wp.open(f"dpdk:{device(driver)},iface={b.interface.name}", steer=wp.udp(*GROUP))
-        groups = Path("/proc/thread-self/net/igmp").read_text()
-    with port, udp_sender(lab["a"]) as out:
-        info = port.info()
-        assert info["interface"] == b.interface.name
-        assert info["interface_driver"] == "veth"
-        assert info["join"] == "companion socket"
-        assert socket.inet_aton(GROUP[0])[::-1].hex().upper() in groups
-        for n in range(500):
-            out.sendto(n.to_bytes(4, "big"), GROUP)
-            out.sendto(n.to_bytes(4, "big"), ("239.255.89.1", 9))
-        assert collect(port, 500) == list(range(500))
-        stats = port.stats()
-        assert stats["rx_packets"] == 500
-        assert stats["drop.filtered"] >= 500
-        assert set(drops(stats)) == {"drop.filtered"}
-        # And out again: the host on the other side hears us.
-        with lab["a"].enter():
-            ear = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            ear.bind((lab["a"].interface.ipv4, 48102))
-            ear.settimeout(10)
-            to = lab["a"].interface.mac
-        with ear:
-            reply = frames.udp(
-                b"heard", dst=(lab["a"].interface.ipv4, 48102), dst_mac=to, src=("10.0.0.9", 7)
-            )
-            assert port.send([reply]) == 1
-            assert ear.recv(100) == b"heard"
-
-
-@pytest.mark.lab
-@pytest.mark.parametrize(
-    ("driver", "options", "counter"),
-    [
-        ("net_af_packet", {"rx_ring_size": 64}, "drop.kernel_ring_full"),
-        ("net_af_xdp", {}, "drop.rx_ring_full"),
-    ],
-)
-def test_what_a_kernel_ring_cannot_take_is_counted(lab, device, driver, options, counter):
-    """Losses in sockets that the driver opens: it does not count them itself."""
-    b = lab["b"]
-    with b.enter():
-        spec = f"dpdk:{device(driver)},iface={b.interface.name}"
-        port = wp.open(spec, steer=wp.udp(*GROUP), **options)
-    with port, udp_sender(lab["a"]) as out:
-        for n in range(8000):
-            out.sendto(n.to_bytes(4, "big"), GROUP)
-        got = len(collect(port, 8000, timeout=1.5))
-        stats = port.stats()
-        lost = {k: v for k, v in drops(stats).items() if k != "drop.filtered"}
-        assert 0 < got < 8000
-        assert counter in lost or "drop.fill_ring_empty" in lost
-        # Neighbour discovery may have been among what was lost.
-        assert 8000 <= got + sum(lost.values()) <= 8000 + stats["drop.filtered"] + 10
-
-
-@pytest.mark.lab
-@pytest.mark.parametrize("driver", ["net_af_packet", "net_af_xdp"])
-def test_the_feed_over_a_veth(lab, device, driver):
-    a, b = lab["a"], lab["b"]
-    config = wp.IngestionConfig(
-        backend="dpdk",
-        interface_name=device(driver),
-        host=GROUP[0],
-        port=GROUP[1],
-        options={"iface": b.interface.name},
-    )
-    publish = PublishConfig(
-        host=GROUP[0],
-        port=GROUP[1],
-        via=f"socket:{a.interface.name}",
-        messages=100_000,
-        rate=200_000,
-    )
-    done, records = feed(config, publish, receiver=b, sender=a)
-    assert done.account.messages.equation() == "100,000 published = 100,000 delivered"
-    assert done.account.balanced, done.account.packets.equation()
-    assert np.array_equal(records["seq"], np.arange(1, 100_001, dtype="u8"))
-
-
 @pytest.mark.lab
 def test_more_queues_than_an_interface_has(lab, device):
     b = lab["b"]
     with b.enter(), pytest.raises(wp.WirepathError, match="queue"):
         spec = f"dpdk:{device('net_af_xdp')},iface={b.interface.name}"
         wp.open(spec, steer=wp.udp(*GROUP), queues="0-7")
-
-
-@pytest.mark.lab
-def test_an_interface_that_goes_away_ends_the_port(lab, device):
-    b = lab["b"]
-    with b.enter():
-        spec = f"dpdk:{device('net_af_packet')},iface={b.interface.name}"
-        port = wp.open(spec, steer=wp.everything())
-    with port:
-        b.run(["ip", "link", "del", b.interface.name])
-        end = time.monotonic() + 10
-        while (batch := port.poll(0.2)) is not None:
-            batch.release()
-            assert time.monotonic() < end
-        wait_for(lambda: port.native.finished)
-        assert list(port.batches()) == []
 
 
 @pytest.mark.lab

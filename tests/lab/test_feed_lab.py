@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+
 import numpy as np
 import pytest
 from shared_data import shared
@@ -12,6 +19,7 @@ from wirepath.measure import measure
 from wirepath.publish import PublishConfig
 
 GROUP, PORT = "239.255.99.1", 49001
+CLOCKS = ("recv_time",)
 SMALL_RECEIVE_BUFFER = {"socket": {"rx_buffer_bytes": 65536}, "af_xdp": {"frames": 256}}
 
 pytestmark = pytest.mark.lab
@@ -54,6 +62,112 @@ def publishing(lab, **changes):
     return PublishConfig(
         **{"host": GROUP, "port": PORT, "via": f"socket:{lab['a'].interface.name}"} | changes
     )
+
+
+MEMIF = "dpdk:net_memif0,role={role},socket={folder}/feed.sock,socket-abstract=no"
+SPECS = {
+    "socket": "socket:wp0",
+    "af_xdp": "af_xdp:wp0",
+    "af_xdp-generic": "af_xdp:wp0,mode=generic",
+    "dpdk-memif": MEMIF,
+    "dpdk-af_xdp": "dpdk:net_af_xdp0,iface=wp0",
+    "dpdk-af_packet": "dpdk:net_af_packet0,iface=wp0",
+    "ef_vi-x2": "ef_vi_sim:wp0",
+    "ef_vi-x2-merged": "ef_vi_sim:wp0,event_merge=true",
+    "ef_vi-x3": "ef_vi_sim:wp0,nic=x3",
+    "ef_vi-x3-shared": "ef_vi_sim:wp0,nic=x3,zero_copy=require",
+}
+
+
+def answer(process):
+    """The object that a command ends with."""
+    out, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    return json.loads(out.splitlines()[-1])
+
+
+def wait_until_open(process):
+    """Until the port's counters are there for others to read."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        assert process.poll() is None, process.communicate()[1]
+        with contextlib.suppress(wp.WirepathError, OSError):
+            if any(name.startswith("port/") for name in wp.attach(process.pid).counters):
+                return
+        time.sleep(0.02)
+    raise AssertionError("the feed does not open its port")
+
+
+def feed_command(lab, folder, name, source):
+    """`wirepath feed SPEC GROUP:PORT` on b, published to from another process on a: what both
+    say, and the records."""
+    folder.mkdir(parents=True, exist_ok=True)
+    spec = SPECS[name].format(role="server", folder=folder)
+    backend_or_skip(spec.partition(":")[0])
+    out = folder / "records.npy"
+    flow = f"{GROUP}:{PORT}"
+    command = [sys.executable, "-m", "wirepath"]
+    texts = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    feed = lab["b"].popen(
+        [*command, "feed", spec, flow, "--json", "--out", str(out), "--max-seconds", "50"], **texts
+    )
+    try:
+        wait_until_open(feed)
+        memif = SPECS[name] == MEMIF
+        via = MEMIF.format(role="client", folder=folder) if memif else "socket:wp0"
+        sender = lab["a"].popen(
+            [*command, "publish", *source, "--to", flow, "--via", via, "--json"]
+            + ["--source-host", lab["a"].interface.ipv4] * memif,
+            **texts,
+        )
+        try:
+            published = answer(sender)
+        finally:
+            sender.kill()
+            sender.communicate()
+        return answer(feed), published, np.load(out)
+    finally:
+        feed.kill()
+        feed.communicate()
+
+
+GENERATED = ["--messages", "30000", "--rate", "100000", "--seed", "7"]
+
+
+@pytest.fixture(scope="module")
+def by_socket(tmp_path_factory, lab_refusal):
+    """The records that every backend has to give."""
+    if lab_refusal is not None:
+        pytest.skip(f"lab: {lab_refusal}")
+    with Lab(f"wptf{os.getpid()}") as lab:
+        return feed_command(lab, tmp_path_factory.mktemp("feed"), "socket", GENERATED)[2]
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_one_command_line_gives_the_same_records_on_every_backend(
+    lab_name, tmp_path, by_socket, name
+):
+    with Lab(lab_name) as lab:
+        told, published, records = feed_command(lab, tmp_path, name, GENERATED)
+    sender = published["port_stats"]
+    lost_by_sender = sum(
+        sender.get(k, 0) for k in ("drop.tx_refused", "drop.tx_ring_full", "nic.tx_dropped")
+    )
+    drops = told["dropped"]
+    others = drops.pop("port.filtered", 0)  # of no feed: reports of memberships, neighbours
+    assert published["messages"] == 30_000
+    assert told["messages"] == told["delivered"] + told["ring_full"]
+    assert published["messages"] == told["delivered"] + told["missing"] + told["ring_full"]
+    assert (
+        published["packets"]
+        == told["packets"]
+        + sum(count for layer, count in drops.items() if layer.startswith("port."))
+        + lost_by_sender
+    ), (others, drops, told["port_stats"])
+    assert told["delivered"] == told["consumed"] == len(records) == 30_000
+    for column in wp.RECORD.names:
+        if column not in CLOCKS:
+            assert np.array_equal(records[column], by_socket[column]), column
 
 
 CAPTURES = [

@@ -38,6 +38,10 @@ struct Capabilities {
   bool waitable = false;         // fd() gives a descriptor that becomes readable
   bool finite = false;           // the source ends (a capture)
   bool writable = true;          // received frames may be changed in place
+  bool wire = true;              // frames come from elsewhere; false: they are made up
+  bool link = false;             // with another side, which may go: info() says "up" or "down"
+  bool shareable = false;        // a second port may be opened on the same device
+  bool rest_to_host = false;     // what steering leaves out keeps reaching the host's own stack
   uint32_t max_frame = 0;        // longest frame it can carry, bytes
   uint32_t pool_frames = 0;      // receive buffers of each queue; 0 = held frames take none away
 };

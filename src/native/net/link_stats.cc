@@ -5,6 +5,7 @@
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -69,6 +70,15 @@ bool LinkStats::read() noexcept {
   if (!query(now)) return false;
   counts_ = since(now, base_);
   return true;
+}
+
+// Asked through the netlink socket, which stands in the interface's namespace.
+LinkState LinkStats::state() const noexcept {
+  ifreq request{};
+  request.ifr_ifindex = static_cast<int>(ifindex_);
+  if (ioctl(fd_, SIOCGIFNAME, &request) != 0 || ioctl(fd_, SIOCGIFFLAGS, &request) != 0)
+    return errno == ENODEV || errno == ENXIO ? LinkState::kGone : LinkState::kDown;
+  return request.ifr_flags & IFF_RUNNING ? LinkState::kUp : LinkState::kDown;
 }
 
 bool LinkStats::query(LinkCounts& out) noexcept {

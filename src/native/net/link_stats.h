@@ -17,6 +17,13 @@ struct LinkCounts {
   uint64_t tx_packets = 0, tx_bytes = 0, tx_errors = 0, tx_dropped = 0;
 };
 
+// Of the interface, as users of it see it: running, not running, not there any more.
+enum class LinkState { kUp, kDown, kGone };
+
+inline const char* to_string(LinkState state) noexcept {
+  return state == LinkState::kUp ? "up" : state == LinkState::kDown ? "down" : "gone";
+}
+
 class LinkStats {
  public:
   // Counting begins here. Throws Error where the interface does not exist.
@@ -30,6 +37,7 @@ class LinkStats {
   bool read() noexcept;
   // Since construction.
   const LinkCounts& counts() const noexcept { return counts_; }
+  LinkState state() const noexcept;
   unsigned ifindex() const noexcept { return ifindex_; }
 
  private:

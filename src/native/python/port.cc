@@ -76,6 +76,10 @@ nb::dict capabilities(const PortHandle& handle) {
   out["waitable"] = c.waitable;
   out["finite"] = c.finite;
   out["writable"] = c.writable;
+  out["wire"] = c.wire;
+  out["link"] = c.link;
+  out["shareable"] = c.shareable;
+  out["rest_to_host"] = c.rest_to_host;
   out["max_frame"] = c.max_frame;
   out["pool_frames"] = c.pool_frames;
   return out;

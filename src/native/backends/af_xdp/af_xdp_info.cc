@@ -66,6 +66,7 @@ Info AfXdpPort::info() const {
            {"zero_copy", zero_copy},
            {"queues", int64_t{queues_}},
            {"queue_list", ids},
+           {"link", std::string(net::to_string(link_stats_->state()))},
            {"wakeup", wakeup()},
            {"timestamp_source", settings_.tx_only ? std::string("none") : timestamp_source()},
            {"clock", std::string(clock_.source())},

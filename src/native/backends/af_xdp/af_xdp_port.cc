@@ -145,7 +145,11 @@ Capabilities AfXdpPort::capabilities() const noexcept {
           .ethernet_headers = true,
           .waitable = true,
           .finite = false,
-          .max_frame = settings_.tx_only ? settings_.frame_size : settings_.rx_room(),
+          .link = true,
+          .rest_to_host = true,
+          // With a VLAN tag beside the Ethernet header.
+          .max_frame = std::min(settings_.tx_only ? settings_.frame_size : settings_.rx_room(),
+                                netdev_.mtu + 18),
           .pool_frames = settings_.tx_only || bound_.empty() ? 0 : bound_.front()->frames()};
 }
 

@@ -166,6 +166,7 @@ bool Device::physical_addresses(const Settings& settings) {
 
 Device::~Device() {
   const auto detach = [this] {
+    const HomeNamespace::Visit visit(home_);
     stop_here();
     rte_device* device = info_.device;
     rte_eth_dev_close(port_);

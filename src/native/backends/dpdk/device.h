@@ -9,6 +9,7 @@
 
 #include "backends/dpdk/memif.h"
 #include "backends/dpdk/settings.h"
+#include "backends/dpdk/traces.h"
 
 namespace wp::dpdk {
 
@@ -59,6 +60,7 @@ class Device {
 
   MemifGuard* memif_;
   PciLock lock_;
+  HomeNamespace home_;
   uint16_t port_ = RTE_MAX_ETHPORTS;
   rte_eth_dev_info info_{};
   std::string interface_, interface_driver_;  // asked once: the caller's namespace may change

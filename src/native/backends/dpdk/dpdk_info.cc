@@ -57,7 +57,7 @@ std::vector<std::string> DpdkPort::notes() const {
 
 Info DpdkPort::info() const {
   uint32_t mbits = 0;
-  const bool up = link_is_up(&mbits);
+  const bool up = link_up(&mbits);
   const bool speed_known = up && mbits != RTE_ETH_SPEED_NUM_UNKNOWN;
   const Pool& pool = bound_.front()->pool();
   std::vector<int64_t> ids(queues_);

@@ -29,7 +29,7 @@ void DpdkPort::watch() {
 
 void DpdkPort::look() noexcept {
   const int64_t now = Clock::realtime();
-  const bool up = link_is_up();
+  const bool up = link_up();
   const bool was_up = link_up_.exchange(up);
   if (was_up && !up) link_downs_.fetch_add(1);
   const bool again = report_failed_.exchange(false) || now - reported_at_ > kReportNs;

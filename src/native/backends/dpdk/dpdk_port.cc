@@ -4,8 +4,10 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <set>
+#include <string_view>
 
 #include "backends/dpdk/eal.h"
 #include "backends/dpdk/eal_log.h"
@@ -17,6 +19,7 @@ namespace dpdk {
 namespace {
 
 constexpr uint32_t kEthernetAndVlan = 18;
+constexpr std::array<std::string_view, 3> kWithoutLink{"net_null", "net_ring", "net_pcap"};
 constexpr long kDrainNs = 100'000'000;
 constexpr uint64_t kHashes = RTE_ETH_RSS_IP | RTE_ETH_RSS_UDP | RTE_ETH_RSS_TCP;
 
@@ -52,6 +55,7 @@ DpdkPort::DpdkPort(const PortConfig& config) : Port(config), settings_(config) {
     membership_.reset();
     flow_.reset();
     device_.reset();
+    xdp_sockets_.close_left();
     throw;
   }
   monitor_ = std::thread([this] { watch(); });
@@ -76,6 +80,7 @@ DpdkPort::~DpdkPort() {
   membership_.reset();
   flow_.reset();
   device_.reset();
+  xdp_sockets_.close_left();
 }
 
 // Frames that a memif peer has not taken yet die with the connection, and the driver does not say
@@ -121,7 +126,7 @@ void DpdkPort::open(const PortConfig& config) {
   begin_stamps();
   rte_eth_dev_callback_register(device_->port(), RTE_ETH_EVENT_INTR_RMV, &device_removed,
                                 &finished_);
-  link_up_.store(device_->link_up());
+  link_up_.store(link_up());
   reported_at_ = Clock::realtime();
   if (link_up_.load()) report(membership_->reports());
 }
@@ -191,7 +196,10 @@ void DpdkPort::add_queues(const PortConfig& config) {
                                                   .tx_ring = tx_descriptors_,
                                                   .batch = config.batch_size,
                                                   .max_held = settings_.max_held},
-                                       room, node);
+                                       room, node,
+                                       // It tells the kernel of so much memory as buffers without
+                                       // gaps would take: those behind it would never be used.
+                                       device_->driver() == "net_af_xdp");
     rte_mempool* buffers = pool->get();
     bound_.push_back(std::make_unique<Queue>(
         Queue::Config{
@@ -208,7 +216,9 @@ void DpdkPort::add_queues(const PortConfig& config) {
             .link_up = &link_up_},
         std::move(pool), add_counters(id, std::span(kQueueCounterNames)), clock_));
     const auto socket = static_cast<unsigned>(node);
+    xdp_sockets_.begin();
     int code = rte_eth_rx_queue_setup(port, id, rx_descriptors_, socket, nullptr, buffers);
+    xdp_sockets_.end();
     if (code) refuse("refuses receive queue " + std::to_string(id), code, mark);
     if (id >= tx_queues_) continue;
     code = rte_eth_tx_queue_setup(port, id, tx_descriptors_, socket, nullptr);
@@ -257,14 +267,15 @@ void DpdkPort::begin_stamps() {
   }
 }
 
-bool DpdkPort::link_is_up(uint32_t* mbits) const noexcept {
-  const std::lock_guard lock(command_mutex_);
-  return device_->link_up(mbits);
-}
-
 bool DpdkPort::memif_client() const {
   const std::string role = settings_.argument("role");
   return settings_.driver() == "net_memif" && role != "server" && role != "master";
+}
+
+// net_af_xdp says that its link is up whatever the interface's is.
+bool DpdkPort::link_up(uint32_t* mbits) const noexcept {
+  const std::lock_guard lock(command_mutex_);
+  return device_->link_up(mbits) && stats_->interface_up();
 }
 
 uint32_t DpdkPort::rx(uint32_t queue, wp_batch& batch) noexcept {
@@ -304,7 +315,12 @@ Capabilities DpdkPort::capabilities() const noexcept {
           .ethernet_headers = true,
           .waitable = false,
           .finite = false,
-          .max_frame = std::min(settings_.frame_size, device_->info().max_rx_pktlen)};
+          .wire = settings_.driver() != "net_null",
+          .link = std::ranges::find(kWithoutLink, settings_.driver()) == kWithoutLink.end(),
+          // Its packet socket sees what the host sees.
+          .rest_to_host = settings_.driver() == "net_af_packet",
+          .max_frame = std::min(
+              {settings_.frame_size, device_->info().max_rx_pktlen, mtu_ + kEthernetAndVlan})};
 }
 
 }  // namespace dpdk

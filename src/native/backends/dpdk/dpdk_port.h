@@ -18,6 +18,7 @@
 #include "backends/dpdk/memif.h"
 #include "backends/dpdk/settings.h"
 #include "backends/dpdk/stats.h"
+#include "backends/dpdk/traces.h"
 #include "core/backend.h"
 #include "core/port.h"
 #include "programs/steer_native.h"
@@ -55,7 +56,7 @@ class DpdkPort final : public Port {
   void look() noexcept;  // one round of it
   void reconnect() noexcept;
   bool memif_client() const;
-  bool link_is_up(uint32_t* mbits = nullptr) const noexcept;
+  bool link_up(uint32_t* mbits = nullptr) const noexcept;
   uint32_t buffer_size() const;
   std::string timestamp_source() const;
   std::string steering_mode() const;
@@ -80,6 +81,7 @@ class DpdkPort final : public Port {
   std::unique_ptr<Gate> gate_;
   std::unique_ptr<MemifGuard> memif_;
   std::vector<std::unique_ptr<Queue>> bound_;
+  XdpSockets xdp_sockets_;
   std::unique_ptr<Device> device_;
   std::unique_ptr<FlowSteering> flow_;
   std::unique_ptr<Membership> membership_;

@@ -2,6 +2,7 @@
 #include "backends/dpdk/pool.h"
 
 #include <rte_errno.h>
+#include <rte_mbuf_pool_ops.h>
 #include <rte_mempool.h>
 
 #include <algorithm>
@@ -18,6 +19,29 @@ constexpr uint32_t kThreads = 4;       // that may have a cache of this pool: wo
 constexpr uint32_t kDriverBurst = 64;  // that drivers take ahead
 static_assert(kCache <= RTE_MEMPOOL_CACHE_MAX_SIZE);
 
+// What rte_pktmbuf_pool_create does, which takes no flags.
+rte_mempool* create(const std::string& name, uint32_t frames, uint16_t room, int numa_node,
+                    unsigned flags) {
+  rte_mempool* pool =
+      rte_mempool_create_empty(name.c_str(), frames, static_cast<unsigned>(sizeof(rte_mbuf)) + room,
+                               kCache, sizeof(rte_pktmbuf_pool_private), numa_node, flags);
+  if (!pool) return nullptr;
+  rte_pktmbuf_pool_private properties{};
+  properties.mbuf_data_room_size = room;
+  int code = rte_mempool_set_ops_byname(pool, rte_mbuf_best_mempool_ops(), nullptr);
+  if (code == 0) {
+    rte_pktmbuf_pool_init(pool, &properties);
+    code = std::min(rte_mempool_populate_default(pool), 0);
+  }
+  if (code != 0 || ((flags & RTE_MEMPOOL_F_NO_IOVA_CONTIG) && pool->nb_mem_chunks != 1)) {
+    rte_mempool_free(pool);
+    rte_errno = code ? -code : ENOMEM;
+    return nullptr;
+  }
+  rte_mempool_obj_iter(pool, &rte_pktmbuf_init, nullptr);
+  return pool;
+}
+
 }  // namespace
 
 uint32_t Pool::Size::frames() const noexcept {
@@ -25,10 +49,11 @@ uint32_t Pool::Size::frames() const noexcept {
   return rx_ring + tx_ring + 2 * batch + 2 * kDriverBurst + max_held + kThreads * kCache * 3 / 2;
 }
 
-Pool::Pool(const std::string& name, const Size& size, uint32_t frame_size, int numa_node)
+Pool::Pool(const std::string& name, const Size& size, uint32_t frame_size, int numa_node,
+           bool in_a_row)
     : frames_(size.frames()) {
   const auto room = static_cast<uint16_t>(frame_size + RTE_PKTMBUF_HEADROOM);
-  pool_.reset(rte_pktmbuf_pool_create(name.c_str(), frames_, kCache, 0, room, numa_node));
+  pool_.reset(create(name, frames_, room, numa_node, in_a_row ? RTE_MEMPOOL_F_NO_IOVA_CONTIG : 0));
   if (!pool_) {
     const uint64_t bytes = uint64_t{frames_} * (room + sizeof(rte_mbuf) + 64);
     if (rte_errno == ENOMEM)

@@ -18,8 +18,10 @@ class Pool {
     uint32_t rx_ring, tx_ring, batch, max_held;
     uint32_t frames() const noexcept;
   };
-  // Throws kIo where there is no memory for it.
-  Pool(const std::string& name, const Size& size, uint32_t frame_size, int numa_node);
+  // in_a_row: buffer behind buffer, without the gaps that keep each within a page. Throws kIo where
+  // there is no memory for it.
+  Pool(const std::string& name, const Size& size, uint32_t frame_size, int numa_node,
+       bool in_a_row);
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
 

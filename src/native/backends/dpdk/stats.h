@@ -44,6 +44,8 @@ class Stats {
   void refresh(Counter* counters) noexcept;
   // The interface went away.
   bool interface_gone() noexcept { return link_ && !link_->read(); }
+  // True also where there is none.
+  bool interface_up() const noexcept { return !link_ || link_->state() == net::LinkState::kUp; }
 
  private:
   void kernel_counts(Counter* counters) noexcept;

@@ -67,6 +67,7 @@ Info EfViPort::info() const {
       {"mode", mode()},
       {"zero_copy", !vi_.shared_buffers() || queue_.by_reference()},
       {"queues", int64_t{queues_}},
+      {"link", std::string(net::to_string(link_stats_.state()))},
       {"wakeup", std::string(queue_.interrupts() ? "interrupt, primed when idle"
                                                  : "poll (the NIC raises no interrupt)")},
       {"timestamp_source", timestamp_source()},

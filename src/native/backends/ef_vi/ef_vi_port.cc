@@ -98,6 +98,9 @@ Capabilities EfViPort::capabilities() const noexcept {
           .waitable = queue_.interrupts(),
           .finite = false,
           .writable = !queue_.by_reference(),
+          .link = true,
+          .shareable = true,
+          .rest_to_host = !steering().everything,
           .max_frame = vi_.max_frame(),
           .pool_frames = settings_.tx_only ? 0 : queue_.pool_frames()};
 }

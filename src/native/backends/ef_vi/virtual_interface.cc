@@ -8,6 +8,9 @@
 namespace wp::ef_vi_backend {
 namespace {
 
+// A shared buffer is divided into places of 2 KiB, and the NIC's header stands in front of each.
+constexpr uint32_t kSharedRoom = 2048 - 64;
+
 uint32_t frames_needed(const Settings& s, uint32_t batch_size) {
   // Both rings full, a batch in the consumer's hands and one on its way.
   return s.frames != 0 ? s.frames : s.rx_ring + s.tx_ring + 2 * batch_size + 64;
@@ -141,7 +144,8 @@ void VirtualInterface::allocate(const Settings& settings, const net::Netdev& net
   if (!settings.tx_only) rx_ring_ = static_cast<uint32_t>(ef_vi_receive_capacity(&vi_)) + 1;
   tx_ring_ = static_cast<uint32_t>(ef_vi_transmit_capacity(&vi_)) + 1;
   event_slots_ = static_cast<uint32_t>(ef_eventq_capacity(&vi_));
-  max_frame_ = std::min(ef_vi_mtu(&vi_, handle_), frame_size_ - prefix_);
+  const uint32_t room = shared_ ? kSharedRoom : frame_size_ - prefix_;
+  max_frame_ = std::min(ef_vi_mtu(&vi_, handle_), room);
 }
 
 void VirtualInterface::register_memory(const net::Netdev& netdev) {

@@ -111,6 +111,8 @@ class NullPort final : public Port {
             .everything = true,
             .ethernet_headers = true,
             .finite = limit_ != 0,
+            .wire = false,
+            .shareable = true,
             .max_frame = frame_size_};
   }
 

@@ -245,6 +245,7 @@ class PcapPort final : public Port {
     return {.tx = writer_.has_value(),
             .everything = true,
             .finite = true,
+            .shareable = true,
             .max_frame = CaptureReader::kMaxPacket};
   }
 

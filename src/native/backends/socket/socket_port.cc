@@ -230,6 +230,7 @@ class SocketPort final : public Port {
         {"driver", driver_.empty() ? std::string("none") : driver_},
         {"mode", std::string("kernel socket, copy")},
         {"queues", int64_t{queues_}},
+        {"link", std::string(link_ ? net::to_string(link_->state()) : "none")},
         {"sockets", static_cast<int64_t>(rx_.sockets().size())},
         {"wakeup", std::string(many ? "ppoll on epoll" : "ppoll")},
         {"timestamp_source",
@@ -256,6 +257,9 @@ class SocketPort final : public Port {
             .tx = true,
             .ethernet_headers = false,
             .waitable = !tx_only_,
+            .link = link_.has_value(),
+            .shareable = true,
+            .rest_to_host = true,
             .max_frame = frame_size_ + static_cast<uint32_t>(net::kUdp6HeaderBytes),
             .pool_frames = ring_};
   }
