@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import textwrap
@@ -32,7 +33,6 @@ pytestmark = pytest.mark.skipif(
 
 GROUP = ("239.255.89.1", 48101)
 HUGE_PAGES = Path("/proc/sys/vm/nr_hugepages")
-LOOKED_AT = 0.3  # seconds after which a port has noticed that its link changed
 _devices = count()
 
 
@@ -79,6 +79,11 @@ def wait_for(condition, timeout=10.0):
     while not condition():
         assert time.monotonic() < end, "it did not come about"
         time.sleep(0.02)
+
+
+def noticed(port):
+    """That the link is up, by the thread of the port that watches it: it counts when it goes."""
+    wait_for(lambda: "the link is down" not in port.info()["notes"])
 
 
 def drops(stats):
@@ -141,6 +146,25 @@ def test_what_eal_was_started_with_stays(device):
                 wp.open(f"dpdk:{device('net_null')}", steer=wp.everything(), **late)
 
 
+def test_a_later_port_may_name_what_is_the_case(device):
+    told = answer(
+        """
+        import json, os
+        import wirepath as wp
+        listed = ",".join(map(str, sorted(os.sched_getaffinity(0))))
+        with wp.open("dpdk:net_null0", steer=wp.everything(), hugepages="no"):
+            wp.open("dpdk:net_null1", steer=wp.everything(), eal_memory=512, hugepages="no",
+                    eal_cores=listed).close()
+            try:
+                wp.open("dpdk:net_null2", steer=wp.everything(), eal_memory=513)
+            except wp.ConfigError as error:
+                print(json.dumps(str(error)))
+        """
+    )
+    assert "eal_memory = 513 comes too late" in told
+    assert "with 512 MiB" in told
+
+
 def test_without_hugepages_it_runs_and_says_so(device):
     told = answer(
         """
@@ -175,23 +199,27 @@ def huge_pages():
         HUGE_PAGES.write_text(before)
 
 
-def test_hugepages_that_are_absent_are_an_error_with_the_mend(huge_pages):
-    huge_pages(0)
+@pytest.mark.parametrize(("pages", "megabytes"), [(0, 64), (8, 64), (40, 101)])
+def test_too_few_hugepages_are_an_error_with_the_mend(huge_pages, pages, megabytes):
+    huge_pages(pages)
+    memory = {} if megabytes == 64 else {"eal_memory": megabytes}
     said = answer(
-        """
+        f"""
         import json
         import wirepath as wp
         try:
-            wp.open("dpdk:net_null0", steer=wp.everything(), hugepages="yes")
+            wp.open("dpdk:net_null0", steer=wp.everything(), hugepages="yes", **{memory})
         except wp.BackendUnavailable as error:
             refused = str(error)
-        # Nothing was started: doing without them works in the same process.
-        with wp.open("dpdk:net_null0", steer=wp.everything(), hugepages="auto") as port:
-            print(json.dumps([refused, port.info()["mode"]]))
+        # Nothing was started: doing without them works in the same process, and is said.
+        with wp.open("dpdk:net_null0", steer=wp.everything(), hugepages="auto", **{memory}) as port:
+            print(json.dumps([refused, port.info()["mode"], port.info()["notes"]]))
         """
     )
-    assert "sysctl -w vm.nr_hugepages=" in said[0]
+    assert f"{pages * 2} MiB of hugepages are free and {megabytes} are needed" in said[0]
+    assert f"sysctl -w vm.nr_hugepages={(megabytes + 1) // 2} " in said[0]
     assert said[1].endswith("no hugepages")
+    assert any("--no-huge" in note for note in said[2])
 
 
 def test_hugepages_are_used_and_running_out_of_them_is_an_error(huge_pages):
@@ -240,6 +268,15 @@ def test_a_device_that_the_kernel_drives_is_left_alone():
         assert (Path("/sys/bus/pci/devices") / address / "driver").resolve().name == driver
 
 
+def test_a_device_without_a_driver_names_the_command_that_binds_it():
+    bare = [p.name for p in Path("/sys/bus/pci/devices").glob("*") if not (p / "driver").exists()]
+    if not bare:
+        pytest.skip("every PCI device of this machine has a driver")
+    with pytest.raises(wp.DeviceBusy, match=f"bound to no driver.*dpdk-devbind.*{bare[0]}"):
+        wp.open(f"dpdk:{bare[0]}", steer=wp.everything())
+    assert not (Path("/sys/bus/pci/devices") / bare[0] / "driver").exists()
+
+
 def test_more_queues_than_the_device_has(device):
     with pytest.raises(wp.ConfigError, match=r"asks for 20 receive queues.*has 16"):
         wp.open(f"dpdk:{device('net_ring')}", steer=wp.everything(), queues="0-19")
@@ -254,11 +291,19 @@ def test_more_queues_than_the_device_has(device):
         ("dpdk:net_memif90,rol=client", 'has an option "rol"'),
         ("dpdk:net_null90,bogus=1", "arguments"),
         ("dpdk:net_null90,queues=1", "without a gap"),
+        ("dpdk:net_memif90,rx_ring_size=32768", "rx_ring_size = 32768.*at most 16384"),
     ],
 )
 def test_what_cannot_be_opened_says_why(spec, why):
     with pytest.raises(wp.WirepathError, match=why):
         wp.open(spec, steer=wp.everything())
+
+
+def test_a_device_that_is_no_network_device_is_not_kept(device):
+    name = device("baseband_null")
+    for _ in range(2):
+        with pytest.raises(wp.ConfigError, match="no network device"):
+            wp.open(f"dpdk:{name}", steer=wp.everything())
 
 
 def test_hardware_steering_is_refused_where_there_is_none(device):
@@ -324,6 +369,56 @@ def test_a_frame_of_our_own_goes_out_without_a_copy(device):
         assert stats["held"] == 0
 
 
+@pytest.mark.parametrize("source", ["dpdk:{}", "null:", "pcap"])
+def test_frames_of_another_port_go_out_as_copies(device, source, tmp_path):
+    """Handles of other ports are any numbers: of another pool, small ones, none."""
+    if source == "pcap":
+        path, empty = tmp_path / "sixteen.pcapng", tmp_path / "empty.pcap"
+        empty.write_bytes(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1))
+        with wp.open(f"pcap:{empty},write={path}", steer=wp.everything()) as port:
+            port.send([frame(n) for n in range(16)])
+        source = f"pcap:{path}"
+    with (
+        wp.open(source.format(device("net_null")), steer=wp.everything(), batch_size=16) as other,
+        wp.open(f"dpdk:{device('net_ring')}", steer=wp.everything()) as port,
+    ):
+        with other.poll(1) as batch:
+            expected = [bytes(batch[i]) for i in range(len(batch))]
+            batch.verdicts = wp.TX
+            assert port.tx(batch) == 16
+            # They are still the other port's.
+            assert [bytes(batch[i]) for i in range(len(batch))] == expected
+        with port.poll(1) as batch:
+            assert [bytes(batch[i]) for i in range(len(batch))] == expected
+        assert [p.stats()["held"] for p in (other, port) if "held" in p.stats()][-1] == 0
+        assert drops(port.stats()) == {}
+
+
+def test_frames_of_our_own_that_found_no_room_are_not_lost(device):
+    """More of them than the pool has: each is sent or stays the batch's, never neither."""
+    spec = f"dpdk:{device('net_ring')}"
+    with wp.open(spec, steer=wp.everything(), batch_size=64) as port:
+        while port.send([frame(1)] * 64) == 64:  # until the ring is full
+            pass
+        before, refused = port.stats(), 0
+        for _ in range(300):
+            batch = port.poll(1)
+            port.send([frame(2)] * (64 - 10))  # room for ten is left
+            batch.verdicts = wp.TX
+            assert port.tx(batch) == 10
+            refused += 54
+            batch.release()
+            while port.send([frame(3)]) == 1:
+                pass
+            refused += 1
+        stats = port.stats()
+        assert refused * 3 > port.info()["frames"]
+        assert stats["drop.tx_ring_full"] - before["drop.tx_ring_full"] == refused
+        assert stats["held"] == 0
+        assert set(drops(stats)) == {"drop.tx_ring_full"}
+        assert port.poll(1) is not None
+
+
 def test_frames_that_cannot_be_sent_are_counted_by_reason(device):
     with wp.open(f"dpdk:{device('net_ring')}", steer=wp.everything()) as port:
         assert port.send([b"\0" * 1600, frame(1)]) == 1
@@ -357,6 +452,95 @@ def test_held_frames_are_bounded_and_the_rest_flows_on(device):
             assert len(batch) == 32
         assert port.stats()["held"] == 0
         assert port.stats()["rx_no_buffer"] == 0
+
+
+def test_handed_over_frames_come_back_from_another_thread(memif):
+    """What a consumer may hold is less than the port puts off receiving for; short ones flow on."""
+    server, client = memif
+    with (
+        wp.open(server, steer=wp.everything(), max_held=256, link_wait_ms=0) as port,
+        wp.open(client, steer=wp.everything()) as peer,
+    ):
+        spare = port.capabilities["pool_frames"] * 3 // 4
+        assert spare == 192
+        with pytest.raises(wp.ConfigError, match="at most 192, three quarters of the buffers"):
+            handing(port, wp.HandOff(max_held=193)).start()
+        hand_off = wp.HandOff(threshold=256)
+        worker = handing(port, hand_off)
+        sent = 0
+
+        def send(number, size):
+            nonlocal sent
+            assert peer.send([frame(n, size=size) for n in range(number)]) == number
+            sent += number
+            wait_for(lambda: worker.stats()["frames"] == sent)
+
+        with worker:
+            assert hand_off.max_held == spare
+            for _ in range(40):  # several times the pool
+                send(spare + 60, size=400)
+                kept = hand_off.pop_batch(1024)
+                assert [int.from_bytes(f.view[42:46], "big") for f in kept] == list(range(spare))
+                assert port.stats()["held"] == spare
+                # Not a single one is given back, and receiving goes on.
+                send(50, size=4)
+                short = hand_off.pop_batch(1024)
+                assert [f.by_reference for f in short] == [False] * 50
+                threads = [
+                    threading.Thread(target=lambda k=k: [f.release() for f in kept[k::3]])  # noqa: B023
+                    for k in range(3)
+                ]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join()
+                for one in short:
+                    one.release()
+                wait_for(lambda: port.stats()["held"] == 0)
+        counted = hand_off.stats()
+        assert counted["drop.held_full"] == 40 * 60
+        assert counted["frames"] == 40 * (spare + 110)
+        stats = port.stats()
+        assert stats["rx_packets"] == sent
+        assert stats["held_stalls"] == stats["rx_no_buffer"] == 0
+        assert drops(stats) == {}
+
+
+def handing(port, hand_off):
+    worker = wp.Worker("handing")
+    worker.add_port(port)
+    worker.add_stage(hand_off)
+    return worker
+
+
+def test_frames_held_when_port_and_worker_are_gone(device):
+    port = wp.open(f"dpdk:{device('net_ring')}", steer=wp.everything())
+    port.send([frame(n, size=400) for n in range(20)])
+    hand_off = wp.HandOff()
+    with handing(port, hand_off):
+        kept = []
+        while len(kept) < 20:
+            kept += hand_off.pop_batch(timeout=5)
+    name = port.info()["device"]
+    port.close()
+    # The buffers, and so the device, stay until the last frame is back.
+    with pytest.raises(wp.DeviceBusy):
+        wp.open(f"dpdk:{name}", steer=wp.everything())
+    assert [int.from_bytes(f.view[42:46], "big") for f in kept] == list(range(20))
+    thread = threading.Thread(target=lambda: [f.release() for f in kept])
+    thread.start()
+    thread.join()
+    wp.open(f"dpdk:{name}", steer=wp.everything()).close()
+
+
+def test_a_worker_with_idle_queues_sleeps(device):
+    with wp.open(f"dpdk:{device('net_ring')}", steer=wp.everything(), queues="0-1") as port:
+        worker = wp.Worker("idle")
+        worker.add_port(port)
+        with worker:
+            before = time.process_time()
+            time.sleep(0.5)
+            assert time.process_time() - before < 0.25
 
 
 def test_queues_each_with_their_worker(device):
@@ -457,12 +641,12 @@ def test_a_client_killed_in_the_middle_and_its_successor(memif):
         for round_ in range(1, 4):
             process = start(SENDER.format(spec=client, group=GROUP))
             try:
+                noticed(port)
                 # Frames are numbered from 0 in each life: nothing of the last one comes again.
                 got = collect(port, 500)
                 assert got == list(range(len(got)))
                 assert len(got) >= 500
             finally:
-                time.sleep(LOOKED_AT)
                 process.send_signal(signal.SIGKILL)
                 process.wait(10)
                 process.stdout.close()
@@ -484,30 +668,90 @@ SERVER = """
 """
 
 
-def test_a_server_killed_and_started_again_is_connected_to_again(memif, tmp_path):
+def test_a_server_killed_and_started_again_is_connected_to_again(memif):
     server, client = memif
     process = start(SERVER.format(spec=server))
     port = wp.open(client, steer=wp.everything(), link_wait_ms=10000)
     try:
         for round_ in range(1, 3):
+            noticed(port)
             assert port.poll(0.1) is None  # makes room for the answers
             assert port.send([frame(n) for n in range(50)]) == 50
             assert collect(port, 50) == list(range(50))
-            time.sleep(LOOKED_AT)
             process.send_signal(signal.SIGKILL)
             process.wait(10)
             process.stdout.close()
             wait_for(lambda n=round_: port.stats()["link_downs"] == n)
             assert port.send([frame(1)]) == 0
             assert port.stats()["drop.tx_link_down"] == round_
-            (tmp_path / "memif.sock").unlink()
+            # It takes the place of the socket that the killed one left.
             process = start(SERVER.format(spec=server))
-            wait_for(lambda: port.info()["link"] == "up")
     finally:
         process.kill()
         process.wait(10)
         process.stdout.close()
         port.close()
+
+
+BUSY_CLIENT = """
+    import wirepath as wp
+    from wirepath import frames
+    port = wp.open({spec!r}, steer=wp.everything(), link_wait_ms=10000)
+    print("open", flush=True)
+    load = [frames.udp(b"load" * 100, dst={group!r})] * 32
+    while True:
+        port.send(load)
+        answers = port.poll(0)
+        if answers is not None:
+            answers.release()
+"""
+
+
+@wp.stage(compile="never")
+def send_back(batch, state):
+    batch.verdict[:] = wp.TX
+    state[0] += batch.count
+
+
+@pytest.mark.parametrize("killed", ["client", "server"])
+def test_a_peer_killed_under_a_worker_that_polls_and_sends(memif, killed):
+    """The driver takes the rings away in a thread of its own, whatever the worker is doing."""
+    server, client = memif
+    if killed == "client":
+        ours, program = server, BUSY_CLIENT.format(spec=client, group=GROUP)
+    else:
+        ours, program = client, SERVER.format(spec=server)
+    state = np.zeros(1, np.int64)
+    sent = 0
+    process = start(program) if killed == "server" else None
+    wait_ms = 10000 if killed == "server" else 0
+    with wp.open(ours, steer=wp.everything(), link_wait_ms=wait_ms, join="no") as port:
+        for turn in range(1, 6):
+            if process is None:
+                process = start(program)
+            try:
+                noticed(port)
+                if killed == "server":  # 32 frames go round between the two
+                    assert port.poll(0.1) is None
+                    sent += port.send([frame(n, size=400) for n in range(32)])
+                worker = wp.Worker("goes-on", idle="spin")
+                worker.add_port(port)
+                worker.add_stage(send_back, state)
+                with worker:
+                    wait_for(lambda: worker.stats()["frames"] > 1000)
+                    process.kill()
+                    wait_for(lambda n=turn: port.stats()["link_downs"] == n)
+                    time.sleep(0.1)  # and polls on where nobody is
+            finally:
+                process.kill()
+                process.wait(10)
+                process.stdout.close()
+            process = None
+        stats = port.stats()
+    back = stats["tx_packets"] - sent + stats["drop.tx_ring_full"] + stats["drop.tx_link_down"]
+    assert stats["rx_packets"] == state[0] == back
+    assert stats["held"] == 0
+    assert set(drops(stats)) <= {"drop.tx_ring_full", "drop.tx_link_down"}
 
 
 def test_a_server_closed_and_opened_again_in_one_process(tmp_path, device):

@@ -43,7 +43,7 @@ struct Capabilities {
   bool shareable = false;        // a second port may be opened on the same device
   bool rest_to_host = false;     // what steering leaves out keeps reaching the host's own stack
   uint32_t max_frame = 0;        // longest frame it can carry, bytes
-  uint32_t pool_frames = 0;      // receive buffers of each queue; 0 = held frames take none away
+  uint32_t pool_frames = 0;      // buffers of a queue that held frames are taken from; 0 = no limit
 };
 
 struct PortConfig {
@@ -120,6 +120,9 @@ class Port {
   }
   void unclaim(uint32_t queue) noexcept {
     claimed_[queue / 64 % claimed_.size()].fetch_and(~bit(queue));
+  }
+  bool claimed(uint32_t queue) const noexcept {
+    return claimed_[queue / 64 % claimed_.size()].load() >> queue % 64 & 1;
   }
   bool claimed() const noexcept {
     return std::ranges::any_of(claimed_, [](const auto& word) { return word.load() != 0; });

@@ -298,8 +298,8 @@ void Worker::send_back(Source source, uint32_t frames) noexcept {
     counters_[kTxUnsupported].add(frames);
 }
 
-// Counts every verdict and sends what is to be sent. The common case, all frames alike and none
-// to be sent, is one compare of the array with itself, a byte further.
+// Counts every verdict and sends what is to be sent. The common case, all frames alike, is one
+// compare of the array with itself, a byte further.
 void Worker::carry_out(Source source, bool held) noexcept {
   wp_batch& batch = *batch_;
   if (batch.count == 0) return;  // a stage took them all out
@@ -378,7 +378,10 @@ void Worker::wait_for_work() noexcept {
   nfds_t n = 0;
   for (const Source source : sources_) {
     const int fd = ports_[source.port]->fd(source.queue);
-    if (fd < 0) return;  // a port without a descriptor is polled
+    if (fd < 0) {  // a port without a descriptor is polled, as often as it likes
+      ports_[source.port]->wait(source.queue, config_.poll_timeout_us);
+      return;
+    }
     if (n < kMaxFds) fds[n++] = {fd, POLLIN, 0};
   }
   const timespec timeout{config_.poll_timeout_us / 1'000'000,

@@ -145,7 +145,10 @@ void PortHandle::wait(int64_t timeout_us) noexcept {
   nfds_t n = 0;
   for (uint32_t q = 0; q < port_->queues() && n < kMaxFds; q++) {
     const int fd = port_->fd(q);
-    if (fd < 0) return;
+    if (fd < 0) {
+      port_->wait(q, timeout_us);
+      return;
+    }
     fds[n++] = {fd, POLLIN, 0};
   }
   const timespec timeout{timeout_us / 1'000'000, timeout_us % 1'000'000 * 1000};
@@ -233,6 +236,10 @@ uint32_t PortHandle::transmit(wp_batch& batch, uint32_t queue) {
   if (!out.capabilities().tx) throw Error(ErrorKind::kUnsupported, out.spec() + " cannot transmit");
   if (queue >= out.queues())
     throw config_error("queue", std::to_string(queue), "below " + std::to_string(out.queues()));
+  if (out.claimed(queue))
+    throw Error(
+        ErrorKind::kBusy, "a worker drives queue " + std::to_string(queue) + " of " + out.spec(),
+        "send from a stage of it (TX, REDIRECT), on another queue, or through another port");
   // The native port stays until this is done, also when another thread closes it meanwhile.
   struct User {
     PortHandle& handle;

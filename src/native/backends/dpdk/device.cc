@@ -52,10 +52,12 @@ void check_pci(const std::string& address) {
     throw Error(ErrorKind::kBusy, "PCI device " + address + " is bound to no driver",
                 "modprobe vfio-pci && dpdk-devbind.py -b vfio-pci " + address);
   std::string interfaces;
-  for (const auto& entry : fs::recursive_directory_iterator(
-           device, fs::directory_options::skip_permission_denied, none))
-    if (entry.path().parent_path().filename() == "net")
-      interfaces += (interfaces.empty() ? "" : ", ") + entry.path().filename().string();
+  for (fs::recursive_directory_iterator
+           entry(device, fs::directory_options::skip_permission_denied, none),
+       end;
+       entry != end && !none; entry.increment(none))
+    if (entry->path().parent_path().filename() == "net")
+      interfaces += (interfaces.empty() ? "" : ", ") + entry->path().filename().string();
   throw Error(ErrorKind::kBusy,
               "PCI device " + address + " is bound to the kernel's driver " + driver +
                   (interfaces.empty() ? "" : " (interface " + interfaces + ")"),
@@ -107,8 +109,12 @@ std::string complete_arguments(const Settings& settings) {
   const auto add = [&](const std::string& name, uint32_t value) {
     if (settings.argument(name).empty()) out += "," + name + "=" + std::to_string(value);
   };
-  if (driver == "net_memif")
-    add("rsize", std::min<uint32_t>(std::bit_width(settings.rx_ring) - 1, kLongestMemifRing));
+  if (driver == "net_memif") {
+    if (settings.rx_ring > 1u << kLongestMemifRing)
+      throw config_error("rx_ring_size", std::to_string(settings.rx_ring),
+                         "at most " + std::to_string(1u << kLongestMemifRing) + " for net_memif");
+    add("rsize", static_cast<uint32_t>(std::bit_width(settings.rx_ring)) - 1);
+  }
   if (driver == "net_af_packet") add("framecnt", settings.rx_ring);
   if (settings.queues < 2) return out;
   if (driver == "net_af_xdp") add("queue_count", settings.queues);
@@ -148,11 +154,16 @@ Device::Device(const Settings& settings, MemifGuard* memif) : memif_(memif) {
   if (code)
     throw refusal(settings.device + " cannot be attached", -code, EalLog::since(mark),
                   settings.device);
-  if (rte_eth_dev_get_port_by_name(settings.device.c_str(), &port_))
+  if (rte_eth_dev_get_port_by_name(settings.device.c_str(), &port_)) {
+    rte_eal_hotplug_remove(settings.pci() ? "pci" : "vdev", settings.device.c_str());
     throw Error(ErrorKind::kConfig, settings.device + " is no network device",
                 "name one that DPDK has an ethdev driver for");
+  }
   const int bad = rte_eth_dev_info_get(port_, &info_);
-  if (bad) throw refusal("nothing is known of " + settings.device, -bad, "", settings.device);
+  if (bad) {
+    rte_eal_hotplug_remove(settings.pci() ? "pci" : "vdev", settings.device.c_str());
+    throw refusal("nothing is known of " + settings.device, -bad, "", settings.device);
+  }
   char name[IF_NAMESIZE] = "";
   if (info_.if_index == 0 || !if_indextoname(info_.if_index, name)) return;
   interface_ = name;
@@ -198,11 +209,21 @@ void Device::stop_here() noexcept {
   started_ = false;
 }
 
-void Device::stop() noexcept {
+void Device::stop() {
   if (memif_)
     in_interrupt_thread([this] { stop_here(); });
   else
     stop_here();
+}
+
+bool Device::stop_unless_up() {
+  bool stopped = false;
+  in_interrupt_thread([&] {
+    if (link_up()) return;
+    stop_here();
+    stopped = true;
+  });
+  return stopped;
 }
 
 uint64_t Device::sent() const noexcept {

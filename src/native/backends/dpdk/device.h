@@ -51,7 +51,9 @@ class Device {
 
   // The positive errno of a refused start, 0 = it runs.
   int start() noexcept;
-  void stop() noexcept;
+  void stop();
+  // Of a memif: where handshakes end, so that none is cut off that has just succeeded.
+  bool stop_unless_up();
   uint64_t sent() const noexcept;  // frames, by the driver's count
   bool link_up(uint32_t* mbits = nullptr) const noexcept;
 

@@ -57,7 +57,8 @@ std::vector<std::string> DpdkPort::notes() const {
 
 Info DpdkPort::info() const {
   uint32_t mbits = 0;
-  const bool up = link_up(&mbits);
+  // A memif that is just starting again lets nobody in yet.
+  const bool up = link_up(&mbits) && !(gate_ && gate_->closed(Gate::kRestart));
   const bool speed_known = up && mbits != RTE_ETH_SPEED_NUM_UNKNOWN;
   const Pool& pool = bound_.front()->pool();
   std::vector<int64_t> ids(queues_);

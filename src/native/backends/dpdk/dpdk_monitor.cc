@@ -54,7 +54,7 @@ void DpdkPort::reconnect() noexcept {
   if (gate_->closed(Gate::kInterrupt)) return;
   const bool waiting = !gate_->closed(Gate::kRestart) && now - restarted_at_ < kHandshakeNs;
   if (waiting || !gate_->close(Gate::kRestart, kRestartPatienceUs)) return;
-  device_->stop();
+  if (!device_->stop_unless_up()) return gate_->open(Gate::kRestart);
   restarted_at_ = now;
   if (device_->start() == 0) gate_->open(Gate::kRestart);
 }

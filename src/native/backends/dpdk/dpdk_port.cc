@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cerrno>
 #include <set>
 #include <string_view>
 
@@ -50,15 +51,16 @@ DpdkPort::DpdkPort(const PortConfig& config) : Port(config), settings_(config) {
   const CaughtStderr caught;
   try {
     open(config);
+    monitor_ = std::thread([this] { watch(); });
   } catch (...) {
     // Here, under the lock: in the order in which the destructor would.
+    if (watched_) unwatch();
     membership_.reset();
     flow_.reset();
     device_.reset();
     xdp_sockets_.close_left();
     throw;
   }
-  monitor_ = std::thread([this] { watch(); });
 }
 
 DpdkPort::~DpdkPort() {
@@ -72,8 +74,7 @@ DpdkPort::~DpdkPort() {
     report(membership_->leaves());
     drain();
   }
-  rte_eth_dev_callback_unregister(device_->port(), RTE_ETH_EVENT_INTR_RMV, &device_removed,
-                                  &finished_);
+  unwatch();
   const std::lock_guard lock(control());
   const CaughtStderr caught;
   stats_.reset();
@@ -81,6 +82,13 @@ DpdkPort::~DpdkPort() {
   flow_.reset();
   device_.reset();
   xdp_sockets_.close_left();
+}
+
+// Refused while the callback runs, and what it writes to is about to go.
+void DpdkPort::unwatch() noexcept {
+  while (rte_eth_dev_callback_unregister(device_->port(), RTE_ETH_EVENT_INTR_RMV, &device_removed,
+                                         &finished_) == -EAGAIN)
+    sched_yield();
 }
 
 // Frames that a memif peer has not taken yet die with the connection, and the driver does not say
@@ -99,6 +107,8 @@ void DpdkPort::open(const PortConfig& config) {
   const std::set<int> before = driver_sockets();
   if (settings_.driver() == "net_memif") {
     const std::string socket = settings_.argument("socket");
+    if (!memif_client() && settings_.argument("socket-abstract") == "no")
+      remove_stale_socket(socket);
     // No more queues than this are ever configured: see Settings.
     gate_ = std::make_unique<Gate>(settings_.queues ? settings_.queues : usable_cores());
     memif_ = std::make_unique<MemifGuard>(*gate_, socket.empty() ? "/run/memif.sock" : socket,
@@ -124,8 +134,8 @@ void DpdkPort::open(const PortConfig& config) {
   membership_ =
       std::make_unique<Membership>(settings_, settings_.tx_only ? none : steering(), *device_);
   begin_stamps();
-  rte_eth_dev_callback_register(device_->port(), RTE_ETH_EVENT_INTR_RMV, &device_removed,
-                                &finished_);
+  watched_ = rte_eth_dev_callback_register(device_->port(), RTE_ETH_EVENT_INTR_RMV, &device_removed,
+                                           &finished_) == 0;
   link_up_.store(link_up());
   reported_at_ = Clock::realtime();
   if (link_up_.load()) report(membership_->reports());
@@ -320,7 +330,9 @@ Capabilities DpdkPort::capabilities() const noexcept {
           // Its packet socket sees what the host sees.
           .rest_to_host = settings_.driver() == "net_af_packet",
           .max_frame = std::min(
-              {settings_.frame_size, device_->info().max_rx_pktlen, mtu_ + kEthernetAndVlan})};
+              {settings_.frame_size, device_->info().max_rx_pktlen, mtu_ + kEthernetAndVlan}),
+          // The others are the rings': holding frames takes none of those away.
+          .pool_frames = settings_.tx_only ? 0 : settings_.max_held};
 }
 
 }  // namespace dpdk

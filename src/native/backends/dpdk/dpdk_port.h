@@ -50,6 +50,7 @@ class DpdkPort final : public Port {
   void start();
   void install_flows();
   void begin_stamps();
+  void unwatch() noexcept;
   void drain() const noexcept;
   void report(const std::vector<std::vector<uint8_t>>& frames) noexcept;
   void watch();          // the monitor's thread
@@ -69,6 +70,7 @@ class DpdkPort final : public Port {
   uint16_t tx_queues_ = 0;
   uint64_t rss_ = 0;  // hash functions in use
   bool stamps_offered_ = false;
+  bool watched_ = false;  // the device tells when it is removed
   std::atomic<bool> link_up_{false};
   std::atomic<uint64_t> link_downs_{0};
   std::atomic<bool> report_due_{false}, report_failed_{false};

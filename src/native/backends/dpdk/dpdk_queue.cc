@@ -65,8 +65,8 @@ uint32_t Queue::rx(wp_batch& batch) noexcept {
   batch.count = 0;
   if (!config_.rx) return 0;
   enter_thread();
-  // Rings stay full whatever is held: the rest of the pool is theirs.
-  if (handed_out_ + config_.batch_size > config_.max_held) [[unlikely]] {
+  // Rings stay full whatever is held: the rest of the pool is theirs, and the batch's.
+  if (handed_out_ >= config_.max_held) [[unlikely]] {
     counters_[kHeldStalls].add(1);
     return 0;
   }

@@ -33,7 +33,7 @@ struct State {
   bool broken = false;  // EAL cannot be started twice, not even after a failure
   std::string why_broken;
   bool huge = false;
-  EalSettings settings;
+  EalSettings settings;  // as they came out: what was left open has a value here
 };
 
 State& state() {
@@ -67,8 +67,7 @@ std::vector<int> allowed_cores() {
 }
 
 // For the time of rte_eal_init: the thread's affinity is put back, threads that EAL starts run
-// on the cores it was given and take no signals, and what it
-// prints is caught.
+// on the cores it was given and take no signals, and what it prints is caught.
 class Surroundings {
  public:
   explicit Surroundings(const std::vector<int>& cores) {
@@ -95,14 +94,28 @@ class Surroundings {
   sigset_t signals_;
 };
 
+std::string list_of(const std::vector<int>& cores) {
+  std::string out;
+  for (const int c : cores) out += (out.empty() ? "" : ",") + std::to_string(c);
+  return out;
+}
+
+std::vector<int> sorted(std::vector<int> cores) {
+  std::ranges::sort(cores);
+  return cores;
+}
+
+// What is asked of EAL, in MiB; 0 = as needed.
+uint32_t memory_asked(const EalSettings& settings, bool huge) {
+  return settings.memory_mb ? settings.memory_mb : huge ? 0 : kDefaultMemoryMb;
+}
+
 std::vector<std::string> arguments(const EalSettings& settings, const std::vector<int>& cores,
                                    bool huge, bool physical) {
-  std::string list;
-  for (const int c : cores) list += (list.empty() ? "" : ",") + std::to_string(c);
   std::vector<std::string> out{
       "wirepath", "--no-telemetry",
       // One lcore that floats over the cores: the data path runs in threads of ours.
-      "--lcores=0@(" + list + ")",
+      "--lcores=0@(" + list_of(cores) + ")",
       // An allow list that names no device of this machine: nothing is taken but what a port asks.
       "--allow=ffff:ff:1f.7",
       // Its run directory, should it make one, is this process's own.
@@ -112,7 +125,7 @@ std::vector<std::string> arguments(const EalSettings& settings, const std::vecto
   else  // which is not to be had together
     out.insert(out.end(), {"--no-huge", "--no-shconf"});
   if (huge && physical) out.push_back("--iova-mode=pa");
-  const uint32_t mb = settings.memory_mb ? settings.memory_mb : huge ? 0 : kDefaultMemoryMb;
+  const uint32_t mb = memory_asked(settings, huge);
   if (mb) out.insert(out.end(), {"-m", std::to_string(mb)});
   return out;
 }
@@ -143,8 +156,8 @@ void check_same(const State& s, const EalSettings& wanted) {
     fail(
         "eal_memory", std::to_string(wanted.memory_mb),
         s.settings.memory_mb ? std::to_string(s.settings.memory_mb) + " MiB" : "as much as needed");
-  if (!wanted.cores.empty() && wanted.cores != s.settings.cores)
-    fail("eal_cores", "another list", "other cores");
+  if (!wanted.cores.empty() && sorted(wanted.cores) != sorted(s.settings.cores))
+    fail("eal_cores", list_of(wanted.cores), list_of(s.settings.cores));
   if (wanted.huge_pages != HugePages::kAuto && (wanted.huge_pages == HugePages::kYes) != s.huge)
     fail("hugepages", text(wanted.huge_pages), s.huge ? "hugepages" : "no hugepages");
 }
@@ -160,20 +173,17 @@ void Eal::start(const EalSettings& wanted, bool physical) {
                 "mend that, then start a new process: DPDK starts once only");
   const std::vector<int> allowed = allowed_cores();
   for (const int c : wanted.cores)
-    if (std::ranges::find(allowed, c) == allowed.end()) {
-      std::string list;
-      for (const int a : allowed) list += (list.empty() ? "" : ", ") + std::to_string(a);
+    if (std::ranges::find(allowed, c) == allowed.end())
       throw config_error("eal_cores", std::to_string(c),
-                         "of the cores this process may use: " + list);
-    }
+                         "of the cores this process may use: " + list_of(allowed));
   const uint64_t free_mb = free_huge_mb();
   const uint64_t need_mb = wanted.memory_mb ? wanted.memory_mb : kLeastHugeMb;
   if (wanted.huge_pages == HugePages::kYes && free_mb < need_mb)
     throw Error(ErrorKind::kUnavailable,
                 "hugepages = yes, but " + std::to_string(free_mb) +
                     " MiB of hugepages are free and " + std::to_string(need_mb) + " are needed",
-                "sysctl -w vm.nr_hugepages=" + std::to_string(need_mb / 2) +
-                    ", or hugepages=auto to do without");
+                "sysctl -w vm.nr_hugepages=" + std::to_string((need_mb + 1) / 2) +
+                    " (of 2 MiB, above those in use), or hugepages=auto to do without");
   bool huge = wanted.huge_pages != HugePages::kNo && free_mb >= need_mb;
   EalLog::capture();
   const std::vector<int> cores = wanted.cores.empty() ? allowed : wanted.cores;
@@ -193,7 +203,9 @@ void Eal::start(const EalSettings& wanted, bool physical) {
   rmdir(rte_eal_get_runtime_dir());  // where it made one, it is empty
   s.running = true;
   s.huge = huge;
-  s.settings = wanted;
+  s.settings = {.cores = cores,
+                .memory_mb = memory_asked(wanted, huge),
+                .huge_pages = huge ? HugePages::kYes : HugePages::kNo};
   watch_memif();
 }
 

@@ -8,11 +8,13 @@
 #include <rte_log.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
@@ -27,8 +29,9 @@
 namespace wp::dpdk {
 namespace {
 
-// A burst takes microseconds; a thread that is inside for this long has lost its core.
-constexpr int64_t kPatienceUs = 50'000;
+// A burst takes microseconds, but a thread may lose its core for longer, and must not find the
+// rings gone when it comes back. For ever would be a deadlock if a driver logged from a burst.
+constexpr int64_t kPatienceUs = 2'000'000;
 constexpr int64_t kReviveNs = 200'000'000;
 
 struct Guards {
@@ -95,6 +98,22 @@ void silence_listener(const std::string& socket) {
 
 }  // namespace
 
+void remove_stale_socket(const std::string& path) noexcept {
+  sockaddr_un address{};
+  struct stat found {};
+  if (path.size() >= sizeof address.sun_path || lstat(path.c_str(), &found) ||
+      !S_ISSOCK(found.st_mode))
+    return;
+  address.sun_family = AF_UNIX;
+  std::copy(path.begin(), path.end(), address.sun_path);
+  const int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return;
+  if (connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) &&
+      errno == ECONNREFUSED)
+    unlink(path.c_str());
+  close(fd);
+}
+
 void watch_memif() {
   rte_log_set_level_pattern("pmd.net.memif", RTE_LOG_DEBUG);
   EalLog::observe(&on_line);
@@ -139,9 +158,10 @@ void MemifGuard::removed() {
   if (std::ranges::find(g.servers, socket_) == g.servers.end()) silence_listener(socket_);
 }
 
-void MemifGuard::revive() noexcept {
+// In the handler's own thread, so that it is not in the middle of taking rings away.
+void MemifGuard::revive() {
   if (gate_.closed(Gate::kInterrupt) && Clock::realtime() - guards().closed_at.load() > kReviveNs)
-    gate_.open(Gate::kInterrupt);
+    in_interrupt_thread([this] { gate_.open(Gate::kInterrupt); });
 }
 
 }  // namespace wp::dpdk

@@ -5,7 +5,6 @@
 #include <rte_mbuf_pool_ops.h>
 #include <rte_mempool.h>
 
-#include <algorithm>
 #include <cerrno>
 
 #include "backends/dpdk/eal.h"
@@ -60,26 +59,14 @@ Pool::Pool(const std::string& name, const Size& size, uint32_t frame_size, int n
       throw no_memory("no packet buffers for " + name, Eal::huge_pages(), bytes);
     throw refusal("no packet buffers for " + name, rte_errno, "", "");
   }
-  // Buffers as they lie: runs with one stride.
-  std::vector<uint64_t> at;
-  rte_mempool_obj_iter(
+  rte_mempool_mem_iter(
       pool_.get(),
-      [](rte_mempool*, void* out, void* object, unsigned) {
-        static_cast<std::vector<uint64_t>*>(out)->push_back(reinterpret_cast<uint64_t>(object));
+      [](rte_mempool*, void* out, rte_mempool_memhdr* piece, unsigned) {
+        const auto begin = reinterpret_cast<uint64_t>(piece->addr);
+        static_cast<std::vector<Memory>*>(out)->push_back(
+            {begin, begin + piece->len - sizeof(rte_mbuf)});
       },
-      &at);
-  std::ranges::sort(at);
-  for (const uint64_t a : at) {
-    if (!chunks_.empty()) {
-      Chunk& c = chunks_.back();
-      if (c.last == c.first || a - c.last == c.stride) {
-        c.stride = a - c.last;
-        c.last = a;
-        continue;
-      }
-    }
-    chunks_.push_back({a, a, 1});
-  }
+      &memory_);
 }
 
 int Pool::numa_node() const noexcept {

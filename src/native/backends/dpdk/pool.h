@@ -30,11 +30,13 @@ class Pool {
   int numa_node() const noexcept;
 
   // The buffer that `handle` names if it is one of this pool's and the frame lies within it, else
-  // nullptr. Handles of other ports are any numbers: nothing is read before it is known to be
-  // there, and an mbuf says where its buffer is.
+  // nullptr. Handles of other ports are any numbers: nothing is read outside of the pool's memory,
+  // and of what is in there only an mbuf that its buffer follows, as all of this pool's have it,
+  // is taken for one. (A driver's own buffer attached to an mbuf of ours is thus copied.)
   rte_mbuf* owned(uint64_t handle, const uint8_t* data, uint32_t length) const noexcept {
-    for (const Chunk& c : chunks_) {
-      if (handle < c.first || handle > c.last || handle % alignof(rte_mbuf) != 0) continue;
+    for (const Memory& memory : memory_) {
+      if (handle < memory.first || handle > memory.last || handle % alignof(rte_mbuf) != 0)
+        continue;
       auto* m = reinterpret_cast<rte_mbuf*>(handle);
       const auto* buffer = reinterpret_cast<const uint8_t*>(m + 1);
       if (m->pool != pool_.get() || m->buf_addr != buffer) return nullptr;
@@ -45,15 +47,15 @@ class Pool {
   }
 
  private:
-  struct Chunk {
-    uint64_t first, last, stride;  // addresses of the first and the last buffer
+  struct Memory {
+    uint64_t first, last;  // addresses that an mbuf may have in one piece of memory
   };
   struct Free {
     void operator()(rte_mempool* pool) const { rte_mempool_free(pool); }
   };
   uint32_t frames_;
   std::unique_ptr<rte_mempool, Free> pool_;
-  std::vector<Chunk> chunks_;
+  std::vector<Memory> memory_;
 };
 
 }  // namespace wp::dpdk
