@@ -126,7 +126,10 @@ def test_dpdk_leaves_the_process_as_it_was():
             name = open(f"/proc/self/task/{task}/comm").read().strip()
             tasks[name] = sorted(os.sched_getaffinity(int(task)))
         prefix = f"/var/run/dpdk/wirepath{os.getpid()}"
-        sockets = open("/proc/self/net/unix").read().count("dpdk")
+        mine = {os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")
+                if os.path.islink(f"/proc/self/fd/{fd}")}
+        lines = [line.split() for line in open("/proc/self/net/unix")][1:]
+        sockets = sum("dpdk" in line[-1] and f"socket:[{line[6]}]" in mine for line in lines)
         print(json.dumps({"same": state() == before, "info": port.info(), "tasks": tasks,
                           "core": core, "run": os.path.exists(prefix), "sockets": sockets}))
         """
@@ -531,6 +534,28 @@ def test_frames_held_when_port_and_worker_are_gone(device):
     thread.start()
     thread.join()
     wp.open(f"dpdk:{name}", steer=wp.everything()).close()
+
+
+def test_a_queue_has_one_driver(device):
+    """A batch that is released under a worker goes through the worker's hands."""
+    with wp.open(f"dpdk:{device('net_null')}", steer=wp.everything(), queues="0-1") as port:
+        for _ in range(20):
+            batches = [port.poll(1) for _ in range(8)]
+            worker = wp.Worker("driver", idle="spin")
+            worker.add_port(port, queues=[0])
+            with worker:
+                wait_for(lambda: worker.stats()["frames"] > 0)
+                for batch in batches:
+                    batch.release()
+                with pytest.raises(wp.DeviceBusy, match="queue 0 .*driven by a worker"):
+                    port.send([frame(1)])
+                assert port.send([frame(1)], queue=1) == 1
+                bursts = worker.stats()["bursts"]
+                wait_for(lambda: worker.stats()["bursts"] > bursts + 2)
+            with port.poll(1):
+                pass
+            assert port.stats()["held"] == 0
+        assert drops(port.stats()) == {}
 
 
 def test_a_worker_with_idle_queues_sleeps(device):

@@ -121,9 +121,6 @@ class Port {
   void unclaim(uint32_t queue) noexcept {
     claimed_[queue / 64 % claimed_.size()].fetch_and(~bit(queue));
   }
-  bool claimed(uint32_t queue) const noexcept {
-    return claimed_[queue / 64 % claimed_.size()].load() >> queue % 64 & 1;
-  }
   bool claimed() const noexcept {
     return std::ranges::any_of(claimed_, [](const auto& word) { return word.load() != 0; });
   }

@@ -236,10 +236,6 @@ uint32_t PortHandle::transmit(wp_batch& batch, uint32_t queue) {
   if (!out.capabilities().tx) throw Error(ErrorKind::kUnsupported, out.spec() + " cannot transmit");
   if (queue >= out.queues())
     throw config_error("queue", std::to_string(queue), "below " + std::to_string(out.queues()));
-  if (out.claimed(queue))
-    throw Error(
-        ErrorKind::kBusy, "a worker drives queue " + std::to_string(queue) + " of " + out.spec(),
-        "send from a stage of it (TX, REDIRECT), on another queue, or through another port");
   // The native port stays until this is done, also when another thread closes it meanwhile.
   struct User {
     PortHandle& handle;
