@@ -8,6 +8,8 @@ contestants are measured with one instrument. The receiver has the second proces
   loses nothing between two processes, so every one of them must have been received.
 - forward: the peer sends back what it gets (io), with 512 packets going round; packets a second
   that came back from the forwarder with their addresses swapped.
+- cost: nanoseconds of processor time a packet over net_null, which does next to nothing by itself:
+  what the program around the driver costs, and hardly disturbed by others on the machine.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +33,23 @@ _WARM_UP = 0.3
 _SETTLE = 0.2
 _FLOW = "198.18.0.2:9"  # what testpmd's txonly sends
 
-# Receives what the peer sends: gives (packets received, packets sent, port.info()) at its end.
-Receiver = Callable[[str], AbstractContextManager[Callable[[], tuple[int, int, Mapping[str, Any]]]]]
+
+@dataclass(frozen=True)
+class _Told:
+    received: int
+    sent: int
+    processor_seconds: float  # in which it did so
+    info: Mapping[str, Any]  # port.info()
+
+
+# Receives from a device, given with its arguments; tells at its end.
+Receiver = Callable[[str], AbstractContextManager[Callable[[], _Told]]]
 
 
 def _wirepath(settings: Settings, how: str, *words: str) -> Receiver:
     @contextmanager
-    def run(link: str) -> Iterator[Callable[[], tuple[int, int, Mapping[str, Any]]]]:
-        spec = f"dpdk:net_memif0,role=server,{link}"
+    def run(device: str) -> Iterator[Callable[[], _Told]]:
+        spec = f"dpdk:{device}"
         words_ = ["--stage", build.native("bench_stage.so"), "--cpu", str(settings.cpus[1])]
         words_ += ["--batch", str(_BATCH), "--delay-ns", str(settings.delay_ns), *words]
         child = subprocess.Popen(
@@ -50,14 +62,16 @@ def _wirepath(settings: Settings, how: str, *words: str) -> Receiver:
             env=process.ENVIRONMENT,
         )
 
-        def end() -> tuple[int, int, Mapping[str, Any]]:
+        def end() -> _Told:
             out, err = child.communicate(timeout=30)
             got = process.parse("wirepath", child.returncode, out, err)
             stats = got["stats"]
             lost = {k: v for k, v in stats.items() if k.startswith("drop.") and v}
             if lost:
                 raise Refused(f"wirepath lost packets: {lost}")
-            return stats["rx_packets"], stats["tx_packets"], got["port"]
+            return _Told(
+                stats["rx_packets"], stats["tx_packets"], got["processor_seconds"], got["port"]
+            )
 
         try:
             assert child.stderr is not None
@@ -74,16 +88,17 @@ def _wirepath(settings: Settings, how: str, *words: str) -> Receiver:
 
 def _testpmd(settings: Settings, forward: str) -> Receiver:
     @contextmanager
-    def run(link: str) -> Iterator[Callable[[], tuple[int, int, Mapping[str, Any]]]]:
-        words = command(
-            "wpbench-b", f"net_memif0,role=server,{link}", forward, settings.cpus[1], _BATCH
-        )
+    def run(device: str) -> Iterator[Callable[[], _Told]]:
+        words = command("wpbench-b", device, forward, settings.cpus[1], _BATCH)
         with Testpmd(words) as yardstick:
+            before = yardstick.processor_seconds()
             yardstick.ask("start")
 
-            def end() -> tuple[int, int, Mapping[str, Any]]:
+            def end() -> _Told:
+                yardstick.ask("stop")
+                used = yardstick.processor_seconds() - before
                 counted = yardstick.counters()
-                return counted["rx_packets"], counted["tx_packets"], {}
+                return _Told(counted["rx_packets"], counted["tx_packets"], used, {})
 
             yield end
 
@@ -98,7 +113,7 @@ def _measure(settings: Settings, receiver: Receiver, *, forwards: bool) -> Sampl
         words = command(
             "wpbench-a", f"net_memif0,role=client,{link}", mode, settings.cpus[0], _BATCH
         )
-        with receiver(link) as end, Testpmd(words) as peer:
+        with receiver(f"net_memif0,role=server,{link}") as end, Testpmd(words) as peer:
             peer.wait_for_link()
             peer.ask(f"start tx_first {_ROUND_BURSTS}" if forwards else "start")
             time.sleep(_WARM_UP)
@@ -108,16 +123,25 @@ def _measure(settings: Settings, receiver: Receiver, *, forwards: bool) -> Sampl
             peer.ask("stop")
             time.sleep(_SETTLE)
             total = peer.counters()
-            received, sent, info = end()
+            told = end()
     which = "rx_packets" if forwards else "tx_packets"
-    if not forwards and received != total["tx_packets"]:
-        raise Refused(f"{total['tx_packets']} packets were sent, {received} received")
-    if forwards and sent != received:
-        raise Refused(f"{received} packets were received, {sent} sent back")
+    if not forwards and told.received != total["tx_packets"]:
+        raise Refused(f"{total['tx_packets']} packets were sent, {told.received} received")
+    if forwards and told.sent != told.received:
+        raise Refused(f"{told.received} packets were received, {told.sent} sent back")
     rate = (last[which] - first[which]) / (last["at"] - first["at"])
     if not rate:
         raise Refused("nothing was received")
-    return Sample({"rate": rate}, info)
+    return Sample({"rate": rate}, told.info)
+
+
+def _measure_cost(settings: Settings, receiver: Receiver) -> Sample:
+    with receiver("net_null0") as end:
+        time.sleep(settings.seconds)
+        told = end()
+    if not told.received:
+        raise Refused("nothing was received")
+    return Sample({"cost": told.processor_seconds * 1e9 / told.received}, told.info)
 
 
 @contextmanager
@@ -133,7 +157,14 @@ def _open(settings: Settings) -> Iterator[Mapping[str, Contestant | Unavailable]
     def contestant(receiver: Receiver, *, forwards: bool = False) -> Contestant:
         return lambda: _measure(settings, receiver, forwards=forwards)
 
+    def cost(receiver: Receiver) -> Contestant:
+        return lambda: _measure_cost(settings, receiver)
+
     yield {
+        "rxonly cost": cost(_testpmd(settings, "rxonly")),
+        "worker cost": cost(_wirepath(settings, "receive")),
+        "macswap cost": cost(_testpmd(settings, "macswap")),
+        "swap cost": cost(_wirepath(settings, "swap")),
         "rxonly": contestant(_testpmd(settings, "rxonly")),
         "worker": contestant(_wirepath(settings, "receive")),
         "worker, steered": contestant(_wirepath(settings, "field", "--flow", _FLOW)),
@@ -141,6 +172,11 @@ def _open(settings: Settings) -> Iterator[Mapping[str, Contestant | Unavailable]
         "swap": contestant(_wirepath(settings, "swap"), forwards=True),
     }
 
+
+_COST_NOTE = (
+    "ratio = ours / yardstick: lower is better, and no goal; testpmd has no timestamps, verdicts, "
+    "held frames or frames of other ports to look for"
+)
 
 DPDK = Group(
     "DPDK over memif",
@@ -167,6 +203,26 @@ DPDK = Group(
             "swap",
             "macswap",
             goal=0.9,
+        ),
+        Line(
+            "dpdk_rx_cost",
+            "processor time of receiving and releasing, net_null, against dpdk-testpmd rxonly",
+            "ns/packet",
+            "worker cost",
+            "rxonly cost",
+            "cost",
+            better="lower",
+            note=_COST_NOTE,
+        ),
+        Line(
+            "dpdk_forward_cost",
+            "processor time of swapping and sending back, net_null, against macswap",
+            "ns/packet",
+            "swap cost",
+            "macswap cost",
+            "cost",
+            better="lower",
+            note=_COST_NOTE,
         ),
     ),
     _open,

@@ -12,6 +12,7 @@ import argparse
 import ctypes
 import json
 import sys
+import time
 
 import wirepath as wp
 from wirepath import _core
@@ -47,10 +48,12 @@ def main() -> None:
             function = ctypes.cast(getattr(library, _STAGES[how]), ctypes.c_void_p).value
             assert function is not None
             worker.add_stage(_core.CStage(how, function, ctypes.addressof(state)))
+        before = time.process_time()
         with worker:
             print("ready", file=sys.stderr, flush=True)
             sys.stdin.read()
-        told = {"stats": port.stats(), "worker": worker.stats(), "port": port.info()}
+        used = time.process_time() - before
+        told = {"stats": port.stats(), "port": port.info(), "processor_seconds": used}
         print(json.dumps(told))
 
 

@@ -9,6 +9,7 @@ import select
 import shutil
 import subprocess
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -64,6 +65,13 @@ class Testpmd:
         if "rx_packets" not in out:
             raise Refused(f"testpmd gives no counters: {said.strip()[-200:]}")
         return out | {"at": time.monotonic()}
+
+    def processor_seconds(self) -> float:
+        """That its threads have had."""
+        used = 0
+        for path in Path(f"/proc/{self._process.pid}/task").glob("*/schedstat"):
+            used += int(path.read_text().split()[0])
+        return used / 1e9
 
     def wait_for_link(self, seconds: float = 10) -> None:
         end = time.monotonic() + seconds
