@@ -86,6 +86,12 @@ def noticed(port):
     wait_for(lambda: "the link is down" not in port.info()["notes"])
 
 
+def worked(worker, counter, more):
+    """That a worker has counted more than `more` from now on."""
+    before = worker.stats()[counter]
+    wait_for(lambda: worker.stats()[counter] > before + more)
+
+
 def drops(stats):
     return {k: v for k, v in stats.items() if k.startswith("drop.") and v}
 
@@ -544,14 +550,13 @@ def test_a_queue_has_one_driver(device):
             worker = wp.Worker("driver", idle="spin")
             worker.add_port(port, queues=[0])
             with worker:
-                wait_for(lambda: worker.stats()["frames"] > 0)
+                worked(worker, "bursts", 0)
                 for batch in batches:
                     batch.release()
                 with pytest.raises(wp.DeviceBusy, match="queue 0 .*driven by a worker"):
                     port.send([frame(1)])
                 assert port.send([frame(1)], queue=1) == 1
-                bursts = worker.stats()["bursts"]
-                wait_for(lambda: worker.stats()["bursts"] > bursts + 2)
+                worked(worker, "bursts", 2)
             with port.poll(1):
                 pass
             assert port.stats()["held"] == 0
@@ -763,7 +768,7 @@ def test_a_peer_killed_under_a_worker_that_polls_and_sends(memif, killed):
                 worker.add_port(port)
                 worker.add_stage(send_back, state)
                 with worker:
-                    wait_for(lambda: worker.stats()["frames"] > 1000)
+                    worked(worker, "frames", 1000)
                     process.kill()
                     wait_for(lambda n=turn: port.stats()["link_downs"] == n)
                     time.sleep(0.1)  # and polls on where nobody is
