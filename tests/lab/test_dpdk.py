@@ -474,7 +474,7 @@ def test_handed_over_frames_come_back_from_another_thread(memif):
         assert spare == 192
         with pytest.raises(wp.ConfigError, match="at most 192, three quarters of the buffers"):
             handing(port, wp.HandOff(max_held=193)).start()
-        hand_off = wp.HandOff(threshold=256)
+        hand_off = wp.HandOff(zero_copy_threshold=256)
         worker = handing(port, hand_off)
         sent = 0
 
@@ -553,7 +553,7 @@ def test_a_queue_has_one_driver(device):
                 worked(worker, "bursts", 0)
                 for batch in batches:
                     batch.release()
-                with pytest.raises(wp.DeviceBusy, match="queue 0 .*driven by a worker"):
+                with pytest.raises(wp.DeviceBusy, match=r"queue 0 .*driven by a worker"):
                     port.send([frame(1)])
                 assert port.send([frame(1)], queue=1) == 1
                 worked(worker, "bursts", 2)
