@@ -784,6 +784,30 @@ def test_a_peer_killed_under_a_worker_that_polls_and_sends(memif, killed):
     assert set(drops(stats)) <= {"drop.tx_ring_full", "drop.tx_link_down"}
 
 
+def test_a_living_server_keeps_its_socket(memif, device):
+    """And does not notice that another asked for it."""
+    server, client = memif
+    link = server[server.index(",") :]
+    process = start(SERVER.format(spec=server))
+    try:
+        for _ in range(3):
+            second = f"dpdk:{device('net_memif')}{link}"
+            with pytest.raises(wp.DeviceBusy, match="another server listens"):
+                wp.open(second, steer=wp.everything(), link_wait_ms=0)
+            with pytest.raises(wp.DeviceBusy, match="another number"):
+                wp.open(second, steer=wp.everything(), link_wait_ms=0)
+        with wp.open(client, steer=wp.everything(), link_wait_ms=10000) as port:
+            assert port.poll(0.1) is None
+            assert port.send([frame(7)]) == 1
+            assert collect(port, 1) == [7]
+            assert process.poll() is None
+            assert port.stats()["link_downs"] == 0
+    finally:
+        process.kill()
+        process.wait(10)
+        process.stdout.close()
+
+
 def test_a_server_closed_and_opened_again_in_one_process(tmp_path, device):
     """The driver forgets to close the socket that it listens on."""
     for socket_abstract in ("no", "yes"):

@@ -35,6 +35,8 @@ constexpr Symptom kSymptoms[] = {
     {"Failed to connect socket", ErrorKind::kIo,
      "open the peer with role=server on this socket first, or a longer link_wait_ms; abstract "
      "sockets reach within one network namespace only: else socket-abstract=no on both sides"},
+    {"already allocated", ErrorKind::kBusy,
+     "give the device another number: its driver keeps the name of an attempt that failed"},
     {"Failed to setup socket", ErrorKind::kBusy,
      "another server listens on this socket: another socket=, or role=client"},
     {"same id", ErrorKind::kBusy, "another id= for the second interface on this socket"},

@@ -106,7 +106,9 @@ void remove_stale_socket(const std::string& path) noexcept {
     return;
   address.sun_family = AF_UNIX;
   std::copy(path.begin(), path.end(), address.sun_path);
-  const int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  // A server that lives refuses this kind of socket with EPROTOTYPE, and does not learn of it: a
+  // connection that came and went at once may cost a DPDK process its life.
+  const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return;
   if (connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) &&
       errno == ECONNREFUSED)
