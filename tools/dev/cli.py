@@ -18,7 +18,7 @@ _SECTIONS = ("native", "sanitize", "python", "fuzz", "lint")
 _TEST_EXTRAS = ("report", "test", "lint")
 _FUZZ_RUNS = 1_000_000
 _FUZZ_SECONDS = 60
-_VM_MINUTES = 15
+_VM_MINUTES = 30
 
 _DESCRIPTION = """\
 The one entry script of a checkout. Each command sets up what it needs: system packages with apt

@@ -12,7 +12,7 @@ from ..results import Section
 from ..shell import CI, LOGS, ROOT, DevError, Stopwatch, say
 from . import image, machine
 
-_TEST_SECONDS = 120  # each, at most
+_TEST_SECONDS = 240  # each, at most
 
 BINDINGS = ("uio_pci_generic", "vfio-pci")
 
@@ -37,7 +37,7 @@ def _command(binding: str, words: Sequence[str]) -> str:
     }
     chosen = any((ROOT / word.split("::")[0]).exists() for word in words if word)
     pytest = [
-        *(str(environment.PYTHON), "-m", "pytest", "--color=no"),
+        *(str(environment.PYTHON), "-m", "pytest", "-v", "--color=no"),
         *("-p", "no:cacheprovider", "-p", "no:hypothesispytest"),
         *(f"--timeout={_TEST_SECONDS}", "--junitxml=/run/vm/pytest.xml"),
         *(() if chosen else ("tests/vm",)),
