@@ -72,7 +72,7 @@ __attribute__((visibility("default"))) int bench_swap_macs(struct wp_batch* batc
 /* Shared with benchmarks/latency_ends.py. */
 struct bench_latency {
   uint64_t count, capacity;
-  uint32_t* since_sent; /* ns from the time in the payload to this stage */
+  uint32_t* since_sent;  /* ns from the time in the payload to this stage */
   uint32_t* since_stamp; /* ns from the frame's timestamp to this stage */
   uint64_t last_ns;      /* CLOCK_MONOTONIC of the latest batch */
   uint32_t offset;       /* of the time in the frame: 8 bytes, this machine's order */

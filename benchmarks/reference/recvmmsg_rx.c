@@ -66,8 +66,8 @@ struct origin {
   uint16_t port;
 };
 
-/* --latency: nanoseconds from the time in each payload (8 bytes, CLOCK_REALTIME, this machine's byte
- * order) to the moment after the batch that brought it. */
+/* --latency: nanoseconds from the time in each payload (8 bytes, CLOCK_REALTIME, this machine's
+ * byte order) to the moment after the batch that brought it. */
 struct latency {
   uint32_t* ns;
   uint64_t capacity, count;

@@ -395,6 +395,11 @@ size_t Books::orders(uint32_t instrument, char side, std::span<BookOrder> out) c
   return n;
 }
 
+size_t Books::level_count(uint32_t instrument, char side) const {
+  const uint32_t number = find_book(instrument);
+  return number == kNone ? 0 : books_[number].sides[side == 'S'].size();
+}
+
 size_t Books::order_count(uint32_t instrument, char side) const {
   const uint32_t number = find_book(instrument);
   if (number == kNone) return 0;

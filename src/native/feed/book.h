@@ -98,6 +98,7 @@ class Books {
   std::vector<uint32_t> instruments() const;
   size_t order_count() const { return table_.size(); }
   size_t order_count(uint32_t instrument, char side) const;
+  size_t level_count(uint32_t instrument, char side) const;
 
   void clear();
   void clear(uint32_t instrument);
