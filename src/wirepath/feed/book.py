@@ -41,8 +41,7 @@ class Books:
         for each record that changed a best price or its quantity; none with ``bbo=False``."""
         if records.dtype != RECORD:
             raise ConfigError(f"records have dtype {records.dtype}; it must be wirepath.RECORD")
-        out: NDArray[np.void] = self._native.apply(np.ascontiguousarray(records), bbo)
-        return out
+        return self._native.apply(np.ascontiguousarray(records), bbo)
 
     def best(self, instrument: int) -> np.void:
         """Best prices now: a row of dtype :data:`wirepath.BBO` whose times are 0."""
@@ -51,14 +50,12 @@ class Books:
 
     def depth(self, instrument: int, side: Side, levels: int = 10) -> NDArray[np.void]:
         """Up to ``levels`` price levels of a side, best first (dtype :data:`wirepath.LEVEL`)."""
-        out: NDArray[np.void] = self._native.depth(instrument, side, levels)
-        return out
+        return self._native.depth(instrument, side, levels)
 
     def orders(self, instrument: int, side: Side) -> NDArray[np.void]:
         """Every order of a side, best price first, oldest first within a price (dtype
         :data:`wirepath.ORDER`)."""
-        out: NDArray[np.void] = self._native.orders(instrument, side)
-        return out
+        return self._native.orders(instrument, side)
 
     def instruments(self) -> list[int]:
         """Instruments that had a book, in order of appearance."""
