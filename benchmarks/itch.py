@@ -54,10 +54,12 @@ def _open(settings: Settings) -> Iterator[Mapping[str, Contestant | Unavailable]
     cpu = settings.cpus[1]
     words = ["--file", str(day), "--repeat", str(_REPEAT), "--cpu", str(cpu)]
 
-    def program(path: str, window: int) -> Contestant:
+    def program(path: str, window: int, *more: str) -> Contestant:
         def run() -> Sample:
-            got = process.run([path, *words, "--window", str(window)])
+            got = process.run([path, *words, "--window", str(window), *more])
             _check(path, got["records"])
+            if got.get("bad"):
+                raise Refused(f"{got['bad']} records did not fit the books, or crossed one")
             return Sample({"rate": got["rate"]})
 
         return run
@@ -66,6 +68,7 @@ def _open(settings: Settings) -> Iterator[Mapping[str, Contestant | Unavailable]
     yield {
         "yardstick, window": program(bare, _WINDOW),
         "native, window": program(ours, _WINDOW),
+        "books": program(ours, _WINDOW, "--book", "1"),
         "yardstick, array": program(bare, 0),
         "native, array": program(ours, 0),
         "python": lambda: Sample({"rate": python_rate(data, cpu)}),
@@ -90,6 +93,14 @@ ITCH = Group(
             "native, array",
             "yardstick, array",
             goal=0.9,
+        ),
+        Line(
+            "itch_book",
+            "frames in memory to records, order books and best prices, against itch_decode alone",
+            "messages/s",
+            "books",
+            "yardstick, window",
+            note="the yardstick keeps no book: what keeping one costs; peer_itch_book is the peer",
         ),
         Line(
             "itch_python",

@@ -24,7 +24,7 @@ from ._core import (
     everything,
     now,
 )
-from .dtypes import HEADERS, RECORD, Action, RecordFlag, Verdict
+from .dtypes import BBO, HEADERS, LEVEL, ORDER, RECORD, Action, RecordFlag, Verdict
 from .errors import (
     BackendUnavailable,
     CompileError,
@@ -55,9 +55,12 @@ KEEP = Verdict.KEEP
 
 __all__ = [
     "ABORTED",
+    "BBO",
     "DROP",
     "HEADERS",
     "KEEP",
+    "LEVEL",
+    "ORDER",
     "PASS",
     "RECORD",
     "REDIRECT",

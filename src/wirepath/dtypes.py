@@ -84,6 +84,40 @@ RECORD = np.dtype(
 ======================  ============================================================
 """
 
+BBO = np.dtype(
+    [
+        ("seq", "<u8"),
+        ("event_time", "<i8"),
+        ("recv_time", "<i8"),
+        ("bid", "<i8"),
+        ("ask", "<i8"),
+        ("bid_qty", "<u8"),
+        ("ask_qty", "<u8"),
+        ("instrument", "<u4"),
+        ("channel", "<u2"),
+        ("state", "u1"),
+        ("crossed", "u1"),
+    ]
+)
+"""Best prices of an instrument after a record that changed them, 64 bytes. Prices in 1e-9 units of
+currency, quantities of all orders at that price; quantity 0: that side is empty. ``state``: the
+venue's trading state (ITCH: ``ord`` of H, P, Q or T), 0 = not told. ``crossed``: 1 = bid above ask,
+2 = equal."""
+
+LEVEL = np.dtype([("price", "<i8"), ("qty", "<u8"), ("orders", "<u4"), ("reserved", "<u4")])
+"""A price level of a book; ``orders`` is 0 where the venue publishes levels, not orders."""
+
+ORDER = np.dtype(
+    [
+        ("order_id", "<u8"),
+        ("price", "<i8"),
+        ("qty", "<u4"),
+        ("side", "u1"),
+        ("reserved", "u1", (3,)),
+    ]
+)
+"""An order that rests in a book."""
+
 HEADERS = np.dtype(
     [
         ("ethernet_dst", "u1", (6,)),

@@ -234,3 +234,19 @@ itch50_layouts$:
 
 \._core\.MAX_CODE$:
     MAX_CODE: int
+
+^wirepath\._core\.Books\.apply$:
+    def apply(self, records: NDArray[np.void], bbo: bool) -> NDArray[np.void]: ...
+
+^wirepath\._core\.Books\.depth$:
+    def depth(self, instrument: int, side: str, levels: int) -> NDArray[np.void]: ...
+
+^wirepath\._core\.Books\.orders$:
+    def orders(self, instrument: int, side: str) -> NDArray[np.void]: ...
+
+^wirepath\._core\.Books\.best$:
+    def best(self, instrument: int) -> NDArray[np.void]: ...
+
+^wirepath\._core\.Books\.counters$:
+    @property
+    def counters(self) -> dict[str, int]: ...

@@ -6,11 +6,13 @@ Clocks and sockets are not in here; what runs over a port runs over a capture an
 from __future__ import annotations
 
 from .._core import FeedStage, MoldUDP64
+from .book import Books
 from .events import EndOfSession, Gap, Heartbeat, Message, SessionChange
 from .generate import Generated, generate
 from .itch50 import Itch50, Itch50Columns, message_types, midnight_ns, row_dtype, row_units
 
 __all__ = [
+    "Books",
     "EndOfSession",
     "FeedStage",
     "Gap",
