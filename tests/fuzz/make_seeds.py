@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the seed corpora of the MoldUDP64 and ITCH fuzz targets, from nothing but this file."""
+"""Writes the seed corpora of the MoldUDP64, ITCH and arbiter fuzz targets, from nothing but this
+file."""
 
 import struct
 from pathlib import Path
@@ -33,6 +34,13 @@ def frames(*messages: bytes) -> bytes:
     return b"".join(struct.pack(">H", len(m)) + m for m in messages)
 
 
+def step(line: int, kind: int, first: int, *blocks: bytes, session: int = 0, flags: int = 0) -> bytes:
+    """One packet on a line of the arbiter's target, a while after the one before."""
+    body = struct.pack("<BBBBI", kind, flags, 0, session, first - 1)
+    body += b"".join(bytes([len(block)]) + block for block in blocks)
+    return bytes([line | 0x10, len(body)]) + body
+
+
 def main() -> None:
     """Writes the files."""
     mold = {
@@ -52,7 +60,24 @@ def main() -> None:
         "end_of_session": b"\x00\x09" + frames(message("S", b"O")) + b"\x00\x00more",
         "truncated": b"\x01\x00" + frames(message("U", b"\x01"))[:-3],
     }
-    for name, seeds in {"mold_udp64": mold, "itch50": itch}.items():
+    # Two lines and one for recovery, in order; hold 100, 16 messages, 4 gaps, restart after 2.
+    two = bytes([0x35, 100, 0x3F, 0, 16, 2])
+    data, heartbeat, end, reset = 0, 1, 2, 3
+    arbiter = {
+        "in_order": two + b"".join(step(line, data, n, b"m") for n in (1, 2, 3) for line in (0, 1)),
+        "held": two + step(0, data, 1, b"a") + step(0, data, 3, b"c") + step(1, data, 2, b"b"),
+        "recovered": two + step(0, data, 1, b"a") + step(0, data, 9, b"i") + step(2, data, 2, b"b"),
+        "timeout": two + step(0, data, 1, b"a") + step(1, heartbeat, 5) + b"\xf0\x00" * 12,
+        "roll": two + step(0, data, 498, b"x", b"y", b"z", b"a") + step(1, data, 2, b"b", b"c"),
+        "restart": two + step(0, data, 90, b"x") + step(0, heartbeat, 1) + step(1, data, 91, b"y")
+        + step(1, heartbeat, 1) + step(1, data, 1, b"a"),
+        "restart_by_data": two + step(0, data, 90, b"x")
+        + b"".join(step(0, data, n, b"m") for n in (1, 2, 3)),
+        "reset": two + step(0, data, 5, b"x") + step(0, reset, 1) + step(1, reset, 1),
+        "sessions": two + step(0, data, 5, b"x") + step(0, data, 1, b"a", session=1)
+        + step(1, data, 6, b"y") + step(1, end, 2, session=1),
+    }
+    for name, seeds in {"mold_udp64": mold, "itch50": itch, "arbiter": arbiter}.items():
         folder = CORPUS / name
         folder.mkdir(parents=True, exist_ok=True)
         for seed, content in seeds.items():

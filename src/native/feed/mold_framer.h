@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * MoldUDP64 as a framer for the arbiter (see packet.h): one datagram in, which
+ * part of the sequence it carries out.
+ *
+ * Source: Nasdaq MoldUDP64 protocol specification 1.00.
+ */
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+#include "feed/mold_udp64_packet.h"
+#include "feed/packet.h"
+#include "net/bytes.h"
+
+namespace wp::feed {
+
+struct MoldFramer {
+  static constexpr SequenceNumbers kNumbers{};
+  static constexpr const char* kName = "mold_udp64";
+
+  /* A packet whose header counts more blocks than it holds is malformed as a whole: what is lost
+   * with it is a gap that the other line or a request fills. */
+  static bool parse(const uint8_t* p, size_t n, Packet& out) {
+    if (n < kMoldHeaderSize) return false;
+    const uint64_t first = net::load_be64(p + 10);
+    const uint16_t count = net::load_be16(p + 18);
+    out = Packet{};
+    std::memcpy(out.session.data(), p, kMoldSessionSize);
+    out.first = first;
+    out.messages = p + kMoldHeaderSize;
+    out.end = out.messages;
+    if (count == kMoldHeartbeat || count == kMoldEndOfSession) {
+      out.kind = count == kMoldHeartbeat ? PacketKind::kHeartbeat : PacketKind::kEndOfSession;
+      return true;
+    }
+    if (first > UINT64_MAX - count) return false;
+    const uint8_t* at = out.messages;
+    const uint8_t* const end = p + n;
+    for (uint16_t i = 0; i < count; ++i) {
+      const size_t left = static_cast<size_t>(end - at);
+      if (left < 2) return false;
+      const size_t length = net::load_be16(at);
+      if (length > left - 2) return false;
+      at += 2 + length;
+    }
+    out.kind = PacketKind::kData;
+    out.count = count;
+    out.end = at;
+    return true;
+  }
+
+  template <class F>
+  static void for_each(const Packet& packet, F&& f) {
+    const uint8_t* at = packet.messages;
+    for (uint32_t i = 0; i < packet.count; ++i) {
+      const size_t length = net::load_be16(at);
+      f(at + 2, length);
+      at += 2 + length;
+    }
+  }
+};
+
+}  // namespace wp::feed

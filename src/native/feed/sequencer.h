@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One sequence as several lines carry it: which session and which run of the
+ * numbering each line is in, restarts told apart from late duplicates, and what
+ * is believed passed to the assembler.
+ *
+ * A restart begins a new epoch. The line that told of it is in the new one; the
+ * others are in the old one until their own numbers are nearer to the new than
+ * to their old ones, and what they still bring of the old is dropped as stale.
+ */
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "core/histogram.h"
+#include "core/record.h"
+#include "feed/arbiter_types.h"
+#include "feed/arrivals.h"
+#include "feed/assembler.h"
+#include "feed/line_track.h"
+#include "feed/wire_sequence.h"
+
+namespace wp::feed {
+
+/* A line over all units. */
+struct ArbiterLine {
+  LineCounters counters;
+  Histogram behind;  // ns by which this line's packets came after another line's
+};
+
+class Sequencer {
+ public:
+  explicit Sequencer(const ArbiterOptions& options)
+      : options_(options),
+        session_(options.session),
+        have_session_(options.session != SessionName{}),
+        assembler_(options),
+        arrivals_(options.skew_packets),
+        cursors_(options.lines),
+        tracks_() {
+    tracks_.reserve(options.lines);
+    for (uint32_t i = 0; i < options.lines; ++i) tracks_.emplace_back(options.max_gaps);
+    if (options.next_sequence != 0) assembler_.start(options.next_sequence);
+  }
+
+  void set_unit(uint32_t unit) { assembler_.set_unit(unit); }
+  uint32_t unit() const { return assembler_.unit(); }
+  const Assembler& assembler() const { return assembler_; }
+  Assembler& assembler() { return assembler_; }
+  const SessionName& session() const { return session_; }
+  bool has_session() const { return have_session_; }
+  bool ended() const { return ended_; }
+  SequenceState state() const { return {unit(), session_, assembler_.undelivered()}; }
+
+  template <class Framer, class Sink>
+  void on_packet(uint32_t line, const Packet& packet, int64_t recv_time,
+                 std::vector<ArbiterLine>& lines, Sink&& sink) {
+    LineCounters& c = lines[line].counters;
+    if (recv_time >= assembler_.deadline()) [[unlikely]]
+      assembler_.expire(recv_time, sink);
+    const bool repeat = line >= tracks_.size() || packet.retransmitted;
+    if (!have_session_ || packet.session != session_) [[unlikely]] {
+      if (!take_session(packet, repeat, line, c, sink)) return;
+    }
+    uint64_t first = extend_sequence(Framer::kNumbers, packet.first, assembler_.next());
+    if (packet.kind == PacketKind::kData) [[likely]] {
+      if (packet.count == 0 || first > UINT64_MAX - packet.count) [[unlikely]] {
+        ++c.malformed;
+        return;
+      }
+      if (!repeat) [[likely]] {
+        LineTrack& track = tracks_[line];
+        if (track.epoch() != epoch_ || first != track.next()) [[unlikely]] {
+          if (!believe<Framer>(track, packet, recv_time, &first, c, sink)) return;
+        }
+        heard_ = true;
+        track.passed(first, packet.count, recv_time, c);
+      } else if (!reachable(first)) [[unlikely]] {
+        ++c.stale;
+        return;
+      }
+      data<Framer>(line, repeat, packet, first, recv_time, lines, sink);
+    } else {
+      control<Framer>(line, repeat, packet, first, recv_time, c, sink);
+    }
+  }
+
+ private:
+  /* now is more than `by` after then; by >= 0. */
+  static bool long_after(int64_t now, int64_t then, int64_t by) {
+    int64_t passed = 0;
+    if (__builtin_sub_overflow(now, then, &passed)) return now > then;
+    return passed > by;
+  }
+  static constexpr uint64_t distance(uint64_t a, uint64_t b) { return a > b ? a - b : b - a; }
+
+  template <class Framer, class Sink>
+  void data(uint32_t line, bool repeat, const Packet& packet, uint64_t first, int64_t recv_time,
+            std::vector<ArbiterLine>& lines, Sink&& sink) {
+    LineCounters& c = lines[line].counters;
+    ++c.data;
+    c.messages += packet.count;
+    const MessageInfo info{0,
+                           recv_time,
+                           packet.send_time,
+                           unit(),
+                           static_cast<uint16_t>(line),
+                           static_cast<uint8_t>(repeat ? WP_FLAG_RECOVERED : 0)};
+    const uint64_t before = assembler_.next();
+    assembler_.take<Framer>(packet, first, info, c, sink);
+    if (repeat) return;
+    if (first + packet.count > before) {
+      arrivals_.add({std::max(first, before), first + packet.count, recv_time, line});
+    }
+    if (first < before) {
+      const Arrivals::Packet* const won = arrivals_.find(first, &cursors_[line]);
+      if (won == nullptr || won->line == line) return;
+      // Stamps of two queues may be out of order: then the winner was the one behind.
+      const int64_t behind =
+          static_cast<int64_t>(static_cast<uint64_t>(recv_time) - static_cast<uint64_t>(won->time));
+      if (behind >= 0) {
+        lines[line].behind.record(behind);
+      } else if (behind != INT64_MIN) {
+        lines[won->line].behind.record(-behind);
+      }
+    }
+  }
+
+  template <class Framer, class Sink>
+  void control(uint32_t line, bool repeat, const Packet& packet, uint64_t first, int64_t recv_time,
+               LineCounters& c, Sink&& sink) {
+    switch (packet.kind) {
+      case PacketKind::kData:
+        return;
+      case PacketKind::kIgnored:
+        ++c.ignored;
+        return;
+      case PacketKind::kUnsequenced:
+        unsequenced<Framer>(line, repeat, packet, recv_time, c, sink);
+        return;
+      case PacketKind::kReset:
+        ++c.resets;
+        if (!repeat) announced(line, packet.first, recv_time, sink);
+        return;
+      case PacketKind::kHeartbeat:
+      case PacketKind::kEndOfSession:
+        break;
+    }
+    const bool end = packet.kind == PacketKind::kEndOfSession;
+    // A retransmission server's idea of the next number is not the feed's.
+    if (!repeat) {
+      LineTrack& track = tracks_[line];
+      if (track.epoch() != epoch_ || first != track.next()) {
+        if (!believe<Framer>(track, packet, recv_time, &first, c, sink)) return;
+      }
+      heard_ = true;
+      track.told(first, recv_time, c);
+      assembler_.advance_to(first, recv_time, sink);
+    }
+    ++(end ? c.end_of_session : c.heartbeats);
+    if (repeat) return;
+    if (!end) {
+      sink.heartbeat(unit(), first, static_cast<uint16_t>(line));
+    } else if (!ended_) {
+      ended_ = true;
+      sink.end_of_session(unit(), first);
+    }
+  }
+
+  template <class Framer, class Sink>
+  void unsequenced(uint32_t line, bool repeat, const Packet& packet, int64_t recv_time,
+                   LineCounters& c, Sink&& sink) {
+    ++c.unsequenced;
+    c.unsequenced_messages += packet.count;
+    const MessageInfo info{0,
+                           recv_time,
+                           packet.send_time,
+                           unit(),
+                           static_cast<uint16_t>(line),
+                           static_cast<uint8_t>(repeat ? WP_FLAG_RECOVERED : 0)};
+    Framer::for_each(packet,
+                     [&](const uint8_t* p, size_t length) { sink.message(info, p, length); });
+  }
+
+  /* No session yet, or the packet is of another one. False: the packet is dropped, counted. */
+  template <class Sink>
+  bool take_session(const Packet& packet, bool repeat, uint32_t line, LineCounters& c,
+                    Sink&& sink) {
+    if (have_session_ && options_.pin_session) {
+      ++c.wrong_session;
+      return false;
+    }
+    const bool behind = !repeat && have_session_ && tracks_[line].epoch() != epoch_ &&
+                        have_previous_ && packet.session == previous_session_;
+    // What repeats the past neither begins a session nor ends one.
+    if (repeat || behind) {
+      ++c.stale;
+      return false;
+    }
+    if (have_session_) {
+      assembler_.stop(AbandonReason::kSessionChange, sink);
+      previous_session_ = session_;
+      have_previous_ = true;
+      session_ = packet.session;
+      session_epoch_ = begin_epoch();
+      ++assembler_.counters().session_changes;
+      sink.session_change(unit(), previous_session_, session_);
+    }
+    session_ = packet.session;
+    have_session_ = true;
+    return true;
+  }
+
+  /* Whether a live packet whose number is not the line's next one is what it seems. True: *first
+   * is its number. May begin a new epoch. False: dropped, counted. */
+  template <class Framer, class Sink>
+  bool believe(LineTrack& track, const Packet& packet, int64_t recv_time, uint64_t* first,
+               LineCounters& c, Sink&& sink) {
+    if (!assembler_.started()) assembler_.start(*first);
+    const bool fresh = !track.known() || track.epoch() < session_epoch_;
+    if (!fresh && track.epoch() != epoch_) {
+      const uint64_t old = extend_sequence(Framer::kNumbers, packet.first, track.next());
+      if (distance(*first, assembler_.next()) > distance(old, track.next())) {
+        ++c.stale;
+        return false;
+      }
+    } else if (!fresh) {
+      // Nearest over a roll and yet far away: the number is a low one again.
+      const bool rolled = *first > track.next() && *first - track.next() > options_.max_jump &&
+                          packet.first < wire_sequence(Framer::kNumbers, track.next());
+      if (rolled || *first < track.next()) {
+        return went_back(track, packet, recv_time, rolled, first, c, sink);
+      }
+    }
+    uint64_t begin = 0;
+    if (heard_ && options_.restart_packets != 0 && !reachable(*first) &&
+        !track.proves(packet.first, packet.count, options_.restart_packets, &begin)) {
+      ++c.doubted;
+      return false;
+    }
+    if (fresh || track.epoch() != epoch_) track.join(epoch_, *first);
+    return true;
+  }
+
+  template <class Sink>
+  bool went_back(LineTrack& track, const Packet& packet, int64_t recv_time, bool rolled,
+                 uint64_t* first, LineCounters& c, Sink&& sink) {
+    const bool far = rolled || track.next() - *first > options_.reorder_messages;
+    if (packet.kind == PacketKind::kEndOfSession) {
+      c.doubted += rolled;
+      return !rolled;
+    }
+    if (packet.kind == PacketKind::kHeartbeat) {
+      // Sent when the line is idle: hardly anything can have overtaken it.
+      if (!far && !long_after(recv_time, track.last_time(), options_.reorder_ns)) return true;
+      restart(track, packet.first, packet.first, ResetCause::kHeartbeat, sink);
+      *first = packet.first;
+      return true;
+    }
+    if (!far) return true;
+    if (!rolled) {
+      // What fills a gap is a retransmission, whatever line it comes on.
+      if (assembler_.misses(*first, *first + packet.count - 1)) return true;
+      if (options_.restart_packets == 0) return true;
+    }
+    uint64_t begin = 0;
+    if (!track.proves(packet.first, packet.count, options_.restart_packets, &begin)) {
+      ++c.doubted;
+      return false;
+    }
+    // The packets that proved it were dropped: they are a gap now.
+    restart(track, begin, packet.first, ResetCause::kData, sink);
+    *first = packet.first;
+    return true;
+  }
+
+  /* A reset that the venue announces comes on every line, and may be repeated on each. */
+  template <class Sink>
+  void announced(uint32_t line, uint64_t next, int64_t recv_time, Sink&& sink) {
+    LineTrack& track = tracks_[line];
+    const bool behind = track.known() && track.epoch() >= session_epoch_ && track.epoch() != epoch_;
+    const bool again =
+        reset_heard_ && reset_next_ == next &&
+        (assembler_.next() == next ||
+         (reset_line_ != line && !long_after(recv_time, reset_time_, options_.reorder_ns)));
+    if (assembler_.started() && (behind || again)) {
+      if (track.epoch() != epoch_) track.join(epoch_, next);
+      return;
+    }
+    reset_heard_ = true;
+    reset_next_ = next;
+    reset_line_ = line;
+    reset_time_ = recv_time;
+    restart(track, next, next, ResetCause::kAnnounced, sink);
+  }
+
+  template <class Sink>
+  void restart(LineTrack& track, uint64_t next, uint64_t line_next, ResetCause cause, Sink&& sink) {
+    assembler_.stop(AbandonReason::kReset, sink);
+    assembler_.start(next);
+    track.join(begin_epoch(), line_next);
+    ++assembler_.counters().resets;
+    sink.reset(unit(), next, cause);
+  }
+
+  uint32_t begin_epoch() {
+    arrivals_.clear();
+    std::fill(cursors_.begin(), cursors_.end(), 0);
+    heard_ = false;
+    ended_ = false;
+    return ++epoch_;
+  }
+
+  /* Not so far ahead that it needs proof. */
+  bool reachable(uint64_t first) const {
+    return assembler_.started() &&
+           (first <= assembler_.next() || first - assembler_.next() <= options_.max_jump);
+  }
+
+  const ArbiterOptions options_;
+  SessionName session_;
+  bool have_session_;
+  bool heard_ = false;  // a line, in this epoch
+  bool ended_ = false;
+  bool have_previous_ = false;
+  bool reset_heard_ = false;
+  uint32_t epoch_ = 1;
+  uint32_t session_epoch_ = 0;  // the epoch in which the session began
+  Assembler assembler_;
+  Arrivals arrivals_;
+  std::vector<uint64_t> cursors_;  // of each line in arrivals_
+  std::vector<LineTrack> tracks_;
+  SessionName previous_session_{};
+  uint64_t reset_next_ = 0;
+  int64_t reset_time_ = 0;
+  uint32_t reset_line_ = 0;
+};
+
+}  // namespace wp::feed
