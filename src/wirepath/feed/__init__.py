@@ -6,20 +6,37 @@ Clocks and sockets are not in here; what runs over a port runs over a capture an
 from __future__ import annotations
 
 from .._core import FeedStage, MoldUDP64
-from .events import EndOfSession, Gap, Heartbeat, Message, SessionChange
+from .arbiter import Arbiter, Recovery
+from .events import (
+    Delivered,
+    EndOfSession,
+    Gap,
+    GapAbandoned,
+    Heartbeat,
+    Message,
+    Request,
+    Reset,
+    SessionChange,
+)
 from .generate import Generated, generate
 from .itch50 import Itch50, Itch50Columns, message_types, midnight_ns, row_dtype, row_units
 
 __all__ = [
+    "Arbiter",
+    "Delivered",
     "EndOfSession",
     "FeedStage",
     "Gap",
+    "GapAbandoned",
     "Generated",
     "Heartbeat",
     "Itch50",
     "Itch50Columns",
     "Message",
     "MoldUDP64",
+    "Recovery",
+    "Request",
+    "Reset",
     "SessionChange",
     "generate",
     "message_types",
