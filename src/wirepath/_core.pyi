@@ -639,6 +639,59 @@ def itch50_layouts() -> dict[str, tuple[str, int, list[tuple[str, str, int, str]
     Raw column layout by message type: (name, row bytes, [(column, format, offset, unit)]).
     """
 
+class Arbiter:
+    """Native arbiter; see wirepath.feed.Arbiter."""
+
+    @staticmethod
+    def make(
+        framer: str,
+        *,
+        lines: int,
+        recovery_lines: int,
+        units: int,
+        in_order: bool,
+        hold_ns: int,
+        hold_messages: int,
+        hold_bytes: int,
+        max_gaps: int,
+        session: bytes,
+        pin_session: bool,
+        next_sequence: int,
+        reorder_messages: int,
+        reorder_ns: int,
+        restart_packets: int,
+        max_jump: int,
+        skew_packets: int,
+    ) -> Arbiter: ...
+    def on_packet(self, line: int, packet: _Buffer, recv_time: int) -> list[Any]: ...
+    def on_time(self, now: int) -> list[Any]: ...
+    @property
+    def deadline(self) -> int | None: ...
+    @property
+    def counters(self) -> dict[str, int]: ...
+    @property
+    def units(self) -> list[dict[str, Any]]: ...
+    @property
+    def lines(self) -> list[dict[str, int]]: ...
+    def behind(self, line: int) -> Histogram: ...
+    def skew(self, a: int, b: int, q: float) -> int: ...
+
+class Recovery:
+    """Native recovery; see wirepath.feed.Recovery."""
+
+    def __init__(
+        self, venue: str, source_id: str, product_id: int, channel_id: int, options: dict[str, int]
+    ) -> None: ...
+    def poll(self, arbiter: Arbiter, now: int) -> tuple[list[Any], list[Any]]: ...
+    def refuse(self, first: int, last: int, unit: int) -> None: ...
+    def pause(self, until: int) -> None: ...
+    def resume(self, requests_in_day: int, now: int) -> None: ...
+    def requests_in_day(self, now: int) -> int: ...
+    @property
+    def deadline(self) -> int | None: ...
+    @property
+    def counters(self) -> dict[str, int]: ...
+
 class ItchGenerator:
     """A believable ITCH 5.0 day from a seed; see wirepath.publish."""
 
