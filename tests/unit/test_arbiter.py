@@ -234,11 +234,11 @@ class Lines(RuleBasedStateMachine):
         requests, events = self.recovery.poll(self.arbiter, self.now)
         assert plain(events) == []  # the hold time is shorter than recovery's deadline
         for r in requests:
-            assert r.packet == self.session + struct.pack(">QH", r.first, r.count)
+            assert r.packet == self.session + struct.pack(">QH", r.first, r.messages)
             assert r.first in self.reference.missing
-            assert r.first + r.count - 1 in self.reference.missing
+            assert r.first + r.messages - 1 in self.reference.missing
             if answered:
-                self.arrive(2, r.first, min(r.count, answered))
+                self.arrive(2, r.first, min(r.messages, answered))
 
     @rule(line=st.integers(0, 1))
     def restart(self, line: int) -> None:
@@ -361,7 +361,7 @@ def test_recovery_gives_up_and_the_feed_goes_on():
     assert recovery.poll(arbiter, 1000) == ([], [])
     assert recovery.deadline == 1010
     (request,), events = recovery.poll(arbiter, 1010)
-    assert (request.first, request.count, request.attempt, events) == (2, 2, 1, [])
+    assert (request.first, request.messages, request.attempt, events) == (2, 2, 1, [])
     assert recovery.poll(arbiter, 1110)[0][0].attempt == 2
     _, events = recovery.poll(arbiter, 1310)
     assert events[0] == GapAbandoned(2, 3, "attempts")

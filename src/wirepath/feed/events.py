@@ -89,10 +89,11 @@ class Reset(NamedTuple):
 
 
 class Request(NamedTuple):
-    """Messages to ask for: ``packet`` is to be sent to the venue's server."""
+    """``messages`` messages from ``first`` on, to ask for: ``packet`` is to be sent to the venue's
+    server. attempt: from 1."""
 
     first: int
-    count: int
+    messages: int
     attempt: int
     unit: int
     packet: bytes
