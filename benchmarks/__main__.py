@@ -9,6 +9,7 @@ import fnmatch
 import sys
 from collections.abc import Sequence
 
+from .arbiter import ARBITER
 from .dpdk import DPDK
 from .harness import Group, Outcome, Settings, favour, processors, run_group
 from .itch import ITCH
@@ -31,6 +32,7 @@ GROUPS: tuple[Group, ...] = (
     RING,
     STAGES,
     ITCH,
+    ARBITER,
     PEERS,
 )
 

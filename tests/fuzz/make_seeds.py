@@ -34,7 +34,9 @@ def frames(*messages: bytes) -> bytes:
     return b"".join(struct.pack(">H", len(m)) + m for m in messages)
 
 
-def step(line: int, kind: int, first: int, *blocks: bytes, session: int = 0, flags: int = 0) -> bytes:
+def step(
+    line: int, kind: int, first: int, *blocks: bytes, session: int = 0, flags: int = 0
+) -> bytes:
     """One packet on a line of the arbiter's target, a while after the one before."""
     body = struct.pack("<BBBBI", kind, flags, 0, session, first - 1)
     body += b"".join(bytes([len(block)]) + block for block in blocks)
@@ -69,13 +71,21 @@ def main() -> None:
         "recovered": two + step(0, data, 1, b"a") + step(0, data, 9, b"i") + step(2, data, 2, b"b"),
         "timeout": two + step(0, data, 1, b"a") + step(1, heartbeat, 5) + b"\xf0\x00" * 12,
         "roll": two + step(0, data, 498, b"x", b"y", b"z", b"a") + step(1, data, 2, b"b", b"c"),
-        "restart": two + step(0, data, 90, b"x") + step(0, heartbeat, 1) + step(1, data, 91, b"y")
-        + step(1, heartbeat, 1) + step(1, data, 1, b"a"),
-        "restart_by_data": two + step(0, data, 90, b"x")
+        "restart": two
+        + step(0, data, 90, b"x")
+        + step(0, heartbeat, 1)
+        + step(1, data, 91, b"y")
+        + step(1, heartbeat, 1)
+        + step(1, data, 1, b"a"),
+        "restart_by_data": two
+        + step(0, data, 90, b"x")
         + b"".join(step(0, data, n, b"m") for n in (1, 2, 3)),
         "reset": two + step(0, data, 5, b"x") + step(0, reset, 1) + step(1, reset, 1),
-        "sessions": two + step(0, data, 5, b"x") + step(0, data, 1, b"a", session=1)
-        + step(1, data, 6, b"y") + step(1, end, 2, session=1),
+        "sessions": two
+        + step(0, data, 5, b"x")
+        + step(0, data, 1, b"a", session=1)
+        + step(1, data, 6, b"y")
+        + step(1, end, 2, session=1),
     }
     for name, seeds in {"mold_udp64": mold, "itch50": itch, "arbiter": arbiter}.items():
         folder = CORPUS / name

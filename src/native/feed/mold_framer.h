@@ -28,7 +28,11 @@ struct MoldFramer {
     const uint64_t first = net::load_be64(p + 10);
     const uint16_t count = net::load_be16(p + 18);
     out = Packet{};
-    std::memcpy(out.session.data(), p, kMoldSessionSize);
+    // Two whole words, as they are compared: a store of ten bytes would stall the loads.
+    const uint64_t session[2] = {net::load_le<uint64_t>(p), net::load_le<uint16_t>(p + 8)};
+    static_assert(sizeof session == sizeof out.session);
+    std::memcpy(out.session.data(), &session[0], 8);
+    std::memcpy(out.session.data() + 8, &session[1], 8);
     out.first = first;
     out.messages = p + kMoldHeaderSize;
     out.end = out.messages;

@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 #include "core/histogram.h"
@@ -62,7 +63,7 @@ class Sequencer {
     if (recv_time >= assembler_.deadline()) [[unlikely]]
       assembler_.expire(recv_time, sink);
     const bool repeat = line >= tracks_.size() || packet.retransmitted;
-    if (!have_session_ || packet.session != session_) [[unlikely]] {
+    if (!have_session_ || !same(packet.session, session_)) [[unlikely]] {
       if (!take_session(packet, repeat, line, c, sink)) return;
     }
     uint64_t first = extend_sequence(Framer::kNumbers, packet.first, assembler_.next());
@@ -94,6 +95,13 @@ class Sequencer {
     int64_t passed = 0;
     if (__builtin_sub_overflow(now, then, &passed)) return now > then;
     return passed > by;
+  }
+  /* By words: a framer stores them so, and a wider load would have to wait for both stores. */
+  static bool same(const SessionName& a, const SessionName& b) {
+    uint64_t x[2], y[2];
+    std::memcpy(x, a.data(), sizeof x);
+    std::memcpy(y, b.data(), sizeof y);
+    return x[0] == y[0] && x[1] == y[1];
   }
   static constexpr uint64_t distance(uint64_t a, uint64_t b) { return a > b ? a - b : b - a; }
 

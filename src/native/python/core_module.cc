@@ -29,6 +29,7 @@ NB_MODULE(_core, m) {
   bind_feed(m);
   bind_itch(m);
   bind_book(m);
+  bind_arbiter(m);
   bind_publisher(m);
   m.def(
       "now", [] { return wp::Clock::process().now(); },

@@ -132,6 +132,38 @@ parse_port_spec$:
     def gaps(self) -> list[tuple[int, int]]:
         \doc
 
+\.Arbiter\.make$:
+    @staticmethod
+    def make(framer: str, *, lines: int, recovery_lines: int, units: int, in_order: bool, hold_ns: int, hold_messages: int, hold_bytes: int, max_gaps: int, session: bytes, pin_session: bool, next_sequence: int, reorder_messages: int, reorder_ns: int, restart_packets: int, max_jump: int, skew_packets: int) -> Arbiter: ...
+
+\.Arbiter\.on_packet$:
+    def on_packet(self, line: int, packet: _Buffer, recv_time: int) -> list[Any]: ...
+
+\.Arbiter\.on_time$:
+    def on_time(self, now: int) -> list[Any]: ...
+
+\.(Arbiter|Recovery)\.deadline$:
+    @property
+    def deadline(self) -> int | None: ...
+
+\.(Arbiter|Recovery)\.counters$:
+    @property
+    def counters(self) -> dict[str, int]: ...
+
+\.Arbiter\.units$:
+    @property
+    def units(self) -> list[dict[str, Any]]: ...
+
+\.Arbiter\.lines$:
+    @property
+    def lines(self) -> list[dict[str, int]]: ...
+
+\.Recovery\.__init__$:
+    def __init__(self, venue: str, source_id: str, product_id: int, channel_id: int, options: dict[str, int]) -> None: ...
+
+\.Recovery\.poll$:
+    def poll(self, arbiter: Arbiter, now: int) -> tuple[list[Any], list[Any]]: ...
+
 \.(MoldUDP64|Itch50Decoder|Itch50Columns)\.counters$:
     @property
     def counters(self) -> dict[str, Any]: ...

@@ -7,21 +7,38 @@ from __future__ import annotations
 
 from .._core import FeedStage, MoldUDP64
 from .book import Books
-from .events import EndOfSession, Gap, Heartbeat, Message, SessionChange
+from .arbiter import Arbiter, Recovery
+from .events import (
+    Delivered,
+    EndOfSession,
+    Gap,
+    GapAbandoned,
+    Heartbeat,
+    Message,
+    Request,
+    Reset,
+    SessionChange,
+)
 from .generate import Generated, generate
 from .itch50 import Itch50, Itch50Columns, message_types, midnight_ns, row_dtype, row_units
 
 __all__ = [
     "Books",
+    "Arbiter",
+    "Delivered",
     "EndOfSession",
     "FeedStage",
     "Gap",
+    "GapAbandoned",
     "Generated",
     "Heartbeat",
     "Itch50",
     "Itch50Columns",
     "Message",
     "MoldUDP64",
+    "Recovery",
+    "Request",
+    "Reset",
     "SessionChange",
     "generate",
     "message_types",

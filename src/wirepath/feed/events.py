@@ -1,4 +1,8 @@
-"""What a session says of the datagrams that it was given."""
+"""What a session or an arbiter says of the datagrams that it was given.
+
+``unit``: the independent sequence within the channel that an event is of, where a venue has
+several; else 0.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +23,21 @@ class Gap(NamedTuple):
 
     first: int
     last: int
+    unit: int = 0
 
 
 class Heartbeat(NamedTuple):
     """The line is alive; ``next`` is the sequence number that the next message will have."""
 
     next: int
+    unit: int = 0
 
 
 class EndOfSession(NamedTuple):
     """No more messages will be sent; ``next`` is one past the last."""
 
     next: int
+    unit: int = 0
 
 
 class SessionChange(NamedTuple):
@@ -38,3 +45,55 @@ class SessionChange(NamedTuple):
 
     old: str
     new: str
+
+
+class Delivered(NamedTuple):
+    """One message out of an arbiter.
+
+    seq: 64 bits wide, whatever the venue sends, and never rolling over; 0: outside the sequence.
+    line: the one that brought it first. flags: :class:`wirepath.RecordFlag` LATE and RECOVERED.
+    send_time: the venue's, of the packet, ns since the Unix epoch; 0: not told.
+    """
+
+    seq: int
+    data: bytes
+    recv_time: int
+    line: int
+    flags: int
+    unit: int
+    send_time: int
+
+
+class GapAbandoned(NamedTuple):
+    """Messages ``first`` to ``last`` (both inclusive) will not be delivered any more.
+
+    reason: "timeout", "buffer full", "too many gaps", "session change", "reset", or recovery's
+    "attempts", "deadline", "refused".
+    """
+
+    first: int
+    last: int
+    reason: str
+    unit: int = 0
+
+
+class Reset(NamedTuple):
+    """The sequence began anew at ``next``: books are void.
+
+    cause: "announced" by the venue, or told by a "heartbeat" or "data" that went back.
+    """
+
+    next: int
+    cause: str
+    unit: int = 0
+
+
+class Request(NamedTuple):
+    """``messages`` messages from ``first`` on, to ask for: ``packet`` is to be sent to the venue's
+    server. attempt: from 1."""
+
+    first: int
+    messages: int
+    attempt: int
+    unit: int
+    packet: bytes

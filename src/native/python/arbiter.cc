@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "feed/arbiter.h"
+
+#include <cstring>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "core/error.h"
+#include "feed/mold_framer.h"
+#include "feed/recovery.h"
+#include "feed/recovery_requests.h"
+#include "feed/wire_sequence.h"
+#include "python/bindings.h"
+
+namespace wp::python {
+namespace {
+
+using namespace wp::feed;
+
+nb::bytes session_bytes(const SessionName& session) {
+  size_t n = session.size();
+  while (n > 0 && session[n - 1] == '\0') n--;
+  return nb::bytes(session.data(), n);
+}
+
+SessionName session_of(const nb::bytes& name) {
+  SessionName session{};
+  if (name.size() > session.size())
+    throw config_error("session", std::to_string(name.size()) + " bytes", "at most 16 bytes");
+  std::memcpy(session.data(), name.c_str(), name.size());
+  return session;
+}
+
+// What the arbiter says, as the tuples of wirepath.feed.events.
+struct Events {
+  nb::list list;
+  nb::object types = nb::module_::import_("wirepath.feed.events");
+
+  void message(const MessageInfo& i, const uint8_t* data, size_t length) {
+    list.append(types.attr("Delivered")(i.seq,
+                                        nb::bytes(reinterpret_cast<const char*>(data), length),
+                                        i.recv_time, i.line, i.flags, i.unit, i.send_time));
+  }
+  void gap(uint32_t unit, uint64_t first, uint64_t last) {
+    list.append(types.attr("Gap")(first, last, unit));
+  }
+  void gap_abandoned(uint32_t unit, uint64_t first, uint64_t last, AbandonReason reason) {
+    list.append(
+        types.attr("GapAbandoned")(first, last, kAbandonReasons[static_cast<int>(reason)], unit));
+  }
+  void heartbeat(uint32_t unit, uint64_t next, uint16_t) {
+    list.append(types.attr("Heartbeat")(next, unit));
+  }
+  void end_of_session(uint32_t unit, uint64_t next) {
+    list.append(types.attr("EndOfSession")(next, unit));
+  }
+  void session_change(uint32_t, const SessionName& from, const SessionName& to) {
+    // As MoldUDP64's: Latin-1 maps each byte to a character and cannot fail.
+    list.append(types.attr("SessionChange")(session_bytes(from).attr("decode")("latin-1"),
+                                            session_bytes(to).attr("decode")("latin-1")));
+  }
+  void reset(uint32_t unit, uint64_t next, ResetCause cause) {
+    list.append(types.attr("Reset")(next, kResetCauses[static_cast<int>(cause)], unit));
+  }
+};
+
+struct GivenUp {
+  uint32_t unit;
+  uint64_t first, last;
+  AbandonReason reason;
+};
+
+// One class in Python over the arbiters of all framers.
+class AnyArbiter {
+ public:
+  virtual ~AnyArbiter() = default;
+  virtual void on_packet(uint32_t line, const uint8_t* p, size_t n, int64_t now, Events& e) = 0;
+  virtual void on_time(int64_t now, Events& e) = 0;
+  virtual void abandon(const GivenUp& g, Events& e) = 0;
+  virtual int64_t deadline() const = 0;
+  virtual size_t units() const = 0;
+  virtual const Sequencer& unit(size_t i) const = 0;
+  virtual std::span<const ArbiterLine> lines() const = 0;
+  virtual UnitCounters counters() const = 0;
+  virtual uint64_t wire(uint64_t seq) const = 0;
+};
+
+template <class Framer>
+class ArbiterOf final : public AnyArbiter {
+ public:
+  explicit ArbiterOf(const ArbiterOptions& options) : arbiter_(options) {}
+  void on_packet(uint32_t line, const uint8_t* p, size_t n, int64_t now, Events& e) override {
+    arbiter_.on_packet(line, p, n, now, e);
+  }
+  void on_time(int64_t now, Events& e) override { arbiter_.on_time(now, e); }
+  void abandon(const GivenUp& g, Events& e) override {
+    arbiter_.abandon(g.unit, g.first, g.last, g.reason, e);
+  }
+  int64_t deadline() const override { return arbiter_.deadline(); }
+  size_t units() const override { return arbiter_.units(); }
+  const Sequencer& unit(size_t i) const override { return arbiter_.unit(i); }
+  std::span<const ArbiterLine> lines() const override { return arbiter_.lines(); }
+  UnitCounters counters() const override { return arbiter_.counters(); }
+  uint64_t wire(uint64_t seq) const override { return wire_sequence(Framer::kNumbers, seq); }
+
+ private:
+  Arbiter<Framer> arbiter_;
+};
+
+template <class Framer>
+std::unique_ptr<AnyArbiter> make(const ArbiterOptions& options) {
+  return std::make_unique<ArbiterOf<Framer>>(options);
+}
+
+// A framer more is a row more.
+constexpr std::pair<const char*, std::unique_ptr<AnyArbiter> (*)(const ArbiterOptions&)>
+    kFramers[] = {
+        {MoldFramer::kName, &make<MoldFramer>},
+};
+
+std::unique_ptr<AnyArbiter> arbiter_named(const std::string& framer, const ArbiterOptions& o) {
+  std::string known;
+  for (const auto& [name, maker] : kFramers) {
+    if (framer == name) return maker(o);
+    known += (known.empty() ? "" : ", ") + std::string(name);
+  }
+  throw config_error("framer", "\"" + framer + "\"", "one of " + known);
+}
+
+nb::dict counters_of(const UnitCounters& c) {
+  nb::dict out;
+  out["delivered"] = c.delivered;
+  out["late"] = c.late;
+  out["recovered"] = c.recovered;
+  out["empty"] = c.empty;
+  out["held"] = c.held;
+  out["held_total"] = c.held_total;
+  out["held_peak"] = c.held_peak;
+  out["gaps"] = c.gaps;
+  out["gap_messages"] = c.gap_messages;
+  out["gap_filled"] = c.gap_filled;
+  out["gap_open"] = c.gap_open;
+  out["abandoned"] = c.abandoned;
+  out["gaps_abandoned"] = c.gaps_abandoned;
+  out["session_changes"] = c.session_changes;
+  out["resets"] = c.resets;
+  return out;
+}
+
+nb::dict counters_of(const LineCounters& c) {
+  nb::dict out;
+  out["packets"] = c.packets;
+  out["malformed"] = c.malformed;
+  out["unknown_unit"] = c.unknown_unit;
+  out["ignored"] = c.ignored;
+  out["wrong_session"] = c.wrong_session;
+  out["stale"] = c.stale;
+  out["doubted"] = c.doubted;
+  out["heartbeats"] = c.heartbeats;
+  out["end_of_session"] = c.end_of_session;
+  out["resets"] = c.resets;
+  out["data"] = c.data;
+  out["unsequenced"] = c.unsequenced;
+  out["unsequenced_messages"] = c.unsequenced_messages;
+  out["messages"] = c.messages;
+  out["won"] = c.won;
+  out["duplicates"] = c.duplicates;
+  out["too_late"] = c.too_late;
+  out["expected"] = c.expected;
+  out["missing"] = c.missing;
+  out["reordered"] = c.reordered;
+  out["repeated"] = c.repeated;
+  out["last_time"] = c.last_time;
+  return out;
+}
+
+nb::dict counters_of(const RecoveryCounters& c) {
+  nb::dict out;
+  out["requests"] = c.requests;
+  out["requested"] = c.requested;
+  out["retries"] = c.retries;
+  out["continued"] = c.continued;
+  out["refused"] = c.refused;
+  out["abandoned"] = c.abandoned;
+  out["ranges_abandoned"] = c.ranges_abandoned;
+  out["waited"] = c.waited;
+  return out;
+}
+
+nb::object time_or_none(int64_t time) {
+  return time == INT64_MAX ? nb::none() : nb::object(nb::int_(time));
+}
+
+// Recovery's requests, and what it gives up.
+struct Decisions {
+  nb::list requests;
+  std::vector<GivenUp> given_up;
+  const RequestEncoder& encoder;
+  const AnyArbiter& arbiter;
+
+  void request(const RecoveryRequest& r) {
+    SessionName session{};
+    for (size_t i = 0; i < arbiter.units(); i++)
+      if (arbiter.unit(i).unit() == r.unit) session = arbiter.unit(i).session();
+    uint8_t bytes[RequestEncoder::kMaxBytes];
+    const size_t n = encoder.encode(r, session, bytes);
+    requests.append(nb::module_::import_("wirepath.feed.events")
+                        .attr("Request")(r.first, r.count, r.attempt, r.unit,
+                                         nb::bytes(reinterpret_cast<const char*>(bytes), n)));
+  }
+  void give_up(uint32_t unit, uint64_t first, uint64_t last, AbandonReason reason) {
+    given_up.push_back({unit, first, last, reason});
+  }
+};
+
+class AnyRecovery {
+ public:
+  AnyRecovery(std::unique_ptr<RequestEncoder> encoder, const RecoveryOptions& options)
+      : encoder_(std::move(encoder)), recovery_(options) {}
+
+  nb::tuple poll(AnyArbiter& arbiter, int64_t now) {
+    Decisions decisions{{}, {}, *encoder_, arbiter};
+    recovery_.poll(now, arbiter, decisions);
+    Events events;
+    for (const GivenUp& g : decisions.given_up) arbiter.abandon(g, events);
+    return nb::make_tuple(decisions.requests, events.list);
+  }
+  Recovery& recovery() { return recovery_; }
+  const Recovery& recovery() const { return recovery_; }
+
+ private:
+  std::unique_ptr<RequestEncoder> encoder_;
+  Recovery recovery_;
+};
+
+std::unique_ptr<RequestEncoder> encoder_named(const std::string& venue,
+                                              const std::string& source_id, uint8_t product_id,
+                                              uint8_t channel_id) {
+  if (venue == "mold_udp64") return std::make_unique<MoldRequests>();
+  if (venue == "pitch") return std::make_unique<PitchRequests>();
+  if (venue == "nyse") return std::make_unique<NyseRequests>(source_id, product_id, channel_id);
+  throw config_error("venue", "\"" + venue + "\"", "one of mold_udp64, pitch, nyse");
+}
+
+}  // namespace
+
+void bind_arbiter(nb::module_& m) {
+  nb::class_<AnyArbiter>(m, "Arbiter", "Native arbiter; see wirepath.feed.Arbiter.")
+      .def_static(
+          "make",
+          [](const std::string& framer, uint32_t lines, uint32_t recovery_lines, uint32_t units,
+             bool in_order, int64_t hold_ns, size_t hold_messages, size_t hold_bytes,
+             size_t max_gaps, const nb::bytes& session, bool pin_session, uint64_t next_sequence,
+             uint64_t reorder_messages, int64_t reorder_ns, uint32_t restart_packets,
+             uint64_t max_jump, size_t skew_packets) {
+            ArbiterOptions o;
+            o.lines = lines;
+            o.recovery_lines = recovery_lines;
+            o.units = units;
+            o.in_order = in_order;
+            o.hold_ns = hold_ns;
+            o.hold_messages = hold_messages;
+            o.hold_bytes = hold_bytes;
+            o.max_gaps = max_gaps;
+            o.session = session_of(session);
+            o.pin_session = pin_session;
+            o.next_sequence = next_sequence;
+            o.reorder_messages = reorder_messages;
+            o.reorder_ns = reorder_ns;
+            o.restart_packets = restart_packets;
+            o.max_jump = max_jump;
+            o.skew_packets = skew_packets;
+            return arbiter_named(framer, o).release();
+          },
+          nb::rv_policy::take_ownership, nb::arg("framer"), nb::kw_only(), nb::arg("lines"),
+          nb::arg("recovery_lines"), nb::arg("units"), nb::arg("in_order"), nb::arg("hold_ns"),
+          nb::arg("hold_messages"), nb::arg("hold_bytes"), nb::arg("max_gaps"), nb::arg("session"),
+          nb::arg("pin_session"), nb::arg("next_sequence"), nb::arg("reorder_messages"),
+          nb::arg("reorder_ns"), nb::arg("restart_packets"), nb::arg("max_jump"),
+          nb::arg("skew_packets"))
+      .def(
+          "on_packet",
+          [](AnyArbiter& a, uint32_t line, nb::handle packet, int64_t recv_time) {
+            if (line >= a.lines().size())
+              throw config_error("line", std::to_string(line),
+                                 "below " + std::to_string(a.lines().size()));
+            const BytesView view(packet);
+            Events events;
+            a.on_packet(line, view.data(), view.size(), recv_time, events);
+            return events.list;
+          },
+          nb::arg("line"), nb::arg("packet"), nb::arg("recv_time"))
+      .def(
+          "on_time",
+          [](AnyArbiter& a, int64_t now) {
+            Events events;
+            a.on_time(now, events);
+            return events.list;
+          },
+          nb::arg("now"))
+      .def_prop_ro("deadline", [](const AnyArbiter& a) { return time_or_none(a.deadline()); })
+      .def_prop_ro("counters", [](const AnyArbiter& a) { return counters_of(a.counters()); })
+      .def_prop_ro("units",
+                   [](const AnyArbiter& a) {
+                     nb::list out;
+                     for (size_t i = 0; i < a.units(); i++) {
+                       const Sequencer& u = a.unit(i);
+                       nb::list gaps;
+                       for (const SequenceRange& r : u.assembler().gaps())
+                         gaps.append(nb::make_tuple(r.first, r.last));
+                       const SequenceState state = u.state();
+                       nb::dict unit;
+                       unit["unit"] = u.unit();
+                       unit["session"] = session_bytes(state.session);
+                       unit["next_sequence"] = state.next;
+                       unit["next_on_wire"] = a.wire(state.next);
+                       unit["highest"] = u.assembler().next();
+                       unit["ended"] = u.ended();
+                       unit["gaps"] = gaps;
+                       unit["counters"] = counters_of(u.assembler().counters());
+                       out.append(unit);
+                     }
+                     return out;
+                   })
+      .def_prop_ro("lines",
+                   [](const AnyArbiter& a) {
+                     nb::list out;
+                     for (const ArbiterLine& line : a.lines())
+                       out.append(counters_of(line.counters));
+                     return out;
+                   })
+      .def(
+          "behind",
+          [](const AnyArbiter& a, uint32_t line) {
+            if (line >= a.lines().size())
+              throw config_error("line", std::to_string(line),
+                                 "below " + std::to_string(a.lines().size()));
+            auto out = std::make_shared<Histogram>();
+            out->merge(a.lines()[line].behind);
+            return out;
+          },
+          nb::arg("line"))
+      .def(
+          "skew",
+          [](const AnyArbiter& a, uint32_t from, uint32_t to, double q) {
+            if (from >= a.lines().size() || to >= a.lines().size())
+              throw config_error("line", std::to_string(std::max(from, to)),
+                                 "below " + std::to_string(a.lines().size()));
+            return line_skew(a.lines()[from].behind, a.lines()[to].behind, q);
+          },
+          nb::arg("a"), nb::arg("b"), nb::arg("q"));
+
+  nb::class_<AnyRecovery>(m, "Recovery", "Native recovery; see wirepath.feed.Recovery.")
+      .def(
+          "__init__",
+          [](AnyRecovery* self, const std::string& venue, const std::string& source_id,
+             uint8_t product_id, uint8_t channel_id, const nb::dict& options) {
+            auto encoder = encoder_named(venue, source_id, product_id, channel_id);
+            RecoveryOptions o = encoder->limits();
+            for (const auto& [key, value] : options) {
+              const std::string name = nb::cast<std::string>(key);
+              if (name == "hold_ns")
+                o.hold_ns = nb::cast<int64_t>(value);
+              else if (name == "retry_ns")
+                o.retry_ns = nb::cast<int64_t>(value);
+              else if (name == "max_retry_ns")
+                o.max_retry_ns = nb::cast<int64_t>(value);
+              else if (name == "max_attempts")
+                o.max_attempts = nb::cast<uint32_t>(value);
+              else if (name == "deadline_ns")
+                o.deadline_ns = nb::cast<int64_t>(value);
+              else if (name == "max_per_request")
+                o.max_per_request = nb::cast<uint64_t>(value);
+              else if (name == "coalesce")
+                o.coalesce = nb::cast<uint64_t>(value);
+              else if (name == "max_in_flight")
+                o.max_in_flight = nb::cast<uint32_t>(value);
+              else if (name == "continue_at_once")
+                o.continue_at_once = nb::cast<bool>(value);
+              else if (name == "per_second")
+                o.per_second = nb::cast<uint32_t>(value);
+              else if (name == "per_minute")
+                o.per_minute = nb::cast<uint32_t>(value);
+              else if (name == "per_day")
+                o.per_day = nb::cast<uint32_t>(value);
+              else
+                throw config_error("option", name, "one that Recovery documents");
+            }
+            new (self) AnyRecovery(std::move(encoder), o);
+          },
+          nb::arg("venue"), nb::arg("source_id"), nb::arg("product_id"), nb::arg("channel_id"),
+          nb::arg("options"))
+      .def("poll", &AnyRecovery::poll, nb::arg("arbiter"), nb::arg("now"))
+      .def(
+          "refuse",
+          [](AnyRecovery& r, uint64_t first, uint64_t last, uint32_t unit) {
+            r.recovery().refuse(unit, first, last);
+          },
+          nb::arg("first"), nb::arg("last"), nb::arg("unit"))
+      .def(
+          "pause", [](AnyRecovery& r, int64_t until) { r.recovery().pause(until); },
+          nb::arg("until"))
+      .def(
+          "resume",
+          [](AnyRecovery& r, uint64_t requests, int64_t now) {
+            r.recovery().resume(requests, now);
+          },
+          nb::arg("requests_in_day"), nb::arg("now"))
+      .def(
+          "requests_in_day",
+          [](const AnyRecovery& r, int64_t now) { return r.recovery().requests_in_day(now); },
+          nb::arg("now"))
+      .def_prop_ro("deadline",
+                   [](const AnyRecovery& r) { return time_or_none(r.recovery().deadline()); })
+      .def_prop_ro("counters",
+                   [](const AnyRecovery& r) { return counters_of(r.recovery().counters()); });
+}
+
+}  // namespace wp::python
