@@ -56,7 +56,7 @@ struct SessionCounters {
  *   gap(uint32_t unit, uint64_t first, uint64_t last)   before what revealed it
  *   heartbeat(uint32_t unit, uint64_t next)             next 0: not told
  *   end_of_session(uint32_t unit, uint64_t next)
- *   reset(uint32_t unit, uint64_t next)
+ *   reset(uint32_t unit, uint64_t next, bool announced)   not announced: a restart
  *   session_change(const SessionName& from, const SessionName& to)
  * Numbers are as on the wire; seq 0 is an unsequenced message. */
 template <class Framer>
@@ -69,8 +69,9 @@ class FramedSession {
     for (size_t i = 0; i < Framer::kUnits; ++i) units_.emplace_back(options.max_gaps);
     first_wanted_ = options.next_sequence;
   }
+  FramedSession(FramedSession&&) = default;
 
-  /* False: malformed, counted. */
+  /* False: malformed, counted. A packet that is only looked at may be parsed again. */
   bool parse(const uint8_t* p, size_t n, Packet& out) {
     if (framer_.parse(p, n, out)) [[likely]]
       return true;
@@ -236,7 +237,7 @@ void FramedSession<Framer>::on_packet(const Packet& packet, Sink&& sink) {
     case PacketKind::kReset:
       ++counters_.resets;
       begin(unit, packet.first);
-      sink.reset(packet.unit, packet.first);
+      sink.reset(packet.unit, packet.first, true);
       take_messages(packet, unit, sink);
       return;
     case PacketKind::kHeartbeat:
@@ -244,7 +245,7 @@ void FramedSession<Framer>::on_packet(const Packet& packet, Sink&& sink) {
       if (at < unit.next && newest) {
         ++counters_.restarts;
         begin(unit, packet.first);
-        sink.reset(packet.unit, packet.first);
+        sink.reset(packet.unit, packet.first, false);
       } else {
         advance_to(unit, packet.unit, at, sink);
       }

@@ -37,7 +37,9 @@ struct Recorder {
   }
   void heartbeat(uint32_t unit, uint64_t next) { events.push_back({'h', unit, next}); }
   void end_of_session(uint32_t unit, uint64_t next) { events.push_back({'e', unit, next}); }
-  void reset(uint32_t unit, uint64_t next) { events.push_back({'r', unit, next}); }
+  void reset(uint32_t unit, uint64_t next, bool announced) {
+    events.push_back({'r', unit, next, announced});
+  }
   void session_change(const SessionName& from, const SessionName& to) {
     events.push_back({'s', 0, 0, 0, Bytes(from.begin(), from.end())});
     events.back().data.insert(events.back().data.end(), to.begin(), to.end());
@@ -134,7 +136,7 @@ class NaiveSession {
     }
     unit.missing.clear();
     unit.next = p.first;
-    events_.push_back({'r', p.unit, p.first});
+    events_.push_back({'r', p.unit, p.first, p.kind == PacketKind::kReset});
   }
 
   /* The number with this representation that is nearest to what is expected; half a

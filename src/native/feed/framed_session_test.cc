@@ -346,7 +346,7 @@ TEST_CASE("a session allocates nothing once it is there") {
     void gap(uint32_t, uint64_t, uint64_t) {}
     void heartbeat(uint32_t, uint64_t) {}
     void end_of_session(uint32_t, uint64_t) {}
-    void reset(uint32_t, uint64_t) {}
+    void reset(uint32_t, uint64_t, bool) {}
     void session_change(const SessionName&, const SessionName&) {}
     uint64_t messages = 0;
   } sink;

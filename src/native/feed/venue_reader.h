@@ -29,7 +29,7 @@ struct MessageSink {
     on_message(packet, seq, data, len, late);
   }
   void gap(uint32_t unit, uint64_t, uint64_t) { lost(unit); }
-  void reset(uint32_t unit, uint64_t) { lost(unit); }
+  void reset(uint32_t unit, uint64_t, bool) { lost(unit); }
   void session_change(const SessionName&, const SessionName&) {}
   void heartbeat(uint32_t, uint64_t) {}
   void end_of_session(uint32_t, uint64_t) {}

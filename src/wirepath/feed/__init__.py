@@ -5,10 +5,14 @@ Clocks and sockets are not in here; what runs over a port runs over a capture an
 
 from __future__ import annotations
 
-from .._core import FeedStage, MoldUDP64
-from .events import EndOfSession, Gap, Heartbeat, Message, SessionChange
+from .._core import FeedStage, IexTp, MoldUDP64, Pillar, PitchUnits, SymbolTable
+from . import iex, pillar, pitch
+from .events import EndOfSession, Gap, Heartbeat, Message, Reset, SessionChange
 from .generate import Generated, generate
+from .iex import Iex, IexColumns
 from .itch50 import Itch50, Itch50Columns, message_types, midnight_ns, row_dtype, row_units
+from .pitch import Pitch, PitchColumns
+from .raw import Raw
 
 __all__ = [
     "EndOfSession",
@@ -16,14 +20,27 @@ __all__ = [
     "Gap",
     "Generated",
     "Heartbeat",
+    "Iex",
+    "IexColumns",
+    "IexTp",
     "Itch50",
     "Itch50Columns",
     "Message",
     "MoldUDP64",
+    "Pillar",
+    "Pitch",
+    "PitchColumns",
+    "PitchUnits",
+    "Raw",
+    "Reset",
     "SessionChange",
+    "SymbolTable",
     "generate",
+    "iex",
     "message_types",
     "midnight_ns",
+    "pillar",
+    "pitch",
     "row_dtype",
     "row_units",
 ]
