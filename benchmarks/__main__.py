@@ -19,6 +19,7 @@ from .receive import AF_XDP, SOCKET
 from .report import Report
 from .ring import RING
 from .stages import STAGES
+from .tops import TOPS
 from .transmit import TRANSMIT
 
 GROUPS: tuple[Group, ...] = (
@@ -32,6 +33,7 @@ GROUPS: tuple[Group, ...] = (
     STAGES,
     ITCH,
     PEERS,
+    TOPS,
 )
 
 _EPILOG = """\

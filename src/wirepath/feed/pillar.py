@@ -33,7 +33,8 @@ class Delivery(IntEnum):
 
 class PacketHeader(NamedTuple):
     """``size``: bytes of the packet with this header. ``delivery``: see :class:`Delivery`.
-    ``sequence``: of the first of ``message_count`` messages. ``send_time``: ns since the Unix epoch."""
+    ``sequence``: of the first of ``message_count`` messages. ``send_time``: ns since the Unix
+    epoch."""
 
     size: int
     delivery: int
