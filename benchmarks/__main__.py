@@ -20,6 +20,7 @@ from .receive import AF_XDP, SOCKET
 from .report import Report
 from .ring import RING
 from .stages import STAGES
+from .tops import TOPS
 from .transmit import TRANSMIT
 
 GROUPS: tuple[Group, ...] = (
@@ -34,6 +35,7 @@ GROUPS: tuple[Group, ...] = (
     ITCH,
     ARBITER,
     PEERS,
+    TOPS,
 )
 
 _EPILOG = """\

@@ -11,7 +11,7 @@ from typing import Any
 
 import typer.main
 
-from wirepath import registry
+from wirepath import Action, _core, registry
 from wirepath.config import IngestionConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,6 +53,21 @@ def _itch_records() -> str:
     return _table(header, rows)
 
 
+def _venue_records(layouts: dict[Any, Any]) -> str:
+    rows = []
+    for kind, (name, lengths, _, _, records) in layouts.items():
+        text = kind if isinstance(kind, str) else f"0x{kind:02X}"
+        for record in records:
+            cells = [f"`{text}` {name}", " or ".join(map(str, lengths))]
+            cells.append(Action(record["action"]).name.lower())
+            for member in ("order_id", "aux", "price", "qty", "side"):
+                cells.append(f"`{record[member]}`" if record[member] else "")
+            cells[-1] = cells[-1] or record["fixed_side"]
+            rows.append(cells)
+    header = ["message", "bytes", "action", "order_id", "aux", "price", "qty", "side"]
+    return _table(header, rows)
+
+
 def _ingestion_config() -> str:
     rows = []
     for name, field in IngestionConfig.model_fields.items():
@@ -68,6 +83,10 @@ def block(source: str) -> str:
         return _options(name)
     if source == "the ITCH table":
         return _itch_records()
+    if source == "the IEX table":
+        return _venue_records(_core.iex_layouts())
+    if source == "the PITCH table":
+        return _venue_records(_core.pitch_layouts())
     if source == "IngestionConfig":
         return _ingestion_config()
     raise SystemExit(f"docs: nothing is known about 'made from {source}'")

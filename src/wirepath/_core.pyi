@@ -656,6 +656,7 @@ class Books:
     def instruments(self) -> list[int]: ...
     def order_count(self) -> int: ...
     def clear(self, instrument: int | None = None) -> None: ...
+
 class Arbiter:
     """Native arbiter; see wirepath.feed.Arbiter."""
 
@@ -771,6 +772,341 @@ class Publisher:
     def messages(self) -> int: ...
     def stats(self) -> dict[str, int]: ...
     def send_lateness(self) -> Histogram: ...
+
+class SymbolTable:
+    """
+    Numbers of instruments of venues that send symbols only: 1, 2, … in order of appearance.
+
+    capacity: how many symbols get one, 1 to 16,777,216; those that come later have number 0.
+    """
+
+    def __init__(self, capacity: int = 16384) -> None: ...
+    def intern(self, symbol: str) -> int:
+        """
+        The number of a symbol, a new one if it has none; 0: the table is full. In the same order before a session, symbols have the same numbers every day.
+        """
+
+    def number(self, symbol: str) -> int:
+        """The number of a symbol, 0 if it has none."""
+
+    @property
+    def symbols(self) -> list[str]:
+        """The symbols by number; the first has number 1."""
+
+    @property
+    def capacity(self) -> int: ...
+    @property
+    def refused(self) -> int:
+        """Messages whose symbol got no number because the table was full."""
+
+    def __len__(self) -> int: ...
+
+class IexTp:
+    """
+    An IEX-TP line without I/O: segments in, events out (IEX Transport Specification 1.26).
+
+    next_sequence: first message wanted, 0 begins with the first segment. max_gaps: open gaps
+    remembered.
+    """
+
+    def __init__(self, next_sequence: int = 0, max_gaps: int = 64) -> None: ...
+    def on_packet(self, packet: _Buffer, recv_time: int = 0) -> list[Any]:
+        """
+        One UDP payload; returns the list of events (wirepath.feed.events) that it caused.
+        """
+
+    @property
+    def counters(self) -> dict[str, int]: ...
+    @property
+    def session(self) -> str: ...
+    @property
+    def missing(self) -> int:
+        """Messages known to exist and not received."""
+
+    def next_sequence(self, unit: int = 0) -> int:
+        """Number of the next message of a unit; 0: none seen."""
+
+    def gaps(self, unit: int = 0) -> list[tuple[int, int]]:
+        """Open gaps of a unit: list of (first, last), both inclusive."""
+
+class PitchUnits:
+    """
+    A line of Cboe sequenced units without I/O: datagrams in, events out, each unit a
+    sequence of its own (Cboe Multicast PITCH 2.41).
+
+    next_sequence: first message wanted of each unit, 0 begins with its first packet. max_gaps:
+    open gaps remembered per unit.
+    """
+
+    def __init__(self, next_sequence: int = 0, max_gaps: int = 64) -> None: ...
+    def on_packet(self, packet: _Buffer, recv_time: int = 0) -> list[Any]:
+        """
+        One UDP payload; returns the list of events (wirepath.feed.events) that it caused.
+        """
+
+    @property
+    def counters(self) -> dict[str, int]: ...
+    @property
+    def session(self) -> str: ...
+    @property
+    def missing(self) -> int:
+        """Messages known to exist and not received."""
+
+    def next_sequence(self, unit: int = 0) -> int:
+        """Number of the next message of a unit; 0: none seen."""
+
+    def gaps(self, unit: int = 0) -> list[tuple[int, int]]:
+        """Open gaps of a unit: list of (first, last), both inclusive."""
+
+class Pillar:
+    """
+    A line of NYSE XDP / Pillar packets without I/O: packets in, events out; messages keep
+    their header of size and type (NYSE XDP / Pillar common client specification 2.4).
+
+    next_sequence: first message wanted, 0 begins with the first packet. max_gaps: open gaps
+    remembered.
+    """
+
+    def __init__(self, next_sequence: int = 0, max_gaps: int = 64) -> None: ...
+    def on_packet(self, packet: _Buffer, recv_time: int = 0) -> list[Any]:
+        """
+        One UDP payload; returns the list of events (wirepath.feed.events) that it caused.
+        """
+
+    @property
+    def counters(self) -> dict[str, int]: ...
+    @property
+    def session(self) -> str: ...
+    @property
+    def missing(self) -> int:
+        """Messages known to exist and not received."""
+
+    def next_sequence(self, unit: int = 0) -> int:
+        """Number of the next message of a unit; 0: none seen."""
+
+    def gaps(self, unit: int = 0) -> list[tuple[int, int]]:
+        """Open gaps of a unit: list of (first, last), both inclusive."""
+
+class IexReader:
+    def __init__(
+        self, symbols: SymbolTable, next_sequence: int, max_gaps: int, channel: int
+    ) -> None: ...
+    def decode(
+        self, message: _Buffer, seq: int, recv_time: int, unit: int, flags: int, dtype: DTypeLike
+    ) -> NDArray[np.void]: ...
+    @property
+    def message_counters(self) -> dict[str, Any]: ...
+    def read(self, packet: _Buffer, recv_time: int, dtype: DTypeLike) -> NDArray[np.void]: ...
+    def read_batch(self, batch: Batch, dtype: DTypeLike) -> NDArray[np.void]: ...
+    def read_into(
+        self,
+        data: _Buffer,
+        offsets: NDArray[np.uint64],
+        lengths: NDArray[np.uint64],
+        recv_times: NDArray[np.int64] | None,
+        recv_time: int,
+        begin: int,
+        out: NDArray[Any],
+    ) -> tuple[int, int]:
+        """Returns (items written, next datagram)."""
+
+    @property
+    def not_udp(self) -> int: ...
+    @property
+    def counters(self) -> dict[str, int]: ...
+    @property
+    def session(self) -> str: ...
+    @property
+    def missing(self) -> int:
+        """Messages known to exist and not received."""
+
+    def next_sequence(self, unit: int = 0) -> int:
+        """Number of the next message of a unit; 0: none seen."""
+
+    def gaps(self, unit: int = 0) -> list[tuple[int, int]]:
+        """Open gaps of a unit: list of (first, last), both inclusive."""
+
+class PitchReader:
+    def __init__(
+        self,
+        symbols: SymbolTable,
+        next_sequence: int,
+        max_gaps: int,
+        channel: int,
+        midnight_ns: int,
+    ) -> None: ...
+    def decode(
+        self, message: _Buffer, seq: int, recv_time: int, unit: int, flags: int, dtype: DTypeLike
+    ) -> NDArray[np.void]: ...
+    @property
+    def message_counters(self) -> dict[str, Any]: ...
+    def read(self, packet: _Buffer, recv_time: int, dtype: DTypeLike) -> NDArray[np.void]: ...
+    def read_batch(self, batch: Batch, dtype: DTypeLike) -> NDArray[np.void]: ...
+    def read_into(
+        self,
+        data: _Buffer,
+        offsets: NDArray[np.uint64],
+        lengths: NDArray[np.uint64],
+        recv_times: NDArray[np.int64] | None,
+        recv_time: int,
+        begin: int,
+        out: NDArray[Any],
+    ) -> tuple[int, int]:
+        """Returns (items written, next datagram)."""
+
+    @property
+    def not_udp(self) -> int: ...
+    @property
+    def counters(self) -> dict[str, int]: ...
+    @property
+    def session(self) -> str: ...
+    @property
+    def missing(self) -> int:
+        """Messages known to exist and not received."""
+
+    def next_sequence(self, unit: int = 0) -> int:
+        """Number of the next message of a unit; 0: none seen."""
+
+    def gaps(self, unit: int = 0) -> list[tuple[int, int]]:
+        """Open gaps of a unit: list of (first, last), both inclusive."""
+
+class IexColumnReader:
+    def __init__(self, types: _Buffer, next_sequence: int, max_gaps: int) -> None: ...
+    def append(
+        self, message: _Buffer, seq: int, recv_time: int, send_time: int, unit: int
+    ) -> bool: ...
+    def rows(self, type: int) -> int: ...
+    def take(self, type: int, dtype: DTypeLike) -> NDArray[np.void]: ...
+    @property
+    def message_counters(self) -> dict[str, Any]: ...
+    def read(self, packet: _Buffer, recv_time: int, dtype: DTypeLike) -> NDArray[np.void]: ...
+    def read_batch(self, batch: Batch, dtype: DTypeLike) -> NDArray[np.void]: ...
+    def read_into(
+        self,
+        data: _Buffer,
+        offsets: NDArray[np.uint64],
+        lengths: NDArray[np.uint64],
+        recv_times: NDArray[np.int64] | None,
+        recv_time: int,
+        begin: int,
+        out: NDArray[Any],
+    ) -> tuple[int, int]:
+        """Returns (items written, next datagram)."""
+
+    @property
+    def not_udp(self) -> int: ...
+    @property
+    def counters(self) -> dict[str, int]: ...
+    @property
+    def session(self) -> str: ...
+    @property
+    def missing(self) -> int:
+        """Messages known to exist and not received."""
+
+    def next_sequence(self, unit: int = 0) -> int:
+        """Number of the next message of a unit; 0: none seen."""
+
+    def gaps(self, unit: int = 0) -> list[tuple[int, int]]:
+        """Open gaps of a unit: list of (first, last), both inclusive."""
+
+class PitchColumnReader:
+    def __init__(
+        self, types: _Buffer, next_sequence: int, max_gaps: int, midnight_ns: int
+    ) -> None: ...
+    def append(
+        self, message: _Buffer, seq: int, recv_time: int, send_time: int, unit: int
+    ) -> bool: ...
+    def rows(self, type: int) -> int: ...
+    def take(self, type: int, dtype: DTypeLike) -> NDArray[np.void]: ...
+    @property
+    def message_counters(self) -> dict[str, Any]: ...
+    def read(self, packet: _Buffer, recv_time: int, dtype: DTypeLike) -> NDArray[np.void]: ...
+    def read_batch(self, batch: Batch, dtype: DTypeLike) -> NDArray[np.void]: ...
+    def read_into(
+        self,
+        data: _Buffer,
+        offsets: NDArray[np.uint64],
+        lengths: NDArray[np.uint64],
+        recv_times: NDArray[np.int64] | None,
+        recv_time: int,
+        begin: int,
+        out: NDArray[Any],
+    ) -> tuple[int, int]:
+        """Returns (items written, next datagram)."""
+
+    @property
+    def not_udp(self) -> int: ...
+    @property
+    def counters(self) -> dict[str, int]: ...
+    @property
+    def session(self) -> str: ...
+    @property
+    def missing(self) -> int:
+        """Messages known to exist and not received."""
+
+    def next_sequence(self, unit: int = 0) -> int:
+        """Number of the next message of a unit; 0: none seen."""
+
+    def gaps(self, unit: int = 0) -> list[tuple[int, int]]:
+        """Open gaps of a unit: list of (first, last), both inclusive."""
+
+class RawReader:
+    def __init__(
+        self,
+        header: int,
+        row: int,
+        sequence_at: int,
+        sequence_width: int,
+        big_endian: bool,
+        next_sequence: int,
+        max_gaps: int,
+    ) -> None: ...
+    def read(self, packet: _Buffer, recv_time: int, dtype: DTypeLike) -> NDArray[np.void]: ...
+    def read_batch(self, batch: Batch, dtype: DTypeLike) -> NDArray[np.void]: ...
+    def read_into(
+        self,
+        data: _Buffer,
+        offsets: NDArray[np.uint64],
+        lengths: NDArray[np.uint64],
+        recv_times: NDArray[np.int64] | None,
+        recv_time: int,
+        begin: int,
+        out: NDArray[Any],
+    ) -> tuple[int, int]:
+        """Returns (items written, next datagram)."""
+
+    @property
+    def not_udp(self) -> int: ...
+    @property
+    def counters(self) -> dict[str, int]: ...
+    @property
+    def session(self) -> str: ...
+    @property
+    def missing(self) -> int:
+        """Messages known to exist and not received."""
+
+    def next_sequence(self, unit: int = 0) -> int:
+        """Number of the next message of a unit; 0: none seen."""
+
+    def gaps(self, unit: int = 0) -> list[tuple[int, int]]:
+        """Open gaps of a unit: list of (first, last), both inclusive."""
+
+def iex_segment_header(packet: _Buffer) -> tuple[int, int, int, int, int, int, int, int] | None:
+    """The fields of an IEX-TP header in order, or None."""
+
+def iex_layouts() -> dict[
+    str, tuple[str, list[int], int, list[tuple[str, str, int, str]], list[dict[str, Any]]]
+]:
+    """
+    By type: (name, lengths, row bytes, [(column, format, offset, unit)], [record map]).
+    """
+
+def pitch_layouts() -> dict[
+    int, tuple[str, list[int], int, list[tuple[str, str, int, str]], list[dict[str, Any]]]
+]:
+    """
+    By type: (name, lengths, row bytes, [(column, format, offset, unit)], [record map]).
+    """
 
 def now() -> int:
     """Nanoseconds since the Unix epoch by the clock that the data path uses."""

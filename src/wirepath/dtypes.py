@@ -44,6 +44,8 @@ class RecordFlag(IntEnum):
     NON_PRINTABLE = 2
     SATURATED = 4
     RECOVERED = 8
+    END_OF_EVENT = 16
+    KEEPS_PRIORITY = 32
 
 
 RECORD = np.dtype(
@@ -74,8 +76,8 @@ RECORD = np.dtype(
 ``aux``                 old order id (modify), match number (execute, trade), symbol bytes
 ``price``               fixed point, 1e-9 units of currency
 ``qty``                 shares or contracts
-``instrument``          venue's number of the instrument (ITCH: stock locate)
-``type``                venue's message type (ITCH: ``ord`` of the letter)
+``instrument``          venue's number (ITCH: stock locate), or ours (IEX, Cboe: SymbolTable)
+``type``                venue's message type (ITCH, IEX: ``ord`` of the letter)
 ``action``              :class:`Action`
 ``side``                ``ord('B')``, ``ord('S')`` or 0
 ``flags``               :class:`RecordFlag` bits

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes the seed corpora of the MoldUDP64, ITCH and arbiter fuzz targets, from nothing but this
-file."""
+"""Writes the seed corpora of the session, decoder and arbiter fuzz targets, from nothing else."""
 
 import struct
 from pathlib import Path
@@ -41,6 +40,95 @@ def step(
     body = struct.pack("<BBBBI", kind, flags, 0, session, first - 1)
     body += b"".join(bytes([len(block)]) + block for block in blocks)
     return bytes([line | 0x10, len(body)]) + body
+
+
+IEX_LENGTHS = {
+    "S": 10, "D": 31, "H": 22, "O": 18, "P": 19, "E": 18, "I": 18, "8": 30, "5": 30, "Q": 42,
+    "T": 38, "B": 38, "X": 26, "A": 80, "a": 38, "M": 38, "R": 26, "L": 46, "C": 18,
+}  # fmt: skip
+PITCH_LENGTHS = {
+    0x20: 6, 0x97: 6, 0x21: 34, 0x22: 26, 0x2F: 41, 0x23: 26, 0x24: 38, 0x25: 18, 0x26: 16,
+    0x27: 27, 0x28: 19, 0x29: 14, 0x2A: 41, 0x2B: 33, 0x30: 43, 0x2C: 14, 0x2D: 6, 0x2E: 30,
+    0x31: 18, 0x95: 47, 0x96: 27, 0x98: 15, 0xBC: 6, 0xBD: 6,
+}  # fmt: skip
+
+
+def datagram(body: bytes) -> bytes:
+    """A datagram with the target's length before it."""
+    if len(body) < 0xFF:
+        return bytes([len(body)]) + body
+    return b"\xff" + struct.pack("<H", len(body)) + body
+
+
+def segment(first: int, *blocks: bytes, session: int = 7, sent: int = 1) -> bytes:
+    """One IEX-TP segment."""
+    payload = b"".join(struct.pack("<H", len(block)) + block for block in blocks)
+    head = struct.pack(
+        "<BBHIIHHqqq", 1, 0, 0x8003, 1, session, len(payload), len(blocks), 0, first, sent
+    )
+    return datagram(head + payload)
+
+
+def iex(kind: str, fill: bytes) -> bytes:
+    """One IEX message."""
+    length = IEX_LENGTHS[kind]
+    return kind.encode() + (fill * length)[: length - 1]
+
+
+def unit(sequence: int, *messages: bytes, number: int = 1, count: int | None = None) -> bytes:
+    """One sequenced unit of PITCH."""
+    body = b"".join(messages)
+    count = len(messages) if count is None else count
+    return datagram(struct.pack("<HBBI", 8 + len(body), count, number, sequence) + body)
+
+
+def pitch(kind: int, fill: bytes, extra: int = 0) -> bytes:
+    """One PITCH message; extra: bytes that options feeds add."""
+    length = PITCH_LENGTHS[kind] + extra
+    return bytes([length, kind]) + (fill * length)[: length - 2]
+
+
+def pillar(flag: int, sequence: int, *messages: bytes) -> bytes:
+    """One Pillar packet of messages that are whole."""
+    body = b"".join(struct.pack("<HH", 4 + len(m), 3) + m for m in messages)
+    head = struct.pack("<HBBIII", 16 + len(body), flag, len(messages), sequence, 1, 2)
+    return datagram(head + body)
+
+
+def venues() -> dict[str, dict[str, bytes]]:
+    """Seeds of the venues' targets."""
+    every = [iex(kind, b"\x01ABC") for kind in IEX_LENGTHS]
+    all_pitch = [pitch(kind, b"\x02XY") for kind in PITCH_LENGTHS]
+    longer = [pitch(kind, b"Z\x00", 1) for kind in (0x23, 0x24, 0x2A, 0x2B, 0x30)]
+    top = 2**32 - 1
+    return {
+        "iex": {
+            "all_types": b"\x18" + segment(1, *every[:10]) + segment(11, *every[10:]),
+            "extremes": b"\xff" + segment(1, *(iex(kind, b"\xff") for kind in "QT8DXAL")),
+            "gap_fill": b"\x18" + segment(1, every[0]) + segment(9) + segment(3, *every[1:3]),
+            "restart": b"\x08" + segment(50, every[2]) + segment(1, sent=2) + segment(1, every[3]),
+            "session": b"\x08" + segment(5, every[2]) + segment(1, every[4], session=8),
+            "bad": b"\x00" + segment(1, b"z", b"", every[1][:-1]) + datagram(b"\x02" * 40),
+        },
+        "pitch": {
+            "all_types": b"\x18" + unit(1, *all_pitch[:12]) + unit(13, *all_pitch[12:]),
+            "options": b"\xff" + unit(1, *longer, pitch(0x2F, b"Q", 9), pitch(0x2F, b"Q", 1)),
+            "wrap": b"\x18" + unit(top, all_pitch[0], all_pitch[1]) + unit(2, all_pitch[2]),
+            "units": b"\x08" + unit(1, all_pitch[2]) + unit(9, all_pitch[3], number=2) + unit(5),
+            "unsequenced": b"\x00" + unit(0) + unit(0, all_pitch[4]) + unit(3, all_pitch[5]),
+            "bad": b"\x00" + unit(1, b"\x00\x21") + unit(1, b"\x09\x21") + unit(1, count=3),
+        },
+        "pillar": {
+            "flags": b"\x10" + b"".join(pillar(f, 5 + f, b"ab") for f in range(9, 23)),
+            "reset": b"\x00" + pillar(11, 900, b"x") + pillar(12, 1, b"r") + pillar(11, 2, b"y"),
+            "heartbeat": b"\x00" + pillar(11, 1, b"a", b"b") + pillar(1, 7) + pillar(15, 3, b"c"),
+            "wrap": b"\x18"
+            + pillar(11, top, b"a", b"b")
+            + pillar(11, 2, b"c")
+            + pillar(11, 0, b"z"),
+            "bad": b"\x00" + datagram(struct.pack("<HBBIIIHH", 20, 11, 1, 1, 0, 0, 3, 1)),
+        },
+    }
 
 
 def main() -> None:
@@ -87,7 +175,7 @@ def main() -> None:
         + step(1, data, 6, b"y")
         + step(1, end, 2, session=1),
     }
-    for name, seeds in {"mold_udp64": mold, "itch50": itch, "arbiter": arbiter}.items():
+    for name, seeds in {"mold_udp64": mold, "itch50": itch, "arbiter": arbiter, **venues()}.items():
         folder = CORPUS / name
         folder.mkdir(parents=True, exist_ok=True)
         for seed, content in seeds.items():

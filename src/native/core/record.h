@@ -15,7 +15,9 @@
 enum wp_action {
   WP_ACTION_OTHER = 0,   /* understood, nothing to do with orders or state */
   WP_ACTION_ADD = 1,     /* new resting order: order_id, side, qty, price */
-  WP_ACTION_MODIFY = 2,  /* aux = old order id, order_id = new one, loses priority */
+  WP_ACTION_MODIFY = 2,  /* aux = old order id, order_id = new one, qty and price its new ones,
+                          * priority lost unless flagged; order_id 0: the level at (side, price)
+                          * now holds qty, 0 = it is gone (of a quote: the side's best level) */
   WP_ACTION_CANCEL = 3,  /* order_id reduced by qty */
   WP_ACTION_DELETE = 4,  /* order_id gone */
   WP_ACTION_EXECUTE = 5, /* order_id reduced by qty; aux = match number */
@@ -26,10 +28,12 @@ enum wp_action {
 };
 
 enum wp_record_flags {
-  WP_FLAG_LATE = 1 << 0,          /* arrived after a higher sequence number */
-  WP_FLAG_NON_PRINTABLE = 1 << 1, /* excluded from volume statistics */
-  WP_FLAG_SATURATED = 1 << 2,     /* qty or price did not fit; raw columns have the value */
-  WP_FLAG_RECOVERED = 1 << 3,     /* came from a retransmission, not from a line */
+  WP_FLAG_LATE = 1 << 0,           /* arrived after a higher sequence number */
+  WP_FLAG_NON_PRINTABLE = 1 << 1,  /* excluded from volume statistics */
+  WP_FLAG_SATURATED = 1 << 2,      /* qty or price did not fit; raw columns have the value */
+  WP_FLAG_RECOVERED = 1 << 3,      /* came from a retransmission, not from a line */
+  WP_FLAG_END_OF_EVENT = 1 << 4,   /* the book is consistent behind this; where the venue says so */
+  WP_FLAG_KEEPS_PRIORITY = 1 << 5, /* MODIFY: the order keeps its place in the queue */
 };
 
 enum wp_venue {
@@ -49,7 +53,7 @@ struct wp_record {
   uint64_t aux;        /* by action: old order id, match number; symbol bytes for add/status */
   int64_t price;       /* fixed point, 1e-9 units of currency */
   uint32_t qty;        /* shares or contracts; STATUS: see the venue's table */
-  uint32_t instrument; /* venue's number for the instrument (ITCH: stock locate) */
+  uint32_t instrument; /* venue's number (ITCH: stock locate), or ours: SymbolTable */
   uint16_t type;       /* venue's message type (ITCH: the ASCII letter) */
   uint8_t action;      /* enum wp_action */
   uint8_t side;        /* 'B', 'S' or 0 */

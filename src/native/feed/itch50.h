@@ -19,7 +19,7 @@
 
 namespace wp::feed {
 
-enum class ItchResult : uint8_t { kOk, kUnknown, kMalformed };
+using ItchResult = MessageResult;
 
 /* What a message does not carry itself. */
 struct Itch50Context {
@@ -62,10 +62,6 @@ consteval const ItchField& field_of(const ItchMessage& m, std::string_view name)
   throw "the record map names a field that the message does not have";
 }
 
-consteval uint64_t low_bytes(uint16_t width) {
-  return width >= 8 ? ~uint64_t{0} : (uint64_t{1} << (8 * width)) - 1;
-}
-
 consteval uint8_t load_at(const ItchField& f) {
   return static_cast<uint8_t>(f.offset + f.width - 8);
 }
@@ -83,13 +79,13 @@ consteval Plan make_plan(const ItchMessage& m) {
   if (!map.aux.empty()) {
     const ItchField& f = field_of(m, map.aux);
     plan.aux_at = load_at(f);
-    (f.kind == ItchKind::kAlpha ? plan.symbol_mask : plan.aux_mask) = low_bytes(f.width);
+    (f.kind == FieldKind::kAlpha ? plan.symbol_mask : plan.aux_mask) = low_bytes(f.width);
   }
   if (!map.price.empty()) {
     const ItchField& f = field_of(m, map.price);
     plan.price_at = load_at(f);
     plan.price_mask = low_bytes(f.width);
-    plan.price_scale = f.kind == ItchKind::kPrice4 ? 100'000 : 10;
+    plan.price_scale = price_scale(f.kind);
   }
   if (!map.qty.empty()) {
     const ItchField& f = field_of(m, map.qty);

@@ -17,18 +17,11 @@
 #include <string_view>
 
 #include "core/record.h"
+#include "feed/message_table.h"
 
 namespace wp::feed {
 
-enum class ItchKind : uint8_t { kAlpha, kU8, kU16, kU32, kU48, kU64, kPrice4, kPrice8 };
-
-struct ItchField {
-  std::string_view name;
-  uint16_t offset;  // from the type byte
-  uint16_t width;   // bytes on the wire
-  ItchKind kind;
-  std::string_view unit;  // empty: dimensionless, or a code
-};
+using ItchField = MessageField;
 
 /* Which field feeds which member of wp_record, by field name; empty = 0. */
 struct ItchRecordMap {
@@ -51,7 +44,7 @@ struct ItchMessage {
 
 namespace itch50_detail {
 
-using enum ItchKind;
+using enum FieldKind;
 inline constexpr std::string_view kP4 = "1e-4 USD";
 inline constexpr std::string_view kP8 = "1e-8 USD";
 inline constexpr std::string_view kShares = "shares";
@@ -179,9 +172,9 @@ inline constexpr ItchField kDirectListing[] = {
 /* Common to every type. In a record: instrument = stock_locate, event_time =
  * timestamp + the session's midnight. tracking_number is in the columns only. */
 inline constexpr ItchField kItch50Header[] = {
-    {"stock_locate", 1, 2, ItchKind::kU16, ""},
-    {"tracking_number", 3, 2, ItchKind::kU16, ""},
-    {"timestamp", 5, 6, ItchKind::kU48, "ns since midnight, New York"},
+    {"stock_locate", 1, 2, FieldKind::kU16, ""},
+    {"tracking_number", 3, 2, FieldKind::kU16, ""},
+    {"timestamp", 5, 6, FieldKind::kU48, "ns since midnight, New York"},
 };
 
 /* The table. The last braces are the normalised record: action, order_id, aux,
@@ -329,26 +322,6 @@ inline constexpr std::array<int8_t, 256> kItch50Index = [] {
 }();
 
 namespace itch50_detail {
-
-constexpr uint16_t kind_width(ItchKind kind) {  // 0: any
-  switch (kind) {
-    case kAlpha:
-      return 0;
-    case kU8:
-      return 1;
-    case kU16:
-      return 2;
-    case kU32:
-    case kPrice4:
-      return 4;
-    case kU48:
-      return 6;
-    case kU64:
-    case kPrice8:
-      return 8;
-  }
-  return 0;
-}
 
 /* Every byte after the type belongs to exactly one field. */
 constexpr bool table_is_sound() {

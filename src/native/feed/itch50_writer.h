@@ -68,7 +68,7 @@ class ItchWriter {
   ItchWriter& set(uint64_t value) noexcept {
     constexpr ItchField kField = itch50_detail::written_field(kType, kName.view());
     static_assert(kField.width <= 8);
-    if constexpr (kField.kind == ItchKind::kAlpha) {
+    if constexpr (kField.kind == FieldKind::kAlpha) {
       std::memcpy(out_ + kField.offset, &value, kField.width);
     } else {
       store<kField.width>(out_ + kField.offset, value);

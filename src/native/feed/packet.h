@@ -6,6 +6,7 @@
  *
  * A framer is a type with
  *   static constexpr SequenceNumbers kNumbers;
+ *   static constexpr size_t kUnits;  // Packet::unit is below it
  *   // False: malformed; `out` then says nothing. Bounds of every message are
  *   // checked here, so that walking them cannot leave the datagram.
  *   static bool parse(const uint8_t* p, size_t n, Packet& out);
@@ -25,8 +26,10 @@ enum class PacketKind : uint8_t {
   kData,          // count messages, the first has number `first`
   kHeartbeat,     // no message; `first` is the next number that the sender will use
   kEndOfSession,  // as a heartbeat, and nothing new will follow
-  kReset,         // the sequence begins anew: `first` is the next number
-  kUnsequenced,   // messages outside any sequence: delivered as they come, never missed
+  kReset,         // the sequence begins anew: `first` is the next number, that of the first of
+                  // the packet's own messages where it has any (NYSE)
+  kUnsequenced,   // messages outside any sequence: delivered as they come, never missed; without
+                  // messages a sign of life that says no number (Cboe's heartbeat of sequence 0)
   kIgnored,       // understood, carries nothing for a receiver
 };
 

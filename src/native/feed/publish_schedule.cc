@@ -183,9 +183,9 @@ void PublishSchedule::look_into(std::span<const uint8_t> payload) noexcept {
   const uint16_t count = net::load_be16(payload.data() + 18);
   std::copy_n(payload.data(), kMoldSessionSize, staged_session_.begin());
   if (count == kMoldHeartbeat) {
-    staged_.kind = PacketKind::kHeartbeat;
+    staged_.kind = PlanKind::kHeartbeat;
   } else if (count == kMoldEndOfSession) {
-    staged_.kind = PacketKind::kEndOfSession;
+    staged_.kind = PlanKind::kEndOfSession;
   } else {
     staged_.messages = count;
   }
@@ -201,42 +201,42 @@ int64_t PublishSchedule::next_due(int64_t now) noexcept {
       options_.heartbeat_ns && can_control_ ? last_sent_ + options_.heartbeat_ns : kNever;
   if (is_staged_) {
     const int64_t due = staged_.paced ? staged_.due : now;
-    chosen_ = PacketKind::kData;
+    chosen_ = PlanKind::kData;
     if (now >= due || due <= beat) return due;
-    chosen_ = PacketKind::kHeartbeat;
+    chosen_ = PlanKind::kHeartbeat;
     return control_due_ = beat;
   }
   if (!can_control_ || source_ended_) return kNever;
   if (ends_ == 0) {
     const int64_t end = last_data_ + options_.linger_ns;
     if (now < end && beat < end) {
-      chosen_ = PacketKind::kHeartbeat;
+      chosen_ = PlanKind::kHeartbeat;
       return control_due_ = beat;
     }
     control_due_ = end;
   } else {
     control_due_ = first_end_ + int64_t{ends_} * options_.end_of_session_interval_ns;
   }
-  chosen_ = PacketKind::kEndOfSession;
+  chosen_ = PlanKind::kEndOfSession;
   return ends_ < options_.end_of_session ? control_due_ : kNever;
 }
 
 PlannedPacket PublishSchedule::take(uint8_t* payload, int64_t now) noexcept {
   last_sent_ = now;
-  if (chosen_ == PacketKind::kData) {
+  if (chosen_ == PlanKind::kData) {
     std::memcpy(payload, staged_bytes_, staged_.length);
     is_staged_ = false;
     last_data_ = now;
     session_ = staged_session_;
     next_sequence_ = after_staged_;
     can_control_ |= staged_known_;
-    source_ended_ = staged_.kind == PacketKind::kEndOfSession;
+    source_ended_ = staged_.kind == PlanKind::kEndOfSession;
     if (!staged_.paced) staged_.due = now;
     return staged_;
   }
-  if (chosen_ == PacketKind::kEndOfSession && ends_++ == 0) first_end_ = control_due_;
+  if (chosen_ == PlanKind::kEndOfSession && ends_++ == 0) first_end_ = control_due_;
   mold_encode_header(payload, session_, next_sequence_,
-                     chosen_ == PacketKind::kHeartbeat ? kMoldHeartbeat : kMoldEndOfSession);
+                     chosen_ == PlanKind::kHeartbeat ? kMoldHeartbeat : kMoldEndOfSession);
   return {.kind = chosen_, .paced = true, .due = control_due_, .length = kMoldHeaderSize};
 }
 

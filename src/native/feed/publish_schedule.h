@@ -46,10 +46,10 @@ struct PublishScheduleOptions {
   void validate() const;  // throws wp::Error naming the field
 };
 
-enum class PacketKind : uint8_t { kData, kHeartbeat, kEndOfSession };
+enum class PlanKind : uint8_t { kData, kHeartbeat, kEndOfSession };
 
 struct PlannedPacket {
-  PacketKind kind = PacketKind::kData;
+  PlanKind kind = PlanKind::kData;
   bool paced = true;      // false: due whenever the port takes it
   int64_t due = 0;        // ns, on the caller's clock
   uint32_t length = 0;    // payload bytes
@@ -108,7 +108,7 @@ class PublishSchedule {
   std::span<const uint8_t> message_;  // read ahead, in no packet yet
   int64_t message_due_ = 0;
   bool have_message_ = false;
-  PacketKind chosen_ = PacketKind::kData;
+  PlanKind chosen_ = PlanKind::kData;
   int64_t control_due_ = 0;
   int64_t start_ = 0;
   int64_t last_sent_ = 0;

@@ -79,7 +79,7 @@ std::vector<Sent> run(PublishSchedule& schedule, int64_t late = 0, size_t most =
   return out;
 }
 
-std::vector<int64_t> dues(const std::vector<Sent>& sent, PacketKind kind = PacketKind::kData) {
+std::vector<int64_t> dues(const std::vector<Sent>& sent, PlanKind kind = PlanKind::kData) {
   std::vector<int64_t> out;
   for (const Sent& s : sent)
     if (s.plan.kind == kind) out.push_back(s.plan.due - kStart);
@@ -197,7 +197,7 @@ TEST_CASE("heartbeats while idle, with the number of the message to come") {
   PublishSchedule schedule(o, messages(2, 3'500 * kMs));
   const auto sent = run(schedule);
   CHECK(dues(sent) == std::vector<int64_t>{0, 3'500 * kMs});
-  CHECK(dues(sent, PacketKind::kHeartbeat) ==
+  CHECK(dues(sent, PlanKind::kHeartbeat) ==
         std::vector<int64_t>{kSecond, 2 * kSecond, 3 * kSecond});
   CHECK(sent[0].sequence() == 100);
   for (size_t i = 1; i <= 4; i++) CHECK(sent[i].sequence() == 101);  // 3 heartbeats, the message
@@ -221,9 +221,9 @@ TEST_CASE("overdue data goes before a heartbeat that is overdue as well") {
   schedule.take(payload.data(), kStart);
   const int64_t overslept = kStart + 10 * kSecond;
   CHECK(schedule.next_due(overslept) == kStart + 1'500 * kMs);
-  CHECK(schedule.take(payload.data(), overslept).kind == PacketKind::kData);
+  CHECK(schedule.take(payload.data(), overslept).kind == PlanKind::kData);
   CHECK(schedule.next_due(overslept) == kStart + 3'000 * kMs);
-  CHECK(schedule.take(payload.data(), overslept).kind == PacketKind::kData);
+  CHECK(schedule.take(payload.data(), overslept).kind == PlanKind::kData);
 }
 
 TEST_CASE("the end of session is repeated, after a linger with heartbeats") {
@@ -233,8 +233,8 @@ TEST_CASE("the end of session is repeated, after a linger with heartbeats") {
   o.end_of_session_interval_ns = 200 * kMs;
   PublishSchedule schedule(o, messages(5));
   const auto sent = run(schedule);
-  CHECK(dues(sent, PacketKind::kHeartbeat) == std::vector<int64_t>{kSecond, 2 * kSecond});
-  CHECK(dues(sent, PacketKind::kEndOfSession) ==
+  CHECK(dues(sent, PlanKind::kHeartbeat) == std::vector<int64_t>{kSecond, 2 * kSecond});
+  CHECK(dues(sent, PlanKind::kEndOfSession) ==
         std::vector<int64_t>{2'500 * kMs, 2'700 * kMs, 2'900 * kMs, 3'100 * kMs});
   CHECK(sent.back().sequence() == 6);
   CHECK(net::load_be16(sent.back().payload.data() + 18) == 0xFFFF);
@@ -244,7 +244,7 @@ TEST_CASE("the end of session is repeated, after a linger with heartbeats") {
 TEST_CASE("an empty source is a session that ends") {
   PublishSchedule schedule({}, messages(0));
   const auto sent = run(schedule);
-  CHECK(dues(sent, PacketKind::kEndOfSession).size() == 3);
+  CHECK(dues(sent, PlanKind::kEndOfSession).size() == 3);
   CHECK(sent[0].sequence() == 1);
 }
 
@@ -280,14 +280,14 @@ TEST_CASE("a capture passes unchanged and its session is continued") {
   PublishSchedule schedule(o, source);
   const auto sent = run(schedule);
   CHECK(dues(sent) == std::vector<int64_t>{0, 1'600 * kMs, 3'200 * kMs});
-  CHECK(dues(sent, PacketKind::kHeartbeat) == std::vector<int64_t>{kSecond, 2'600 * kMs});
+  CHECK(dues(sent, PlanKind::kHeartbeat) == std::vector<int64_t>{kSecond, 2'600 * kMs});
   REQUIRE(sent.size() == 6);
   CHECK(sent[0].payload == payloads[0]);
   CHECK(sent[2].payload == payloads[1]);
   CHECK(sent[4].payload == payloads[2]);
   CHECK(std::string(sent[1].payload.begin(), sent[1].payload.begin() + 10) == "CAPTURED  ");
   CHECK(sent[1].sequence() == 52);
-  CHECK(sent[5].plan.kind == PacketKind::kEndOfSession);
+  CHECK(sent[5].plan.kind == PlanKind::kEndOfSession);
   CHECK(sent[5].sequence() == 56);
   CHECK(sent[4].plan.messages == 2);
 }
@@ -301,7 +301,7 @@ TEST_CASE("a capture that ends its session is not ended twice; foreign packets g
   PublishSchedule first({}, ended);
   auto sent = run(first);
   REQUIRE(sent.size() == 1);
-  CHECK(sent[0].plan.kind == PacketKind::kEndOfSession);
+  CHECK(sent[0].plan.kind == PlanKind::kEndOfSession);
 
   auto foreign = std::make_shared<PacketListSource>();
   const std::vector<uint8_t> other(19, 0xff), too_long(101, 0xff);

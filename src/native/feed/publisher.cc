@@ -260,9 +260,9 @@ void Publisher::count_sent(uint32_t first, uint32_t n, int64_t now) noexcept {
   for (const PlannedPacket& packet : std::span(planned_).subspan(first, n)) {
     messages += packet.messages;
     bytes += packet.length;
-    heartbeats += packet.kind == PacketKind::kHeartbeat;
-    ends += packet.kind == PacketKind::kEndOfSession;
-    if (packet.paced && packet.kind == PacketKind::kData) lateness_->record(now - packet.due);
+    heartbeats += packet.kind == PlanKind::kHeartbeat;
+    ends += packet.kind == PlanKind::kEndOfSession;
+    if (packet.paced && packet.kind == PlanKind::kData) lateness_->record(now - packet.due);
   }
   counters_[kPackets].add(n);
   counters_[kMessages].add(messages);

@@ -31,6 +31,7 @@ NB_MODULE(_core, m) {
   bind_book(m);
   bind_arbiter(m);
   bind_publisher(m);
+  bind_venues(m);
   m.def(
       "now", [] { return wp::Clock::process().now(); },
       "Nanoseconds since the Unix epoch by the clock that the data path uses.");

@@ -282,3 +282,64 @@ itch50_layouts$:
 ^wirepath\._core\.Books\.counters$:
     @property
     def counters(self) -> dict[str, int]: ...
+
+\.(IexTp|PitchUnits|Pillar)\.on_packet$:
+    def on_packet(self, packet: _Buffer, recv_time: int = 0) -> list[Any]:
+        \doc
+
+\.(IexTp|PitchUnits|Pillar|IexReader|PitchReader|IexColumnReader|PitchColumnReader|RawReader)\.counters$:
+    @property
+    def counters(self) -> dict[str, int]: ...
+
+\.(IexTp|PitchUnits|Pillar|IexReader|PitchReader|IexColumnReader|PitchColumnReader|RawReader)\.gaps$:
+    def gaps(self, unit: int = 0) -> list[tuple[int, int]]:
+        \doc
+
+\.(IexReader|PitchReader|IexColumnReader|PitchColumnReader|RawReader)\.read$:
+    def read(self, packet: _Buffer, recv_time: int, dtype: DTypeLike) -> NDArray[np.void]: ...
+
+\.(IexReader|PitchReader|IexColumnReader|PitchColumnReader|RawReader)\.read_batch$:
+    def read_batch(self, batch: Batch, dtype: DTypeLike) -> NDArray[np.void]: ...
+
+\.(IexReader|PitchReader|IexColumnReader|PitchColumnReader|RawReader)\.read_into$:
+    def read_into(self, data: _Buffer, offsets: NDArray[np.uint64], lengths: NDArray[np.uint64], recv_times: NDArray[np.int64] | None, recv_time: int, begin: int, out: NDArray[Any]) -> tuple[int, int]:
+        \doc
+
+\.(IexReader|PitchReader)\.decode$:
+    def decode(self, message: _Buffer, seq: int, recv_time: int, unit: int, flags: int, dtype: DTypeLike) -> NDArray[np.void]: ...
+
+\.(IexReader|PitchReader|IexColumnReader|PitchColumnReader)\.message_counters$:
+    @property
+    def message_counters(self) -> dict[str, Any]: ...
+
+\.(IexColumnReader|PitchColumnReader)\.append$:
+    def append(self, message: _Buffer, seq: int, recv_time: int, send_time: int, unit: int) -> bool: ...
+
+\.(IexColumnReader|PitchColumnReader)\.rows$:
+    def rows(self, type: int) -> int: ...
+
+\.(IexColumnReader|PitchColumnReader)\.take$:
+    def take(self, type: int, dtype: DTypeLike) -> NDArray[np.void]: ...
+
+\.IexColumnReader\.__init__$:
+    def __init__(self, types: _Buffer, next_sequence: int, max_gaps: int) -> None: ...
+
+\.PitchColumnReader\.__init__$:
+    def __init__(self, types: _Buffer, next_sequence: int, max_gaps: int, midnight_ns: int) -> None: ...
+
+\.SymbolTable\.symbols$:
+    @property
+    def symbols(self) -> list[str]:
+        \doc
+
+iex_segment_header$:
+    def iex_segment_header(packet: _Buffer) -> tuple[int, int, int, int, int, int, int, int] | None:
+        \doc
+
+iex_layouts$:
+    def iex_layouts() -> dict[str, tuple[str, list[int], int, list[tuple[str, str, int, str]], list[dict[str, Any]]]]:
+        \doc
+
+pitch_layouts$:
+    def pitch_layouts() -> dict[int, tuple[str, list[int], int, list[tuple[str, str, int, str]], list[dict[str, Any]]]]:
+        \doc

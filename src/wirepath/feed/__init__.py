@@ -5,9 +5,10 @@ Clocks and sockets are not in here; what runs over a port runs over a capture an
 
 from __future__ import annotations
 
-from .._core import FeedStage, MoldUDP64
-from .book import Books
+from .._core import FeedStage, IexTp, MoldUDP64, Pillar, PitchUnits, SymbolTable
+from . import iex, pillar, pitch
 from .arbiter import Arbiter, Recovery
+from .book import Books
 from .events import (
     Delivered,
     EndOfSession,
@@ -20,11 +21,14 @@ from .events import (
     SessionChange,
 )
 from .generate import Generated, generate
+from .iex import Iex, IexColumns
 from .itch50 import Itch50, Itch50Columns, message_types, midnight_ns, row_dtype, row_units
+from .pitch import Pitch, PitchColumns
+from .raw import Raw
 
 __all__ = [
-    "Books",
     "Arbiter",
+    "Books",
     "Delivered",
     "EndOfSession",
     "FeedStage",
@@ -32,17 +36,29 @@ __all__ = [
     "GapAbandoned",
     "Generated",
     "Heartbeat",
+    "Iex",
+    "IexColumns",
+    "IexTp",
     "Itch50",
     "Itch50Columns",
     "Message",
     "MoldUDP64",
+    "Pillar",
+    "Pitch",
+    "PitchColumns",
+    "PitchUnits",
+    "Raw",
     "Recovery",
     "Request",
     "Reset",
     "SessionChange",
+    "SymbolTable",
     "generate",
+    "iex",
     "message_types",
     "midnight_ns",
+    "pillar",
+    "pitch",
     "row_dtype",
     "row_units",
 ]

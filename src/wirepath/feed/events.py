@@ -10,12 +10,16 @@ from typing import NamedTuple
 
 
 class Message(NamedTuple):
-    """One message of the stream. ``late``: it came after a higher sequence number."""
+    """One message of the stream. ``late``: it came after a higher sequence number.
+    ``retransmitted``: its packet says that it repeats what was sent before. ``seq`` 0: it is in
+    no sequence."""
 
     seq: int
     data: bytes
     recv_time: int
     late: bool
+    unit: int = 0
+    retransmitted: bool = False
 
 
 class Gap(NamedTuple):
@@ -27,7 +31,8 @@ class Gap(NamedTuple):
 
 
 class Heartbeat(NamedTuple):
-    """The line is alive; ``next`` is the sequence number that the next message will have."""
+    """The line is alive; ``next`` is the sequence number that the next message will have, 0 where
+    that is not told."""
 
     next: int
     unit: int = 0
