@@ -44,6 +44,11 @@ class RecordFlag(IntEnum):
     NON_PRINTABLE = 2
     SATURATED = 4
     RECOVERED = 8
+    END_OF_EVENT = 16
+
+
+NO_PRICE = (1 << 63) - 1
+"""``price`` of a record that has none, where the venue knows prices of 0 and below (CME)."""
 
 
 RECORD = np.dtype(

@@ -30,7 +30,11 @@ enum wp_record_flags {
   WP_FLAG_NON_PRINTABLE = 1 << 1, /* excluded from volume statistics */
   WP_FLAG_SATURATED = 1 << 2,     /* qty or price did not fit; raw columns have the value */
   WP_FLAG_RECOVERED = 1 << 3,     /* came from a retransmission, not from a line */
+  WP_FLAG_END_OF_EVENT = 1 << 4,  /* last record of a venue event: the book is whole again */
 };
+
+/* price of a record that has none, where the venue knows prices of 0 and below (CME). */
+#define WP_NO_PRICE INT64_MAX
 
 enum wp_venue {
   WP_VENUE_NONE = 0,

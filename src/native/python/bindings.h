@@ -29,6 +29,7 @@ void bind_hand_off(nb::module_& m);
 void bind_worker(nb::module_& m);
 void bind_feed(nb::module_& m);
 void bind_itch(nb::module_& m);
+void bind_sbe(nb::module_& m);
 void bind_publisher(nb::module_& m);
 
 nb::object to_python(const Value& value);

@@ -28,6 +28,7 @@ NB_MODULE(_core, m) {
   bind_worker(m);
   bind_feed(m);
   bind_itch(m);
+  bind_sbe(m);
   bind_publisher(m);
   m.def(
       "now", [] { return wp::Clock::process().now(); },
