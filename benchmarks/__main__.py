@@ -18,6 +18,7 @@ from .peers import PEERS
 from .receive import AF_XDP, SOCKET
 from .report import Report
 from .ring import RING
+from .sbe import SBE
 from .stages import STAGES
 from .transmit import TRANSMIT
 
@@ -32,6 +33,7 @@ GROUPS: tuple[Group, ...] = (
     STAGES,
     ITCH,
     PEERS,
+    SBE,
 )
 
 _EPILOG = """\

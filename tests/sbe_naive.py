@@ -83,7 +83,7 @@ class Naive:
             at += self.size(member)
         return out
 
-    def value(self, t: ET.Element, buf: bytes | None, at: int) -> Any:
+    def value(self, t: ET.Element, buf: bytes | None, at: int) -> Any:  # noqa: PLR0911
         """What is at `at`; buf None: the null."""
         kind = tag(t)
         if kind == "ref":
@@ -94,9 +94,7 @@ class Naive:
                 return self.value(base, buf, at)
             return 0 if kind == "set" else self.value(base, None, at)
         if kind == "composite":
-            parts = {m.attrib["name"]: self.value(m, buf, at + o) for m, o in self.members(t)}
-            # A decimal of constant exponent is its mantissa.
-            return next(iter(parts.values())) if len(parts) == 1 else parts
+            return {m.attrib["name"]: self.value(m, buf, at + o) for m, o in self.members(t)}
         code, null = PRIMITIVES[t.attrib["primitiveType"]]
         n = int(t.get("length", "1"))
         if t.attrib["primitiveType"] == "char":
@@ -158,7 +156,7 @@ class Naive:
             at + self.size(m) for m, at in self.members(t) if m.attrib["name"] != "varData"
         )
 
-    def block(
+    def block(  # noqa: PLR0912, PLR0917
         self, block: ET.Element, buf: bytes, at: int, length: int, version: int, empty: list[int]
     ) -> tuple[dict[str, Any], int]:
         if at + length > len(buf) or length < self.needs(block, version):
@@ -166,7 +164,12 @@ class Naive:
         out: dict[str, Any] = {"fields": {}, "groups": {}, "data": {}}
         for f, t, offset, _ in self.layout(block):
             there = int(f.get("sinceVersion", "0")) <= version
-            out["fields"][f.attrib["name"]] = self.value(t, buf if there else None, at + offset)
+            value = self.value(t, buf if there else None, at + offset)
+            # A field that is a decimal of constant exponent is its mantissa.
+            if isinstance(value, dict) and len(value) == 1:
+                (only,) = value.values()
+                value = value if isinstance(only, dict) else only
+            out["fields"][f.attrib["name"]] = value
         at += length
         for g in block:
             if tag(g) == "group":
@@ -221,6 +224,67 @@ class Naive:
         except Malformed:
             return "malformed", 0, 0, {}
         return "ok", template, version, message
+
+    def encode(
+        self,
+        template: int,
+        version: int,
+        values: dict[str, Any],
+        groups: dict[str, list[dict[str, Any]]] | None = None,
+    ) -> bytes:
+        """A message from values by field name; fields that are not given are null. A composite is
+        given as its first member."""
+        element = self.messages[template]
+
+        def pack(t: ET.Element, buf: bytearray, at: int, value: Any) -> None:
+            if tag(t) == "ref":
+                t = self.type_of(t.attrib["type"])
+            if tag(t) in ("enum", "set"):
+                t = self.type_of(t.attrib["encodingType"])
+            if tag(t) == "composite":
+                for i, (member, offset) in enumerate(self.members(t)):
+                    pack(member, buf, at + offset, value if i == 0 else None)
+                return
+            code, _ = PRIMITIVES[t.attrib["primitiveType"]]
+            if value is None:
+                value = self.value(t, None, 0)
+            if code == "c":
+                size = self.size(t)
+                buf[at : at + size] = value[:size].ljust(size, b"\0")
+            else:
+                struct.pack_into(self.order + code, buf, at, value)
+
+        def block(element: ET.Element, given: dict[str, Any]) -> bytes:
+            buf = bytearray(self.block_length(element))
+            left = dict(given)
+            for f, t, at, _ in self.layout(element):
+                pack(t, buf, at, left.pop(f.attrib["name"], None))
+            assert not left, left
+            return bytes(buf)
+
+        def numbers(composite: ET.Element, **wanted: int) -> bytes:
+            buf = bytearray(self.size(composite))
+            for member, at in self.members(composite):
+                pack(member, buf, at, wanted.get(member.attrib["name"], 0))
+            return bytes(buf)
+
+        out = block(element, values)
+        head = numbers(
+            self.header,
+            blockLength=len(out),
+            templateId=template,
+            schemaId=self.schema_id,
+            version=version,
+        )
+        for g in element:
+            if tag(g) != "group" or int(g.get("sinceVersion", "0")) > version:
+                continue
+            entries = (groups or {}).get(g.attrib["name"], [])
+            out += numbers(
+                self.dimension(g), blockLength=self.block_length(g), numInGroup=len(entries)
+            )
+            out += b"".join(block(g, entry) for entry in entries)
+        return head + out
 
 
 # --- what wirepath made of messages, in the same form ---------------------------------------------

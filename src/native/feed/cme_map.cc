@@ -23,6 +23,7 @@ class Reader {
 
   CmeTemplate read(const SbeTemplate& message) {
     CmeTemplate t;
+    newest_ = 0;
     const uint32_t kind = word();
     if (kind > static_cast<uint32_t>(CmeKind::kStatus)) throw fault("of a kind that is not known");
     t.kind = static_cast<CmeKind>(kind);
@@ -45,6 +46,10 @@ class Reader {
          {&t.sub_order_id, &t.sub_priority, &t.sub_qty, &t.sub_reference, &t.sub_action}) {
       *f = field(block);
     }
+    t.newest = newest_;
+    if (t.kind != CmeKind::kEntries && t.kind != CmeKind::kSnapshot) {
+      t.entries = t.orders = CmeTemplate::kNone;  // such a message is one record
+    }
     return t;
   }
 
@@ -66,23 +71,33 @@ class Reader {
   CmeField field(const SbeBlock* block) {
     CmeField f;
     const uint32_t width = word();
-    f.is_signed = word() != 0;
-    f.nullable = word() != 0;
-    f.since = word();
-    f.offset = word();
-    f.value = wide();
+    const bool is_signed = word() != 0;
+    const bool nullable = word() != 0;
+    const uint32_t since = word(), offset = word();
+    const uint64_t value = wide();
     if (width > 8) throw fault("a field of more than 8 bytes");
-    f.width = static_cast<uint8_t>(width);
-    f.present = width != 0 || f.nullable;
-    if (width == 0) return f;
+    if (width == 0) {
+      f.present = nullable;
+      if (nullable) f.fixed = value;
+      f.nullable = !nullable;
+      return f;
+    }
     // Within one field of the plan, or open() does not promise that it is there.
     const bool inside =
         block != nullptr &&
-        std::any_of(block->fields.begin(), block->fields.end(), [&f](const SbeField& have) {
-          return have.offset <= f.offset && f.offset + f.width <= have.offset + have.size &&
-                 have.since <= f.since;
+        std::any_of(block->fields.begin(), block->fields.end(), [=](const SbeField& have) {
+          return have.offset <= offset && offset + width <= have.offset + have.size &&
+                 have.since <= since;
         });
     if (!inside) throw fault("a field that the plan does not have");
+    f.present = true;
+    f.at = static_cast<int32_t>(offset + width) - 8;
+    f.shift = static_cast<uint8_t>(64 - 8 * width);
+    f.mask = is_signed ? UINT64_MAX : UINT64_MAX >> f.shift;
+    f.nullable = nullable;
+    f.null_value = value;
+    f.since = since;
+    newest_ = std::max(newest_, since);
     return f;
   }
 
@@ -103,6 +118,7 @@ class Reader {
   const SbePlan& plan_;
   std::span<const uint32_t> words_;
   size_t at_ = 0;
+  uint32_t newest_ = 0;
 };
 
 }  // namespace

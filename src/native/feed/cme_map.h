@@ -16,38 +16,30 @@
 
 namespace wp::feed {
 
-/* A number of up to 8 bytes in a block, a constant, or nothing. */
+/* A number of up to 8 bytes in a block, a constant, or nothing (which is null).
+ * One expression reads all three, without a branch: fields differ from template
+ * to template, and a branch on what they are would miss. */
 struct CmeField {
-  uint8_t width = 0;  // 0: not on the wire, `value` is the constant
-  bool is_signed = false;
-  bool nullable = false;
-  bool present = false;  // false: the template has no such field
+  int32_t at = -8;  // of 8 bytes that end with the field, from the block on
   uint32_t since = 0;
-  uint32_t offset = 0;
-  uint64_t value = 0;  // null, or the constant
+  uint8_t shift = 0;
+  bool nullable = true;
+  bool present = false;  // false: the template has no such field
+  uint64_t mask = 0;     // 0: `fixed` alone counts
+  uint64_t fixed = 0;
+  uint64_t null_value = 0;
 
   struct Value {
     uint64_t number;  // sign-extended
     bool null;
   };
 
-  /* A field that is not there, or not in this version, is null. The block is
-   * known to hold what its version has, and at least 8 bytes (the SBE header)
-   * stand before it, so 8 bytes that end with the field are in the message. */
-  Value read(const uint8_t* block, uint64_t version) const {
-    if (width == 0) return {value, !present};
-    if (since > version) [[unlikely]]
-      return {0, true};
-    const uint64_t word = net::load_le<uint64_t>(block + offset + width - 8);
-    const int shift = 64 - 8 * width;
-    const uint64_t number =
-        is_signed ? static_cast<uint64_t>(std::bit_cast<int64_t>(word) >> shift) : word >> shift;
-    return {number, nullable && number == value};
-  }
-  /* 0 where it is null. */
-  uint64_t number(const uint8_t* block, uint64_t version) const {
-    const Value v = read(block, version);
-    return v.null ? 0 : v.number;
+  /* The block is known to hold what its version has, and at least 8 bytes (the SBE
+   * header) stand before it, so what is loaded is in the message. */
+  Value read(const uint8_t* block) const {
+    const auto word = std::bit_cast<int64_t>(net::load_le<uint64_t>(block + at));
+    const uint64_t number = (static_cast<uint64_t>(word >> shift) & mask) | fixed;
+    return {number, nullable && number == null_value};
   }
 };
 
@@ -66,6 +58,7 @@ struct CmeTemplate {
   CmeField time, indicator, instrument, rpt_seq, last_processed, reports, chunk, chunks, status,
       price;
   uint64_t price_scale = 0;        // to 1e-9
+  uint32_t newest = 0;             // highest `since` of all fields here
   CmeField symbol, reason, event;  // bytes of aux: from 0, 6, 7
   // Of the entries.
   uint32_t entries = kNone;  // block

@@ -29,7 +29,7 @@ CmeMdp3 decoder() {
 std::vector<wp_record> decode(CmeMdp3& d, const CmeBytes& message, uint8_t flags = 0) {
   std::vector<wp_record> out;
   d.on_message(message.bytes.data(), message.bytes.size(), {42, 99, 340, flags},
-               [&out](const wp_record& r) { out.push_back(r); });
+               [&out] { return &out.emplace_back(); });
   return out;
 }
 
@@ -147,8 +147,11 @@ TEST_CASE("cme: every message of a unit is in exactly one counter") {
   const CmeBytes packet =
       cme_packet(1, 2, {cme_book(1, 0, {{}, {}}), cme_header(0, 12), cme_header(0, 99), broken});
   size_t seen = 0;
-  d.on_unit(packet.bytes.data() + 12, packet.bytes.size() - 12, {1, 2, 3, 0},
-            [&seen](const wp_record&) { ++seen; });
+  wp_record record{};
+  d.on_unit(packet.bytes.data() + 12, packet.bytes.size() - 12, {1, 2, 3, 0}, [&] {
+    ++seen;
+    return &record;
+  });
   const CmeCounters& c = d.counters();
   CHECK(c.messages == 2);
   CHECK(c.by_message == std::vector<uint64_t>{1, 1});
@@ -158,7 +161,7 @@ TEST_CASE("cme: every message of a unit is in exactly one counter") {
   CHECK(c.records == 2);
   CHECK(seen == 2);
   d.on_unit(packet.bytes.data() + 12, packet.bytes.size() - 13, {1, 2, 3, 0},
-            [](const wp_record&) {});
+            [&record] { return &record; });
   CHECK(c.framing == 1);
 }
 
@@ -173,6 +176,22 @@ TEST_CASE("cme: no record of a malformed message is passed on") {
   CHECK(decode(d, whole).size() == 3);
 }
 
+TEST_CASE("cme: a reset or a status is one record, whatever entries it has") {
+  const auto plan = std::make_shared<const SbePlan>(test::cme_plan_words());
+  for (const CmeKind kind : {CmeKind::kClear, CmeKind::kStatus}) {
+    test::MapTemplate t;
+    t.kind = kind;
+    t.indicator = test::MapField::wire(8, 1);
+    t.entries = 1;
+    t.entry_type = test::MapField::constant('J');
+    CmeMdp3 d(plan, CmeMap(*plan, test::map_words({t, {}})));
+    const auto records = decode(d, cme_book(1, kEnd, {{}, {}}));
+    REQUIRE(records.size() == 1);
+    CHECK(records[0].action == (kind == CmeKind::kClear ? WP_ACTION_CLEAR : WP_ACTION_STATUS));
+    CHECK(records[0].flags == WP_FLAG_END_OF_EVENT);
+  }
+}
+
 TEST_CASE("cme: decoding does not allocate") {
   CmeMdp3 d = decoder();
   const CmeBytes packet = cme_packet(1, 2, {cme_book(1, kEnd, {{}, {}}, {{1, 1, 1, 1, 0}})});
@@ -180,7 +199,7 @@ TEST_CASE("cme: decoding does not allocate") {
   const uint64_t before = wp::testing::allocations();
   for (int i = 0; i < 1000; ++i) {
     d.on_unit(packet.bytes.data() + 12, packet.bytes.size() - 12, {1, 2, 3, 0},
-              [&last](const wp_record& r) { last = r; });
+              [&last] { return &last; });
   }
   CHECK(wp::testing::allocations() == before);
   CHECK(d.counters().records == 3000);

@@ -40,8 +40,10 @@ class SbeNaive {
     message_ = message;
     at_ = 8;
     empty_ = 0;
-    const Tables rows = tables;
-    const std::map<uint32_t, std::string> bytes = heaps;
+    std::map<const test::PlanBlock*, size_t> rows;
+    for (const auto& [block, table] : tables) rows[block] = table.size();
+    std::map<uint32_t, size_t> bytes;
+    for (const auto& [id, heap] : heaps) bytes[id] = heap.size();
     try {
       const uint64_t length = load(0, 2), id = load(2, 2), schema = load(4, 2);
       version_ = static_cast<uint32_t>(load(6, 2));
@@ -56,8 +58,8 @@ class SbeNaive {
       }
       return SbeResult::kUnknown;
     } catch (const Left&) {
-      tables = rows;
-      heaps = bytes;
+      for (auto& [block, table] : tables) table.resize(rows[block]);
+      for (auto& [id, heap] : heaps) heap.resize(bytes[id]);
       return SbeResult::kMalformed;
     }
   }

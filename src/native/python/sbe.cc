@@ -159,8 +159,27 @@ struct PyMdp3 {
   void add(const Packet& packet, int64_t recv_time) {
     const CmeContext ctx{packet.first, recv_time, channel, 0};
     CmeFramer::for_each(packet, [&](const uint8_t* p, size_t n) {
-      decoder.on_unit(p, n, ctx, [this](const wp_record& r) { records.push_back(r); });
+      decoder.on_unit(p, n, ctx, [this] { return &records.emplace_back(); });
     });
+  }
+
+  // Until the packets are through, or one might not fit.
+  std::pair<size_t, size_t> into(const Pieces& pieces, const Times& times, wp_record* out,
+                                 size_t room) {
+    wp_record* at = out;
+    size_t taken = 0;
+    pieces.each([&](size_t i, const uint8_t* p, size_t n) {
+      const size_t left = room - static_cast<size_t>(at - out);
+      if (taken != i || CmeMdp3::most_records(n) > left) return;
+      ++taken;
+      packets.payload(p, n, [&](const Packet& packet) {
+        const CmeContext ctx{packet.first, times[i], channel, 0};
+        CmeFramer::for_each(packet, [&](const uint8_t* unit, size_t size) {
+          decoder.on_unit(unit, size, ctx, [&at] { return at++; });
+        });
+      });
+    });
+    return {static_cast<size_t>(at - out), taken};
   }
 
   nb::object take() {
@@ -276,6 +295,19 @@ void bind_mdp3(nb::module_& m) {
           },
           nb::arg("data"), nb::arg("lengths"), nb::arg("recv_times"))
       .def(
+          "packets_into",
+          [](PyMdp3& d, nb::handle data, nb::handle lengths, nb::handle recv_times,
+             nb::handle out) {
+            const Pieces pieces(data, lengths);
+            const Times times(recv_times, pieces.size());
+            const BytesView rows(out, true);
+            nb::gil_scoped_release release;
+            return d.into(pieces, times, reinterpret_cast<wp_record*>(rows.data()),
+                          rows.size() / sizeof(wp_record));
+          },
+          nb::arg("data"), nb::arg("lengths"), nb::arg("recv_times"), nb::arg("out"),
+          "Returns (records written, packets taken in).")
+      .def(
           "batch",
           [](PyMdp3& d, const PyBatch& batch) {
             d.packets.batch(batch.batch(), [&](const Packet& packet, int64_t recv_time) {
@@ -289,7 +321,7 @@ void bind_mdp3(nb::module_& m) {
           [](PyMdp3& d, nb::handle message, uint64_t seq, int64_t recv_time) {
             const BytesView in(message);
             d.decoder.on_message(in.data(), in.size(), {seq, recv_time, d.channel, 0},
-                                 [&d](const wp_record& r) { d.records.push_back(r); });
+                                 [&d] { return &d.records.emplace_back(); });
             return d.take();
           },
           nb::arg("message"), nb::arg("seq"), nb::arg("recv_time"))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
+from ..dtypes import RECORD
 from ..errors import ConfigError
 from . import sbe_model as model
 from .sbe import Buffer, SbeDecoder, lengths_of
@@ -119,8 +120,8 @@ def _scale(field: model.Field | None) -> tuple[int, int]:
         constant = member[1].constant if member and isinstance(member[1], model.Encoded) else None
         if not isinstance(constant, int) or not -9 <= constant <= 9:
             raise ConfigError(
-                f"{field.name}: its exponent is {constant}; records hold prices whose exponent is "
-                "a constant from -9 to 9: use the raw columns of this schema (SbeDecoder)"
+                f"{field.name}: its exponent is {constant!r}; records hold prices of a constant "
+                "exponent from -9 to 9: use the raw columns of this schema (SbeDecoder)"
             )
         exponent = constant
     return _wide(10 ** (9 + exponent))
@@ -215,6 +216,23 @@ class Mdp3:
         """
         out: NDArray[np.void] = self._native.packets(data, lengths_of(lengths), _times(recv_times))
         return out
+
+    def decode_into(
+        self,
+        data: Buffer,
+        lengths: ArrayLike,
+        out: NDArray[np.void],
+        recv_times: ArrayLike | None = None,
+    ) -> tuple[int, int]:
+        """As :meth:`packets`, into an array; returns (records written, packets taken in).
+
+        Stops before a packet that might not fit, which is one with more bytes than ``out`` has
+        room for records; nothing is allocated for them. Raises ConfigError too for an array of
+        another dtype than RECORD.
+        """
+        if out.dtype != RECORD:
+            raise ConfigError(f"out has dtype {out.dtype}; it must be wirepath.RECORD")
+        return self._native.packets_into(data, lengths_of(lengths), _times(recv_times), out)
 
     def batch(self, batch: Batch) -> NDArray[np.void]:
         """The records of every UDP frame of a batch; receive times are the frames'."""

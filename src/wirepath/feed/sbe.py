@@ -1,4 +1,4 @@
-"""SBE messages to raw columns: per template an array of root blocks, per group an array of entries."""
+"""SBE messages to raw columns: an array of root blocks per template, of entries per group."""
 
 from __future__ import annotations
 
@@ -63,9 +63,7 @@ class SbeDecoder:
         ids = [schema.message_type(template).id for template in templates]
         self._native = _core.SbeColumns(schema.plan, ids)
 
-    def append(
-        self, message: Buffer, seq: int = 0, recv_time: int = 0, send_time: int = 0
-    ) -> bool:
+    def append(self, message: Buffer, seq: int = 0, recv_time: int = 0, send_time: int = 0) -> bool:
         """Add one message, which begins with the SBE header; False when it was skipped (see
         ``counters``). Times are ns since the Unix epoch."""
         return self._native.append(message, seq, recv_time, send_time) == "ok"

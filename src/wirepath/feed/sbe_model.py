@@ -284,7 +284,9 @@ class _Loader:
         name = element.get("primitiveType") or ""
         primitive = PRIMITIVES.get(name)
         if primitive is None:
-            element.fail(f'primitiveType="{name[:40]}"', f"it must be one of {', '.join(PRIMITIVES)}")
+            element.fail(
+                f'primitiveType="{name[:40]}"', f"it must be one of {', '.join(PRIMITIVES)}"
+            )
         length = _integer(element, "length", 1, 0, MAX_BLOCK)
         presence = self._presence(element)
         null = primitive.null
@@ -467,7 +469,11 @@ class _Loader:
             element.fail(f'type "{name}" has length 0', "use it inside <data> only")
         if presence == "constant" and kind.constant is None:
             return Encoded(
-                kind.primitive, kind.length, kind.null, False, self._constant(element, kind.primitive)
+                kind.primitive,
+                kind.length,
+                kind.null,
+                False,
+                self._constant(element, kind.primitive),
             )
         if presence == "optional" and not kind.optional and kind.constant is None:
             return Encoded(
@@ -503,9 +509,7 @@ class _Loader:
         )
         if header > 64:
             element.fail(f"{kind_name} has {header} bytes", "at most 64 are known")
-        return Data(
-            name, self._id(element), _since(element), header, length, element.attributes
-        )
+        return Data(name, self._id(element), _since(element), header, length, element.attributes)
 
 
 def _since(element: Element) -> int:

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .. import _core
 from ..errors import ConfigError
@@ -299,9 +300,7 @@ class SbeSchema:
 
     def message_type(self, message: str | int) -> model.MessageType:
         """A template as the schema describes it, offsets computed. Raises ConfigError."""
-        found = (
-            self._by_name.get(message) if isinstance(message, str) else self._by_id.get(message)
-        )
+        found = self._by_name.get(message) if isinstance(message, str) else self._by_id.get(message)
         if found is None:
             known = ", ".join(list(self._by_name)[:8])
             raise ConfigError(
@@ -339,10 +338,10 @@ class SbeSchema:
         return block
 
 
-def is_null(column: np.ndarray[Any, np.dtype[Any]], field: SbeField) -> np.ndarray[Any, Any]:
+def is_null(column: NDArray[Any], field: SbeField) -> NDArray[np.bool_]:
     """Where a column says that there is no value. All False for a field that is never null."""
     if field.null is None:
         return np.zeros(column.shape[:1], bool)
-    if isinstance(field.null, float) and math.isnan(field.null):
-        return np.isnan(column)
-    return np.asarray(column == field.null)
+    nan = isinstance(field.null, float) and math.isnan(field.null)
+    null: NDArray[np.bool_] = np.isnan(column) if nan else np.equal(column, field.null)
+    return null

@@ -113,7 +113,7 @@ class _Reader:
         except expat.ExpatError as error:
             message = expat.errors.messages.get(error.code, str(error))
             raise ConfigError(
-                f"{file}:{error.lineno}: not well-formed XML ({message}); is this the schema's file?"
+                f"{file}:{error.lineno}: not well-formed XML ({message}); is this the schema?"
             ) from None
         except (LookupError, ValueError) as error:
             if isinstance(error, ConfigError):
