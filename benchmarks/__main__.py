@@ -19,6 +19,7 @@ from .peers import PEERS
 from .receive import AF_XDP, SOCKET
 from .report import Report
 from .ring import RING
+from .sbe import SBE
 from .stages import STAGES
 from .tops import TOPS
 from .transmit import TRANSMIT
@@ -36,6 +37,7 @@ GROUPS: tuple[Group, ...] = (
     ARBITER,
     PEERS,
     TOPS,
+    SBE,
 )
 
 _EPILOG = """\

@@ -79,7 +79,7 @@ def _itch_book(day: Path) -> Contestant:
     return lambda: _timed(build.DAY_MESSAGES, parse)
 
 
-def _peer(module: str, package: str, make: Callable[[], Contestant]) -> Contestant | Unavailable:
+def peer(module: str, package: str, make: Callable[[], Contestant]) -> Contestant | Unavailable:
     if importlib.util.find_spec(module) is None:
         return Unavailable(f"{package} is not installed (pip install {package})")
     try:
@@ -99,9 +99,9 @@ def _open(settings: Settings) -> Iterator[Mapping[str, Contestant | Unavailable]
     head_file.write_bytes(head)
     yield {
         "wirepath": lambda: Sample({"rate": itch.python_rate(data, settings.cpus[1])}),
-        "itchfeed": _peer("itch", "itchfeed", lambda: _itchfeed(head)),
-        "meatpy": _peer("meatpy", "meatpy", lambda: _meatpy(head_file)),
-        "itch-book": _peer("itch_book", "itch-book", lambda: _itch_book(day)),
+        "itchfeed": peer("itch", "itchfeed", lambda: _itchfeed(head)),
+        "meatpy": peer("meatpy", "meatpy", lambda: _meatpy(head_file)),
+        "itch-book": peer("itch_book", "itch-book", lambda: _itch_book(day)),
     }
 
 

@@ -48,6 +48,10 @@ class RecordFlag(IntEnum):
     KEEPS_PRIORITY = 32
 
 
+NO_PRICE = (1 << 63) - 1
+"""``price`` of a record that has none, where the venue knows prices of 0 and below (CME)."""
+
+
 RECORD = np.dtype(
     [
         ("seq", "<u8"),

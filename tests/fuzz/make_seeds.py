@@ -128,6 +128,59 @@ def venues() -> dict[str, dict[str, bytes]]:
             + pillar(11, 0, b"z"),
             "bad": b"\x00" + datagram(struct.pack("<HBBIIIHH", 20, 11, 1, 1, 0, 0, 3, 1)),
         },
+
+
+def sbe_header(length: int, template: int, version: int, schema: int = 1) -> bytes:
+    """An SBE message header, little-endian."""
+    return struct.pack("<HHHH", length, template, schema, version)
+
+
+def pieces(*parts: bytes) -> bytes:
+    """Each with its length in a byte before it."""
+    return b"".join(bytes([len(part)]) + part for part in parts)
+
+
+def sbe_seeds() -> dict[str, bytes]:
+    """Recipes of schemas with messages, and words of a plan."""
+    # One template: a u32 and a u16 since version 1, a group of one u8, a text.
+    recipe = bytes([0, 2, 2, 0xFF, 0x11, 0xFF, 0, 1, 0, 1, 0, 0xFF, 0, 0, 0, 1, 0])
+    good = sbe_header(6, 1, 3) + b"abcdef" + b"\x01\x00\x02xy" + b"\x02\x00hi"
+    longer = sbe_header(9, 1, 7) + b"abcdef..." + b"\x03\x00\x01x.." + b"\x00\x00" + b"more"
+    older = sbe_header(4, 1, 0) + b"abcd" + b"\x01\x00\x00" + b"\x00\x00"
+    big = struct.pack(">HHHH", 6, 1, 1, 3) + b"abcdef" + b"\x00\x01\x01x" + b"\x00\x01t"
+    header = [0x31454253, 1, 1, 0, 8, 0, 2, 2, 2, 4, 2, 6, 2]
+    block = [4, 1, 0, 4, 4, 0, 0xFFFFFFFF, 1, 0, 3, 0, 2, 2, 1, 1, 1, 0, 1, 1, 0, 0xFF, 0, 0, 0]
+    words = struct.pack(f"<{len(header) + 2 + len(block)}I", *header, 1, 1, *block)
+    count = bytes([len(words) // 4])
+    message = sbe_header(4, 1, 1) + b"abcd" + b"\x01\x00\x02xy"
+    return {
+        "schema": b"\x00" + pieces(recipe) + pieces(good, longer, older, good[:-4]),
+        "big_endian": b"\x02" + pieces(recipe) + pieces(big, big[:-1]),
+        "words": b"\x01" + count + words + message,
+        "words_cut": b"\x01" + count + words[:-8] + message,
+    }
+
+
+def cme_packet(*messages: bytes, sequence: int = 5) -> bytes:
+    """A packet of MDP 3.0."""
+    body = b"".join(struct.pack("<H", len(m) + 2) + m for m in messages)
+    return struct.pack("<IQ", sequence, 1_700_000_000_000_000_000) + body
+
+
+def cme_seeds() -> dict[str, bytes]:
+    """Packets of template 46, a book with orders, and 12, a heartbeat."""
+    entry = struct.pack("<qiiIiBBc5x", 40_000_000, 3, 7, 1, 1, 1, 0, b"0")
+    order = struct.pack("<QQiBBxx", 99, 5, 3, 1, 0)
+    root = struct.pack("<QBxx", 1_700_000_000_000_000_000, 0x80)
+    book = sbe_header(11, 46, 9) + root + b"\x20\x00\x02" + entry * 2
+    orders = b"\x18\x00" + bytes(5) + b"\x02" + order * 2
+    heartbeat = sbe_header(0, 12, 9)
+    return {
+        "book": cme_packet(book + orders),
+        "heartbeat": cme_packet(heartbeat),
+        "several": cme_packet(book + orders, heartbeat, sbe_header(0, 99, 9), book),
+        "empty_event": cme_packet(sbe_header(11, 46, 9) + root + b"\x20\x00\x00" + bytes(8)),
+        "cut": cme_packet(book + orders)[:-1],
     }
 
 
@@ -175,7 +228,9 @@ def main() -> None:
         + step(1, data, 6, b"y")
         + step(1, end, 2, session=1),
     }
-    for name, seeds in {"mold_udp64": mold, "itch50": itch, "arbiter": arbiter, **venues()}.items():
+    made = {"mold_udp64": mold, "itch50": itch, "arbiter": arbiter, **venues()}
+    made |= {"sbe": sbe_seeds(), "cme": cme_seeds()}
+    for name, seeds in made.items():
         folder = CORPUS / name
         folder.mkdir(parents=True, exist_ok=True)
         for seed, content in seeds.items():

@@ -36,6 +36,9 @@ enum wp_record_flags {
   WP_FLAG_KEEPS_PRIORITY = 1 << 5, /* MODIFY: the order keeps its place in the queue */
 };
 
+/* price of a record that has none, where the venue knows prices of 0 and below (CME). */
+#define WP_NO_PRICE INT64_MAX
+
 enum wp_venue {
   WP_VENUE_NONE = 0,
   WP_VENUE_NASDAQ = 1,

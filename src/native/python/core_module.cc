@@ -30,6 +30,7 @@ NB_MODULE(_core, m) {
   bind_itch(m);
   bind_book(m);
   bind_arbiter(m);
+  bind_sbe(m);
   bind_publisher(m);
   bind_venues(m);
   m.def(

@@ -164,7 +164,7 @@ parse_port_spec$:
 \.Recovery\.poll$:
     def poll(self, arbiter: Arbiter, now: int) -> tuple[list[Any], list[Any]]: ...
 
-\.(MoldUDP64|Itch50Decoder|Itch50Columns)\.counters$:
+\.(MoldUDP64|Itch50Decoder|Itch50Columns|SbeColumns|CmeMdp3)\.counters$:
     @property
     def counters(self) -> dict[str, Any]: ...
 
@@ -187,6 +187,41 @@ parse_port_spec$:
 
 \.Itch50Columns\.take$:
     def take(self, type: str, dtype: DTypeLike) -> NDArray[np.void]: ...
+
+\.SbePlan\.__init__$:
+    def __init__(self, words: _Buffer) -> None: ...
+
+\.SbeColumns\.append$:
+    def append(self, message: _Buffer, seq: int = 0, recv_time: int = 0, send_time: int = 0) -> str: ...
+
+\.SbeColumns\.append_many$:
+    def append_many(self, data: _Buffer, lengths: _Buffer, seq: int, recv_time: int) -> int: ...
+
+\.SbeColumns\.append_packets$:
+    def append_packets(self, data: _Buffer, lengths: _Buffer, recv_times: _Buffer) -> None: ...
+
+\.SbeColumns\.take$:
+    def take(self, block: int, dtype: DTypeLike) -> NDArray[np.void]:
+        \doc
+
+\.SbeColumns\.heap$:
+    def heap(self, message: int, dtype: DTypeLike) -> NDArray[np.uint8]: ...
+
+\.CmeMdp3\.__init__$:
+    def __init__(self, plan: SbePlan, map: _Buffer, channel: int = 0) -> None: ...
+
+\.CmeMdp3\.packets$:
+    def packets(self, data: _Buffer, lengths: _Buffer, recv_times: _Buffer) -> NDArray[np.void]: ...
+
+\.CmeMdp3\.packets_into$:
+    def packets_into(self, data: _Buffer, lengths: _Buffer, recv_times: _Buffer, out: _Buffer) -> tuple[int, int]:
+        \doc
+
+\.CmeMdp3\.batch$:
+    def batch(self, batch: Batch) -> NDArray[np.void]: ...
+
+\.CmeMdp3\.message$:
+    def message(self, message: _Buffer, seq: int, recv_time: int) -> NDArray[np.void]: ...
 
 itch50_layouts$:
     def itch50_layouts() -> dict[str, tuple[str, int, list[tuple[str, str, int, str]]]]:

@@ -30,6 +30,12 @@ __all__ = [
     "Arbiter",
     "Books",
     "Delivered",
+from .mdp3 import ENTRY_AUX, Mdp3, Mdp3Columns, entry_aux
+from .sbe import SbeDecoder, SbeTable
+from .sbe_schema import SbeField, SbeSchema, is_null
+
+__all__ = [
+    "ENTRY_AUX",
     "EndOfSession",
     "FeedStage",
     "Gap",
@@ -41,6 +47,8 @@ __all__ = [
     "IexTp",
     "Itch50",
     "Itch50Columns",
+    "Mdp3",
+    "Mdp3Columns",
     "Message",
     "MoldUDP64",
     "Pillar",
@@ -55,6 +63,14 @@ __all__ = [
     "SymbolTable",
     "generate",
     "iex",
+    "SbeDecoder",
+    "SbeField",
+    "SbeSchema",
+    "SbeTable",
+    "SessionChange",
+    "entry_aux",
+    "generate",
+    "is_null",
     "message_types",
     "midnight_ns",
     "pillar",
