@@ -128,6 +128,7 @@ def venues() -> dict[str, dict[str, bytes]]:
             + pillar(11, 0, b"z"),
             "bad": b"\x00" + datagram(struct.pack("<HBBIIIHH", 20, 11, 1, 1, 0, 0, 3, 1)),
         },
+    }
 
 
 def sbe_header(length: int, template: int, version: int, schema: int = 1) -> bytes:

@@ -23,19 +23,17 @@ from .events import (
 from .generate import Generated, generate
 from .iex import Iex, IexColumns
 from .itch50 import Itch50, Itch50Columns, message_types, midnight_ns, row_dtype, row_units
+from .mdp3 import ENTRY_AUX, Mdp3, Mdp3Columns, entry_aux
 from .pitch import Pitch, PitchColumns
 from .raw import Raw
-
-__all__ = [
-    "Arbiter",
-    "Books",
-    "Delivered",
-from .mdp3 import ENTRY_AUX, Mdp3, Mdp3Columns, entry_aux
 from .sbe import SbeDecoder, SbeTable
 from .sbe_schema import SbeField, SbeSchema, is_null
 
 __all__ = [
     "ENTRY_AUX",
+    "Arbiter",
+    "Books",
+    "Delivered",
     "EndOfSession",
     "FeedStage",
     "Gap",
@@ -59,17 +57,15 @@ __all__ = [
     "Recovery",
     "Request",
     "Reset",
-    "SessionChange",
-    "SymbolTable",
-    "generate",
-    "iex",
     "SbeDecoder",
     "SbeField",
     "SbeSchema",
     "SbeTable",
     "SessionChange",
+    "SymbolTable",
     "entry_aux",
     "generate",
+    "iex",
     "is_null",
     "message_types",
     "midnight_ns",
