@@ -75,11 +75,14 @@ def _run(
 
 def _sample(folder: Path, sent: Mapping[str, Any], got: Mapping[str, Any]) -> Sample:
     lost = sent["packets"] - got["packets"]
+    late = sent["late_ns"]["p99"]
+    notes = [f"lost {lost} of {sent['packets']} in a round"] if lost else []
+    notes += [f"the sender was {late / 1e3:.0f} µs late (p99)"] if late > 100_000 else []
     latencies = {file.name: np.fromfile(file, np.uint32) for file in folder.glob("since_*")}
     return Sample(
         {"p50": float(np.percentile(latencies["since_sent"], 50))},
         got.get("port", {}),
-        note=f"lost {lost} of {sent['packets']} in a round" if lost else "",
+        note=", ".join(notes),
         latencies=latencies,
     )
 

@@ -116,7 +116,9 @@ class IngestionConfig(Settings):
     ] = None
     enable_zero_copy: Annotated[
         bool,
-        Field(description="take frames from the driver without a copy where it can (af_xdp)"),
+        Field(
+            description="take frames from the driver without a copy where it can (af_xdp, ef_vi)"
+        ),
         Must("true or false"),
     ] = True
     enable_numa_awareness: Annotated[

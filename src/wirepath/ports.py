@@ -21,6 +21,9 @@ from .errors import ConfigError, ReleasedError, Unsupported
 ZeroCopy = Literal["require", "prefer", "never"]
 
 
+_LOOK_EVERY = 0.1  # seconds between polls of a task that waits for a descriptor
+
+
 class Port:
     """A NIC, or its stand-in, opened through one backend. Made by :func:`open`.
 
@@ -69,7 +72,9 @@ class Port:
         self._waiting.add(ready)
         loop.add_reader(fd, _wake, ready)
         try:
-            await ready
+            # Not for ever: a device that is removed wakes nobody, and buffers that were given
+            # back go to the driver with the next poll.
+            await asyncio.wait({ready}, timeout=_LOOK_EVERY)
         finally:
             self._waiting.discard(ready)
             loop.remove_reader(fd)
@@ -77,8 +82,10 @@ class Port:
     def fileno(self) -> int:
         """Descriptor that becomes readable when frames are waiting, for select and asyncio.
 
-        Raises :class:`Unsupported` for a backend that has none (``null``, ``pcap``) and for a
-        port with several queues.
+        Poll now and then without it, too (``async for`` does every 0.1 s): a device that is
+        removed wakes nobody, and buffers that were held go back to the driver with a poll.
+        Raises :class:`Unsupported` for a backend that has none (``null``, ``pcap``, ``dpdk``,
+        ``ef_vi`` without interrupts) and for a port with several queues.
         """
         if self._handle.queues > 1:
             raise Unsupported(

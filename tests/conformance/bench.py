@@ -46,6 +46,9 @@ def collect(port, count, timeout=10.0):
             continue
         with batch:
             out += numbers(batch)
+    if len(out) >= count and not port.native.finished and (batch := port.poll(0.02)) is not None:
+        with batch:
+            out += numbers(batch)
     return out
 
 

@@ -36,7 +36,9 @@ def ingest(
     config: o.ConfigFile = None,
     backend: Annotated[
         str | None,
-        typer.Option("--backend", help="socket, af_xdp, pcap, null.", rich_help_panel="Ingestion"),
+        typer.Option(
+            "--backend", help="socket, af_xdp, ef_vi, pcap, null.", rich_help_panel="Ingestion"
+        ),
     ] = None,
     interface_name: Annotated[
         str | None,

@@ -76,9 +76,13 @@ def _unpacked(package: str) -> Path:
     return folder
 
 
+def _version(package: Path) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", package.name)]
+
+
 def _kernel_package() -> str:
     """The package with the kernel: the one fetched before, or the newest in apt's lists."""
-    had = sorted(FOLDER.glob("linux-image-*-amd64"))
+    had = sorted(FOLDER.glob("linux-image-*-amd64"), key=_version)
     if had:
         return had[-1].name
     if platform.machine() != "x86_64":

@@ -28,23 +28,15 @@ uint32_t load_acquire(const uint32_t* p) noexcept {
 
 }  // namespace
 
-const char* const kQueueCounterNames[kQueueCounters] = {"rx_packets",
-                                                        "rx_bytes",
-                                                        "tx_packets",
-                                                        "tx_bytes",
-                                                        "drop.tx_ring_full",
-                                                        "drop.tx_too_long",
-                                                        "drop.tx_invalid",
-                                                        "drop.tx_no_queue",
-                                                        "rx_wakeups",
-                                                        "tx_wakeups",
-                                                        "tx_wakeup_errors",
-                                                        "rx_unstamped",
-                                                        "held",
-                                                        "drop.rx_ring_full",
-                                                        "drop.fill_ring_empty",
-                                                        "drop.rx_other",
-                                                        "drop.tx_refused",
+const char* const kQueueCounterNames[kQueueCounters] = {"rx_packets",        "rx_bytes",
+                                                        "tx_packets",        "tx_bytes",
+                                                        "drop.tx_ring_full", "drop.tx_too_long",
+                                                        "drop.tx_invalid",   "drop.tx_gone",
+                                                        "drop.tx_no_queue",  "rx_wakeups",
+                                                        "tx_wakeups",        "tx_wakeup_errors",
+                                                        "rx_unstamped",      "held",
+                                                        "drop.rx_ring_full", "drop.fill_ring_empty",
+                                                        "drop.rx_other",     "drop.tx_refused",
                                                         "fill_ring_empty"};
 
 // --- receive ------------------------------------------------------------------------------------
@@ -267,6 +259,11 @@ uint32_t Queue::tx(wp_batch& batch) noexcept {
     pending++;
   }
   if (pending) flush();
+  if (gone()) [[unlikely]] {  // none of them will leave
+    counters_[kDropTxGone].add(queued + full);
+    queued = full = 0;
+    bytes = 0;
+  }
   counters_[kTxPackets].add(queued);
   counters_[kTxBytes].add(bytes);
   if (full | too_long | invalid) [[unlikely]] {

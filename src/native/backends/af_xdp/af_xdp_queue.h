@@ -32,6 +32,7 @@ enum QueueCounter : size_t {
   kDropTxRingFull,  // neither descriptor nor buffer free
   kDropTxTooLong,   // longer than MTU and headers, or than its buffer
   kDropTxInvalid,   // shorter than an Ethernet header
+  kDropTxGone,      // the interface was removed
   kDropTxNoQueue,   // the NIC has no transmit queue of this number
   kRxWakeups,       // system calls
   kTxWakeups,
