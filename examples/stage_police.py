@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Polices traffic from one port to another: a token bucket for each source address.
 
-python examples/stage_police.py pcap:in.pcap pcap:empty.pcap,write=out.pcap --rate 1e6 --burst 3000
+wirepath publish --messages 100000 --fast --via pcap:,write=day.pcapng
+python examples/stage_police.py pcap:day.pcapng pcap:,write=out.pcap --rate 1e6 --burst 3000
 sudo python examples/stage_police.py af_xdp:eth0 af_xdp:eth1 --rate 125e6 --burst 64000
 """
 
@@ -95,4 +96,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except wp.WirepathError as error:  # a user's mistake, or a missing privilege: no traceback
+        raise SystemExit(str(error)) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

@@ -44,6 +44,8 @@ def main() -> None:
     steer = wp.everything()
     if arguments.udp:
         address, _, number = arguments.udp.rpartition(":")
+        if not number.isdecimal() or not address:
+            raise wp.ConfigError(f"--udp {arguments.udp} is not usable: it must be ADDRESS:PORT")
         steer = wp.udp(address, int(number))
     state = np.zeros(1, STATE)
     stage = swap_macs.bind(state, compile=arguments.compile)
@@ -62,4 +64,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except wp.WirepathError as error:  # a user's mistake, or a missing privilege: no traceback
+        raise SystemExit(str(error)) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

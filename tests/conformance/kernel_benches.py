@@ -240,7 +240,8 @@ class AfXdpBench(VethBench):
     holding = small
 
     def __init__(self, *arguments, mode):
-        self.options = {"mode": mode}
+        # The kernel lets go of a queue when it gets round to it.
+        self.options = {"mode": mode, "busy_retry_ms": 20_000}
         super().__init__(*arguments)
 
 

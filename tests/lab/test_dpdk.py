@@ -270,7 +270,7 @@ def test_a_device_that_the_kernel_drives_is_left_alone():
         if path.resolve().name not in ("vfio-pci", "uio_pci_generic", "igb_uio", "mlx5_core")
     }
     if not kernel:
-        pytest.skip("this machine has no PCI device with a kernel driver")
+        pytest.skip("unsupported: this machine has no PCI device with a kernel driver")
     for address, driver in kernel.items():
         with pytest.raises(wp.DeviceBusy, match=f"driver {driver}.*dpdk-devbind.*{address}"):
             wp.open(f"dpdk:{address}", steer=wp.everything())
@@ -280,7 +280,7 @@ def test_a_device_that_the_kernel_drives_is_left_alone():
 def test_a_device_without_a_driver_names_the_command_that_binds_it():
     bare = [p.name for p in Path("/sys/bus/pci/devices").glob("*") if not (p / "driver").exists()]
     if not bare:
-        pytest.skip("every PCI device of this machine has a driver")
+        pytest.skip("unsupported: every PCI device of this machine has a driver")
     with pytest.raises(wp.DeviceBusy, match=f"bound to no driver.*dpdk-devbind.*{bare[0]}"):
         wp.open(f"dpdk:{bare[0]}", steer=wp.everything())
     assert not (Path("/sys/bus/pci/devices") / bare[0] / "driver").exists()

@@ -21,6 +21,7 @@ namespace {
 
 constexpr uint32_t kEthernetAndVlan = 18;
 constexpr std::array<std::string_view, 3> kWithoutLink{"net_null", "net_ring", "net_pcap"};
+constexpr int64_t kQueuePatienceNs = 3'000'000'000;
 constexpr long kDrainNs = 100'000'000;
 constexpr uint64_t kHashes = RTE_ETH_RSS_IP | RTE_ETH_RSS_UDP | RTE_ETH_RSS_TCP;
 
@@ -36,6 +37,12 @@ uint32_t usable_cores() {
   sched_getaffinity(0, sizeof set, &set);
   return static_cast<uint32_t>(std::max(1, CPU_COUNT(&set)));
 }
+
+// The kernel lets go of a queue a moment after its AF_XDP socket was closed, and net_af_xdp does
+// not ask twice.
+struct QueueTaken : Error {
+  using Error::Error;
+};
 
 int device_removed(uint16_t, rte_eth_event_type, void* finished, void*) {
   static_cast<std::atomic<bool>*>(finished)->store(true, std::memory_order_release);
@@ -229,6 +236,12 @@ void DpdkPort::add_queues(const PortConfig& config) {
     xdp_sockets_.begin();
     int code = rte_eth_rx_queue_setup(port, id, rx_descriptors_, socket, nullptr, buffers);
     xdp_sockets_.end();
+    if (code && EalLog::since(mark).find("xsk socket") != std::string::npos)
+      throw QueueTaken(ErrorKind::kBusy,
+                       settings_.device + " cannot bind queue " + std::to_string(id) + " of " +
+                           device_->interface() + ": " + EalLog::since(mark),
+                       "ss --xdp -ep shows whether another AF_XDP socket has it, ethtool -l " +
+                           device_->interface() + " whether it is there");
     if (code) refuse("refuses receive queue " + std::to_string(id), code, mark);
     if (id >= tx_queues_) continue;
     code = rte_eth_tx_queue_setup(port, id, tx_descriptors_, socket, nullptr);
@@ -335,6 +348,22 @@ Capabilities DpdkPort::capabilities() const noexcept {
           .pool_frames = settings_.tx_only ? 0 : settings_.max_held};
 }
 
+namespace {
+
+std::unique_ptr<Port> open_port(const PortConfig& config) {
+  const int64_t end = Clock::steady() + kQueuePatienceNs;
+  const timespec pause{0, 50'000'000};
+  for (;;) {
+    try {
+      return std::make_unique<DpdkPort>(config);
+    } catch (const QueueTaken&) {
+      if (Clock::steady() >= end) throw;
+    }
+    nanosleep(&pause, nullptr);
+  }
+}
+
+}  // namespace
 }  // namespace dpdk
 
 const Backend kDpdkBackend{
@@ -342,9 +371,7 @@ const Backend kDpdkBackend{
     "DPDK's poll-mode drivers: PCI NICs, and memif, af_packet, tap, virtio; needs libdpdk and root",
     "DEVICE",
     dpdk::Settings::options(),
-    [](const PortConfig& config) -> std::unique_ptr<Port> {
-      return std::make_unique<dpdk::DpdkPort>(config);
-    },
+    &dpdk::open_port,
     "arguments of the device, as its driver takes them; dev_NAME where NAME is one of these"};
 
 }  // namespace wp

@@ -6,7 +6,6 @@
 #include <sched.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,7 +16,6 @@
 namespace wp::dpdk {
 namespace {
 
-constexpr long kLetGoNs = 100'000'000;
 constexpr const char* kOwnNamespace = "/proc/thread-self/ns/net";
 
 ino_t inode(int fd) noexcept {
@@ -65,17 +63,9 @@ void XdpSockets::end() {
   std::ranges::set_difference(now, before_, std::back_inserter(ours_));
 }
 void XdpSockets::close_left() noexcept {
-  bool any = false;
-  for (const auto& [fd, number] : ours_) {
-    if (inode(fd) != number) continue;
-    close(fd);
-    any = true;
-  }
+  for (const auto& [fd, number] : ours_)
+    if (inode(fd) == number) close(fd);
   ours_.clear();
-  // The kernel lets go of the queue behind our back, and the driver does not try again where it
-  // is still taken.
-  const timespec moment{0, kLetGoNs};
-  if (any) nanosleep(&moment, nullptr);
 }
 
 }  // namespace wp::dpdk
