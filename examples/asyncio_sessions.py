@@ -12,18 +12,18 @@ import asyncio
 import wirepath as wp
 from wirepath.feed import EndOfSession, Gap, Itch50, Message, MoldUDP64
 
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-parser.add_argument("port", help="port spec")
-parser.add_argument("flows", nargs="+", metavar="GROUP:PORT")
-parser.add_argument("--seconds", type=float, default=10.0)
-arguments = parser.parse_args()
+
+def flow(text: str) -> tuple[str, int]:
+    """GROUP:PORT"""
+    group, _, number = text.rpartition(":")
+    return group, int(number)
 
 
-async def line(name: str) -> None:
+async def line(spec: str, group: str, number: int) -> None:
     """Follow one line until its session ends."""
-    group, _, number = name.rpartition(":")
+    name = f"{group}:{number}"
     session, decoder = MoldUDP64(), Itch50()
-    with wp.open(arguments.port, steer=wp.udp(group, int(number))) as port:
+    with wp.open(spec, steer=wp.udp(group, number)) as port:
         async for batch in port:
             headers, times = batch.headers(), batch.timestamps
             for i in range(len(batch)):
@@ -42,11 +42,22 @@ async def line(name: str) -> None:
 
 
 async def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("port", help="port spec")
+    parser.add_argument("flows", nargs="+", type=flow, metavar="GROUP:PORT")
+    parser.add_argument("--seconds", type=float, default=10.0)
+    arguments = parser.parse_args()
     try:
         async with asyncio.timeout(arguments.seconds):
-            await asyncio.gather(*(line(name) for name in arguments.flows))
+            await asyncio.gather(*(line(arguments.port, *to) for to in arguments.flows))
     except TimeoutError:
         print(f"nothing more after {arguments.seconds:g} seconds")
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    try:
+        asyncio.run(main())
+    except wp.WirepathError as error:  # a user's mistake, or a missing privilege: no traceback
+        raise SystemExit(str(error)) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None

@@ -1,6 +1,6 @@
 """Kernel-bypass networking for Python.
 
-One API over kernel sockets, AF_XDP and captures (DPDK and ef_vi to come)::
+One API over kernel sockets, AF_XDP, DPDK, ef_vi and captures::
 
     import wirepath as wp
 

@@ -16,7 +16,6 @@ import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from . import _core, publish_source
@@ -25,6 +24,7 @@ from .ports import Port
 from .ports import open as open_port
 from .publish_config import PublishConfig, flow_of, flow_text
 from .registry import load as load_backend
+from .running import Running
 from .settings import problem
 from .stats import percentiles
 from .steering import udp
@@ -38,7 +38,7 @@ _SIOCGIFADDR = 0x8915  # linux/sockios.h
 Report = dict[str, Any]
 
 
-class Publisher:
+class Publisher(Running):
     """Sends one source over MoldUDP64 from a thread of its own.
 
     Opening the port and reading the source happen here: errors in them are raised by the
@@ -174,19 +174,6 @@ class Publisher:
             self.stop()
             raise
         return self.join()
-
-    def __enter__(self) -> Publisher:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
-        self.join()
 
     @property
     def started(self) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from types import TracebackType
 from typing import Any, Literal
 
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from . import _core, numa, placement
 from .errors import ConfigError
 from .ports import Port
+from .running import Running
 from .stages import Stage, StageFunction
 
 AnyStage = Stage | StageFunction | _core.Stage
@@ -20,7 +20,7 @@ AnyStage = Stage | StageFunction | _core.Stage
 _workers: weakref.WeakSet[Worker] = weakref.WeakSet()
 
 
-class Worker:
+class Worker(Running):
     """Polls ports, runs its stages over each batch, carries the verdicts out.
 
     name: of its thread and counters. cpu_core: core to pin it to, None = no affinity.
@@ -144,19 +144,6 @@ class Worker:
             w.name for w in _workers if w is not self and w.running and w.affinity == core
         )
 
-    def __enter__(self) -> Worker:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
-        self.join()
-
     def __repr__(self) -> str:
         return f"<wirepath.Worker {self.name}{', running' if self.running else ''}>"
 
@@ -192,7 +179,7 @@ def _notes(
     return notes
 
 
-class WorkerGroup(Sequence[Worker]):
+class WorkerGroup(Sequence[Worker], Running):
     """Workers that share the queues of one port; made by :func:`workers`. As a context manager it
     starts them all on entry, and stops and joins them on exit."""
 
@@ -254,19 +241,6 @@ class WorkerGroup(Sequence[Worker]):
     def info(self) -> list[dict[str, Any]]:
         """Of each worker."""
         return [worker.info() for worker in self._members]
-
-    def __enter__(self) -> WorkerGroup:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.stop()
-        self.join()
 
 
 def workers(

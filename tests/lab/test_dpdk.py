@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import select
@@ -376,6 +377,66 @@ def test_a_frame_of_our_own_goes_out_without_a_copy(device):
         assert stats["tx_packets"] == 8 + 200 * 8
         assert drops(stats) == {}
         assert stats["held"] == 0
+
+
+class CBatch(ctypes.Structure):
+    """struct wp_batch, as far as it is used here."""
+
+    _fields_ = (
+        ("abi", ctypes.c_uint32),
+        ("capacity", ctypes.c_uint32),
+        ("count", ctypes.c_uint32),
+        ("port", ctypes.c_uint16),
+        ("queue", ctypes.c_uint16),
+        ("data", ctypes.POINTER(ctypes.c_uint64)),
+        ("length", ctypes.POINTER(ctypes.c_uint32)),
+        ("timestamp", ctypes.POINTER(ctypes.c_int64)),
+        ("hash", ctypes.POINTER(ctypes.c_uint32)),
+        ("verdict", ctypes.POINTER(ctypes.c_uint8)),
+    )
+
+
+@pytest.mark.parametrize("change", ["none", "shorter", "later", "fewer"])
+def test_what_a_stage_made_of_a_burst_goes_out(device, change):
+    """A whole burst sent back as it came, and bursts of which a stage changed something."""
+    sent = [frame(n) for n in range(8)]
+    seen = []
+
+    @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(CBatch), ctypes.c_void_p)
+    def stage(pointer, _):
+        batch = pointer[0]
+        first = not seen
+        for i in range(batch.count):
+            seen.append(ctypes.string_at(batch.data[i], batch.length[i]))
+            if first and change == "shorter" and i == 5:
+                batch.length[i] -= 2
+            if first and change == "later" and i == 6:
+                batch.data[i] += 3
+                batch.length[i] -= 3
+            if first and not (change == "fewer" and i == 2):
+                batch.verdict[i] = wp.TX
+        return 0
+
+    with wp.open(f"dpdk:{device('net_ring')}", steer=wp.everything()) as port:
+        port.send(sent)
+        worker = wp.Worker()
+        worker.add_port(port)
+        worker.add_stage(wp._core.CStage("change", ctypes.cast(stage, ctypes.c_void_p).value))
+        again = list(sent)
+        if change == "shorter":
+            again[5] = again[5][:-2]
+        elif change == "later":
+            again[6] = again[6][3:]
+        elif change == "fewer":
+            del again[2]
+        with worker:
+            wait_for(lambda: len(seen) >= len(sent) + len(again))
+        assert seen == sent + again
+        stats = port.stats()
+        assert stats["tx_packets"] == len(sent) + len(again)
+        assert stats["tx_bytes"] == sum(map(len, sent + again))
+        assert stats["held"] == 0
+        assert drops(stats) == {}
 
 
 @pytest.mark.parametrize("source", ["dpdk:{}", "null:", "pcap"])

@@ -286,3 +286,20 @@ def test_a_verdict_that_nobody_holds_is_counted(flow):
         worker.start()
         worker.join()
     assert worker.stats()["drop.keep_unsupported"] == 1000
+
+
+def test_a_worker_sleeps_although_one_of_its_ports_has_ended():
+    with (
+        wp.open("null:,frames=3", steer=wp.everything()) as over,
+        wp.open("socket:lo", steer=wp.udp("127.0.0.1", 48391)) as alive,
+    ):
+        worker = wp.Worker(idle="sleep", poll_timeout_us=50_000)
+        worker.add_port(over)
+        worker.add_port(alive)
+        began = time.monotonic()
+        with worker:
+            while worker.stats()["idle_polls"] < 3:
+                time.sleep(0.001)
+        took = time.monotonic() - began
+        # One that does not sleep polls some hundred thousand times a second.
+        assert worker.stats()["idle_polls"] <= took / 0.05 + 3

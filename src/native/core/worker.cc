@@ -370,13 +370,16 @@ void Worker::wait_for_work() noexcept {
     cpu_pause();
     return;
   }
-  if (sources_.size() == 1) {
+  // A port that has ended has nothing to wait for, and may answer at once.
+  const auto ended = [this](Source source) { return ports_[source.port]->finished(); };
+  if (sources_.size() == 1 && !ended(sources_[0])) {
     ports_[sources_[0].port]->wait(sources_[0].queue, config_.poll_timeout_us);
     return;
   }
   pollfd fds[kMaxFds];
   nfds_t n = 0;
   for (const Source source : sources_) {
+    if (ended(source)) continue;
     const int fd = ports_[source.port]->fd(source.queue);
     if (fd < 0) {  // a port without a descriptor is polled, as often as it likes
       ports_[source.port]->wait(source.queue, config_.poll_timeout_us);

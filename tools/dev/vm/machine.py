@@ -80,7 +80,12 @@ def _running(
     """QEMU with the writing end of a pipe for the console, which it has to itself from then on."""
     with complaints.open("wb") as said:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, pass_fds=(console,)
+            # Also where this process is killed: an emulated machine takes a whole core.
+            ["setpriv", "--pdeathsig", "KILL", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            pass_fds=(console,),
         )
     os.close(console)
     try:

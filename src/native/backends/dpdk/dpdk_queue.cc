@@ -14,7 +14,6 @@ namespace wp::dpdk {
 namespace {
 
 constexpr uint32_t kEthernetHeader = 14;
-constexpr uint32_t kPrefetch = 6;      // frames ahead
 constexpr int64_t kLongestNapUs = 50;  // between two empty polls
 
 static_assert(sizeof(rte_mbuf*) == sizeof(uint64_t), "a handle holds an mbuf's address");
@@ -48,7 +47,8 @@ Queue::Queue(const Config& config, std::unique_ptr<Pool> pool, Counter* counters
       counters_(counters),
       clock_(clock),
       scratch_(std::max<size_t>(config.batch_size, 4096)),
-      positions_(scratch_.size()) {}
+      positions_(scratch_.size()),
+      burst_(scratch_.size()) {}
 
 // Mempool caches are per lcore, so every thread that comes by takes a number, once.
 void Queue::enter_thread() noexcept {
@@ -80,8 +80,13 @@ uint32_t Queue::rx(wp_batch& batch) noexcept {
 uint32_t Queue::poll(wp_batch& batch) noexcept {
   const auto room = static_cast<uint16_t>(std::min(batch.capacity, config_.batch_size));
   const uint32_t got = rte_eth_rx_burst(config_.port, config_.id, mbufs_of(batch), room);
+  burst_count_ = 0;
   if (got == 0) return 0;
-  const uint32_t n = sort_out(batch, got);
+  uint64_t bytes = 0;
+  uint32_t n = got;
+  const bool whole = fill(batch, got, bytes);
+  if (!whole || config_.filter) n = sort_out(batch, got, bytes);
+  counters_[kRxBytes].add(bytes);
   if (n == 0) return 0;
   if (config_.device_clock && config_.device_clock->ready()) {
     stamp(batch, n);
@@ -89,48 +94,63 @@ uint32_t Queue::poll(wp_batch& batch) noexcept {
     std::fill_n(batch.timestamp, n, clock_.now());
   }
   std::memset(batch.verdict, WP_DROP, n);
+  std::memcpy(burst_.data(), batch.handle, n * sizeof(uint64_t));
+  burst_count_ = n;
   counters_[kRxPackets].add(n);
   handed_out_ += n;
   return batch.count = n;
 }
 
-// Fills the arrays with the frames that are wanted and frees the others.
-uint32_t Queue::sort_out(wp_batch& batch, uint32_t n) noexcept {
+// Fills the arrays; false = a frame is in several pieces. Frames are only fetched here, not looked
+// at, so that the misses of a burst overlap.
+bool Queue::fill(wp_batch& batch, uint32_t n, uint64_t& bytes) noexcept {
   rte_mbuf** frames = mbufs_of(batch);
-  uint32_t kept = 0, unwanted = 0, filtered = 0, fragments = 0;
-  uint64_t bytes = 0;
+  uint32_t pieces = 1;
+  for (uint32_t i = 0; i < n; i++) {
+    const rte_mbuf* m = frames[i];
+    auto* data = rte_pktmbuf_mtod(m, uint8_t*);
+    rte_prefetch0(data);
+    batch.data[i] = data;
+    batch.length[i] = m->data_len;
+    batch.hash[i] = m->ol_flags & RTE_MBUF_F_RX_RSS_HASH ? m->hash.rss : 0;
+    bytes += m->data_len;
+    pieces |= m->nb_segs;
+  }
+  return pieces == 1;
+}
+
+// Frees the frames that are not wanted and moves the others together.
+uint32_t Queue::sort_out(wp_batch& batch, uint32_t n, uint64_t& bytes) noexcept {
+  rte_mbuf** frames = mbufs_of(batch);
+  uint32_t kept = 0, unwanted = 0, filtered = 0, fragments = 0, pieces = 0;
   for (uint32_t i = 0; i < n; i++) {
     rte_mbuf* m = frames[i];
-    // Frames before this one have been overwritten in place, those behind have not.
-    if (i + kPrefetch < n) rte_prefetch0(rte_pktmbuf_mtod(frames[i + kPrefetch], void*));
-    auto* data = rte_pktmbuf_mtod(m, uint8_t*);
-    const uint32_t length = m->data_len;
-    if (m->nb_segs != 1) [[unlikely]] {
-      counters_[kDropMultiSegment].add(1);
+    const uint32_t length = batch.length[i];
+    bool wanted = m->nb_segs == 1;
+    if (!wanted) [[unlikely]] {
+      pieces++;
+    } else if (config_.filter) {
+      const auto what = config_.filter->classify(batch.data[i], length);
+      wanted = what == STEER_MATCH;
+      if (!wanted) (what == STEER_FRAGMENT ? fragments : filtered)++;
+    }
+    if (!wanted) [[unlikely]] {
       scratch_[unwanted++] = m;
+      bytes -= length;
       continue;
     }
-    if (config_.filter) {
-      const auto what = config_.filter->classify(data, length);
-      if (what != STEER_MATCH) [[unlikely]] {
-        (what == STEER_FRAGMENT ? fragments : filtered)++;
-        scratch_[unwanted++] = m;
-        continue;
-      }
-    }
     frames[kept] = m;
-    batch.data[kept] = data;
+    batch.data[kept] = batch.data[i];
     batch.length[kept] = length;
-    batch.hash[kept] = m->ol_flags & RTE_MBUF_F_RX_RSS_HASH ? m->hash.rss : 0;
-    bytes += length;
+    batch.hash[kept] = batch.hash[i];
     kept++;
   }
   if (unwanted) [[unlikely]] {
     rte_pktmbuf_free_bulk(scratch_.data(), unwanted);
     counters_[kDropFiltered].add(filtered);
     counters_[kDropFragment].add(fragments);
+    counters_[kDropMultiSegment].add(pieces);
   }
-  counters_[kRxBytes].add(bytes);
   return kept;
 }
 
@@ -159,6 +179,8 @@ bool Queue::wait(int64_t timeout_us) noexcept {
 void Queue::release(wp_batch& batch) noexcept {
   const uint32_t n = batch.count;
   batch.count = 0;
+  burst_count_ = 0;
+  if (handed_out_ == 0) return;  // all of them were sent
   rte_mbuf** frames = mbufs_of(batch);
   uint32_t back = 0;
   for (uint32_t i = 0; i < n; i++) {
@@ -206,8 +228,50 @@ uint32_t Queue::transmit(rte_mbuf** frames, uint32_t n) noexcept {
   return sent;
 }
 
+// Whether the batch is the latest burst as it was received, all of it to be sent: then the driver
+// may have its mbufs as they are. `bytes`: of the whole burst.
+bool Queue::is_burst(const wp_batch& batch, uint64_t& bytes) const noexcept {
+  const uint32_t n = batch.count;
+  if (n == 0 || n != burst_count_ || !config_.tx) return false;
+  if (batch.verdict[0] != WP_TX || std::memcmp(batch.verdict, batch.verdict + 1, n - 1) != 0)
+    return false;
+  if (std::memcmp(batch.handle, burst_.data(), n * sizeof(uint64_t)) != 0) return false;
+  uint64_t sum = 0;
+  bool same = true;
+  for (uint32_t i = 0; i < n; i++) {
+    const auto* m = reinterpret_cast<const rte_mbuf*>(batch.handle[i]);
+    const uint32_t length = batch.length[i];
+    same &= batch.data[i] == rte_pktmbuf_mtod(m, const uint8_t*) && length == m->data_len &&
+            length >= kEthernetHeader && length <= config_.max_tx;
+    sum += length;
+  }
+  bytes = sum;
+  return same;
+}
+
+uint32_t Queue::tx_burst(wp_batch& batch, uint64_t bytes) noexcept {
+  const uint32_t n = batch.count;
+  const uint32_t sent = transmit(reinterpret_cast<rte_mbuf**>(burst_.data()), n);
+  std::fill_n(batch.handle, sent, WP_NO_FRAME);
+  burst_count_ = 0;  // what is left may be offered again, frame by frame
+  handed_out_ -= std::min(sent, handed_out_);
+  if (sent != n) [[unlikely]] {
+    for (uint32_t i = sent; i < n; i++) bytes -= batch.length[i];
+    count_refused(n - sent);
+  }
+  counters_[kTxPackets].add(sent);
+  counters_[kTxBytes].add(bytes);
+  return sent;
+}
+
+void Queue::count_refused(uint32_t frames) noexcept {
+  const bool up = config_.link_up->load(std::memory_order_relaxed);
+  counters_[up ? kDropTxRingFull : kDropTxLinkDown].add(frames);
+}
+
 uint32_t Queue::tx(wp_batch& batch) noexcept {
   enter_thread();
+  if (uint64_t all = 0; is_burst(batch, all)) return tx_burst(batch, all);
   uint32_t n = 0, full = 0, too_long = 0, invalid = 0, no_queue = 0, own_frames = 0;
   uint64_t bytes = 0;
   for (uint32_t i = 0; i < batch.count; i++) {
@@ -248,8 +312,7 @@ uint32_t Queue::tx(wp_batch& batch) noexcept {
   counters_[kTxPackets].add(sent);
   counters_[kTxBytes].add(bytes);
   if ((n - sent) | full | too_long | invalid | no_queue) [[unlikely]] {
-    const bool up = config_.link_up->load(std::memory_order_relaxed);
-    counters_[up ? kDropTxRingFull : kDropTxLinkDown].add(n - sent);
+    count_refused(n - sent);
     counters_[kDropTxRingFull].add(full);
     counters_[kDropTxTooLong].add(too_long);
     counters_[kDropTxInvalid].add(invalid);

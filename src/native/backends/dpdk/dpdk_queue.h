@@ -71,7 +71,11 @@ class Queue {
 
  private:
   uint32_t poll(wp_batch& batch) noexcept;
-  uint32_t sort_out(wp_batch& batch, uint32_t n) noexcept;
+  bool fill(wp_batch& batch, uint32_t n, uint64_t& bytes) noexcept;
+  uint32_t sort_out(wp_batch& batch, uint32_t n, uint64_t& bytes) noexcept;
+  bool is_burst(const wp_batch& batch, uint64_t& bytes) const noexcept;
+  uint32_t tx_burst(wp_batch& batch, uint64_t bytes) noexcept;
+  void count_refused(uint32_t frames) noexcept;
   uint32_t transmit(rte_mbuf** frames, uint32_t n) noexcept;
   rte_mbuf* prepare(wp_batch& batch, uint32_t i, bool& own) noexcept;
   void stamp(wp_batch& batch, uint32_t n) noexcept;
@@ -84,6 +88,8 @@ class Queue {
   uint32_t handed_out_ = 0;
   std::vector<rte_mbuf*> scratch_;   // frames to free, or to send
   std::vector<uint32_t> positions_;  // of those to send, doubled, + 1 for a frame of ours
+  std::vector<uint64_t> burst_;      // handles of the latest burst received
+  uint32_t burst_count_ = 0;
 };
 
 }  // namespace wp::dpdk
