@@ -106,11 +106,14 @@ def _docs(options: argparse.Namespace, _: list[str]) -> int:
 
 def _fuzz(options: argparse.Namespace, _: list[str]) -> int:
     if unknown := fuzzing.unknown_targets(options.targets):
-        have = ", ".join(native.fuzz_targets())
+        have = ", ".join(fuzzing.all_targets())
         raise DevError(f"no such fuzz target: {', '.join(unknown)} (there are: {have})")
-    with locked():
-        environment.build_system()
-        environment.venv()
+    if set(options.targets or fuzzing.all_targets()) & set(fuzzing.targets_of_python()):
+        _set_up(())
+    else:
+        with locked():
+            environment.build_system()
+            environment.venv()
     return summary([fuzzing.run(options.targets, options.runs, options.seconds, strict=True)])
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The fuzz targets: built by clang with libFuzzer and the sanitizers, run side by side."""
+"""The fuzz targets: built by clang with libFuzzer and the sanitizers, run side by side. Those of
+Python code are programs that take the same options."""
 
 from __future__ import annotations
 
@@ -9,11 +10,21 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from . import native, system
+from . import environment, native, system
 from .results import Section
 from .shell import BUILD, CI, ROOT, Stopwatch, jobs, logged, say, show_tail
 
 _DONE = re.compile(r"Done (\d+) runs in (\d+) second")
+
+
+def targets_of_python() -> list[str]:
+    """Names of the fuzz targets that are Python: tests/fuzz/fuzz_NAME.py."""
+    return sorted(path.stem.removeprefix("fuzz_") for path in ROOT.glob("tests/fuzz/fuzz_*.py"))
+
+
+def all_targets() -> list[str]:
+    """Names of every fuzz target."""
+    return sorted(native.fuzz_targets() + targets_of_python())
 
 
 def _one(target: str, runs: int, seconds: int) -> tuple[str, int, int, int]:
@@ -23,8 +34,11 @@ def _one(target: str, runs: int, seconds: int) -> tuple[str, int, int, int]:
     artifacts = BUILD / "fuzz" / "faults"
     for folder in (found, artifacts):
         folder.mkdir(parents=True, exist_ok=True)
+    program: list[str | Path] = [flavour.folder / f"fuzz_{target}"]
+    if target in targets_of_python():
+        program = [environment.PYTHON, ROOT / "tests" / "fuzz" / f"fuzz_{target}.py"]
     command: list[str | Path] = [
-        flavour.folder / f"fuzz_{target}",
+        *program,
         f"-runs={runs}",
         f"-max_total_time={seconds}",
         f"-artifact_prefix={artifacts}/{target}-",
@@ -47,7 +61,7 @@ def _one(target: str, runs: int, seconds: int) -> tuple[str, int, int, int]:
 def run(targets: Sequence[str], runs: int, seconds: int, *, strict: bool = CI) -> Section:
     """Builds and runs targets, `runs` executions each, `seconds` at most (0 = no limit)."""
     watch, section = Stopwatch(), Section("fuzz")
-    chosen = list(targets) or native.fuzz_targets()
+    chosen = list(targets) or all_targets()
     lacking = system.provide(system.fuzz_needs())
     if not chosen:
         section.skip("there are no fuzz targets", strict=strict)
@@ -77,5 +91,5 @@ def run(targets: Sequence[str], runs: int, seconds: int, *, strict: bool = CI) -
 
 def unknown_targets(targets: Sequence[str]) -> list[str]:
     """Those that there are no sources of."""
-    have = native.fuzz_targets()
+    have = all_targets()
     return [name for name in targets if name not in have]

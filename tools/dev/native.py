@@ -133,7 +133,7 @@ def run_tests(flavour: Flavour, log: str, *words: str) -> tuple[int, str]:
 
 
 def fuzz_targets() -> list[str]:
-    """Names of the fuzz targets: tests/fuzz/fuzz_NAME.cc."""
+    """Names of the native fuzz targets: tests/fuzz/fuzz_NAME.cc."""
     return sorted(path.stem.removeprefix("fuzz_") for path in ROOT.glob("tests/fuzz/fuzz_*.cc"))
 
 
