@@ -30,14 +30,15 @@ _NAMES = (
     b"dimensionType encodingType nullValue minValue maxValue characterEncoding semanticType "
     b"valueRef description byteOrder version href deprecated"
 ).split()
-_VALUES = (
-    b"uint8 uint16 uint32 uint64 int8 int16 int32 int64 float double char optional required "
-    b"constant bigEndian littleEndian groupSize groupSize8Byte groupSizeEncoding messageHeader "
-    b"blockLength numInGroup varData length A B Side Price.mantissa 0 1 2 3 7 8 63 64 254 255 256 "
-    b"65534 65535 65536 4294967295 4294967296 9223372036854775807 18446744073709551615 -1 -128 "
-    b"99999999999999999999999999 1e308 1e999 NaN inf 0x10 1.5 \xc2\xa0 \xe2\x82\xac &#0; &lt; x.xml "
-    b"../../etc/passwd"
-).split() + [b"", b" ", b" 7 ", b"a b", b"\n"]
+_VALUES = [
+    *b"uint8 uint16 uint32 uint64 int8 int16 int32 int64 float double char A B Side 0 1 2".split(),
+    *b"optional required constant bigEndian littleEndian groupSize groupSize8Byte x.xml 3 7 8".split(),
+    *b"groupSizeEncoding messageHeader blockLength numInGroup varData length 63 64 254 255".split(),
+    *b"Price.mantissa 256 65534 65535 65536 4294967295 4294967296 9223372036854775807".split(),
+    *b"18446744073709551615 -1 -128 99999999999999999999999999 1e308 1e999 NaN inf 0x10".split(),
+    *b"1.5 \xc2\xa0 \xe2\x82\xac &#0; &lt; ../../etc/passwd".split(),
+    *(b"", b" ", b" 7 ", b"a b", b"\n"),
+]
 _NOISE = (b"<!DOCTYPE x>", b"<!--", b"]]>", b"<![CDATA[", b"&amp;", b"\x00", b"\xff", b"<", b">")
 
 

@@ -407,6 +407,7 @@ WRONG = [
     (schema_xml('<message name="A" id="70000"/>'), "0 to 65535"),
     (schema_xml('<message name="A" id="1"><field name="a" type="No"/></message>'), "not declared"),
     (schema_xml('<message name="A" id="1"><field type="uint8"/></message>'), "no usable name"),
+    (schema_xml('<message name="A" id="1"><group name="a.b"/></message>'), "a dot in it"),
     (
         schema_xml('<message name="A" id="1"><field name="a" type="uint8"/>'
                    '<field name="a" type="uint8"/></message>'),

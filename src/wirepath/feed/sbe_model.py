@@ -184,6 +184,8 @@ def _name(element: Element) -> str:
     name = element.get("name")
     if not name or len(name) > 256:
         element.fail("it has no usable name", 'add name="…", at most 256 characters')
+    if "." in name:  # dots join the names of groups inside groups
+        element.fail("its name has a dot in it", "name it with letters, digits and underscores")
     return name
 
 
