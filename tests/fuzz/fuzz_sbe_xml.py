@@ -32,10 +32,10 @@ _NAMES = (
 ).split()
 _VALUES = [
     *b"uint8 uint16 uint32 uint64 int8 int16 int32 int64 float double char A B Side 0 1 2".split(),
-    *b"optional required constant bigEndian littleEndian groupSize groupSize8Byte x.xml 3 7 8".split(),
+    *b"optional required constant bigEndian littleEndian groupSize groupSize8Byte 3 7 8".split(),
     *b"groupSizeEncoding messageHeader blockLength numInGroup varData length 63 64 254 255".split(),
     *b"Price.mantissa 256 65534 65535 65536 4294967295 4294967296 9223372036854775807".split(),
-    *b"18446744073709551615 -1 -128 99999999999999999999999999 1e308 1e999 NaN inf 0x10".split(),
+    *b"18446744073709551615 -1 -128 99999999999999999999999999 1e308 1e999 NaN inf x.xml".split(),
     *b"1.5 \xc2\xa0 \xe2\x82\xac &#0; &lt; ../../etc/passwd".split(),
     *(b"", b" ", b" 7 ", b"a b", b"\n"),
 ]
