@@ -656,6 +656,8 @@ class Books:
     def instruments(self) -> list[int]: ...
     def order_count(self) -> int: ...
     def clear(self, instrument: int | None = None) -> None: ...
+    @property
+    def counters(self) -> dict[str, int]: ...
 
 class Arbiter:
     """Native arbiter; see wirepath.feed.Arbiter."""
@@ -750,6 +752,66 @@ class CmeMdp3:
     def message(self, message: _Buffer, seq: int, recv_time: int) -> NDArray[np.void]: ...
     @property
     def counters(self) -> dict[str, Any]: ...
+
+class SoupBinTCP:
+    """
+    A client's SoupBinTCP session without I/O: bytes and time in, events and bytes to send out
+    (Nasdaq SoupBinTCP 3.00). One object serves any number of connections: each goes on where
+    the last one stopped.
+
+    session: the one to log in to, "" = the current one. next_sequence: first message wanted,
+    0 = only what is new. A server silent for timeout_ns, or that leaves a login unanswered
+    for so long, is dead. Times are ns on any clock. Raises ConfigError.
+    """
+
+    def __init__(
+        self,
+        username: str = "",
+        password: str = "",
+        session: str = "",
+        next_sequence: int = 1,
+        heartbeat_ns: int = 1000000000,
+        timeout_ns: int = 15000000000,
+    ) -> None: ...
+    def connected(self, now: int) -> None:
+        """A connection stands: output() holds the login request."""
+
+    def disconnected(self) -> None:
+        """The connection ended, by either side."""
+
+    def on_bytes(self, data: _Buffer, now: int) -> list[Any]:
+        """
+        What was read, cut anywhere; returns the list of events (wirepath.feed.events).
+        Unsequenced messages have sequence number 0.
+        """
+
+    def on_time(self, now: int) -> list[Any]:
+        """
+        Puts a heartbeat that is due into output(); ConnectionLost when the server is dead.
+        """
+
+    def logout(self, now: int) -> None: ...
+    def output(self) -> bytes:
+        """
+        Takes the bytes that are to be written to the connection now, b"" = none.
+        """
+
+    @property
+    def deadline(self) -> int | None:
+        """When on_time is due next, ns; None = never."""
+
+    @property
+    def state(self) -> str:
+        """idle, login, open, rejected, ended or dead."""
+
+    @property
+    def session(self) -> str: ...
+    @property
+    def next_sequence(self) -> int:
+        """Number of the next message that has not come; 0: not known yet."""
+
+    @property
+    def counters(self) -> dict[str, int]: ...
 
 class ItchGenerator:
     """A believable ITCH 5.0 day from a seed; see wirepath.publish."""

@@ -32,6 +32,7 @@ void bind_itch(nb::module_& m);
 void bind_book(nb::module_& m);
 void bind_arbiter(nb::module_& m);
 void bind_sbe(nb::module_& m);
+void bind_soup(nb::module_& m);
 void bind_publisher(nb::module_& m);
 void bind_venues(nb::module_& m);
 

@@ -132,6 +132,18 @@ parse_port_spec$:
     def gaps(self) -> list[tuple[int, int]]:
         \doc
 
+\.SoupBinTCP\.on_bytes$:
+    def on_bytes(self, data: _Buffer, now: int) -> list[Any]:
+        \doc
+
+\.SoupBinTCP\.on_time$:
+    def on_time(self, now: int) -> list[Any]:
+        \doc
+
+\.SoupBinTCP\.counters$:
+    @property
+    def counters(self) -> dict[str, int]: ...
+
 \.Arbiter\.make$:
     @staticmethod
     def make(framer: str, *, lines: int, recovery_lines: int, units: int, in_order: bool, hold_ns: int, hold_messages: int, hold_bytes: int, max_gaps: int, session: bytes, pin_session: bool, next_sequence: int, reorder_messages: int, reorder_ns: int, restart_packets: int, max_jump: int, skew_packets: int) -> Arbiter: ...

@@ -5,16 +5,20 @@ Clocks and sockets are not in here; what runs over a port runs over a capture an
 
 from __future__ import annotations
 
-from .._core import FeedStage, IexTp, MoldUDP64, Pillar, PitchUnits, SymbolTable
+from .._core import FeedStage, IexTp, MoldUDP64, Pillar, PitchUnits, SoupBinTCP, SymbolTable
 from . import iex, pillar, pitch
 from .arbiter import Arbiter, Recovery
 from .book import Books
 from .events import (
+    ConnectionLost,
+    Debug,
     Delivered,
     EndOfSession,
     Gap,
     GapAbandoned,
     Heartbeat,
+    LoginAccepted,
+    LoginRejected,
     Message,
     Request,
     Reset,
@@ -33,6 +37,8 @@ __all__ = [
     "ENTRY_AUX",
     "Arbiter",
     "Books",
+    "ConnectionLost",
+    "Debug",
     "Delivered",
     "EndOfSession",
     "FeedStage",
@@ -45,6 +51,8 @@ __all__ = [
     "IexTp",
     "Itch50",
     "Itch50Columns",
+    "LoginAccepted",
+    "LoginRejected",
     "Mdp3",
     "Mdp3Columns",
     "Message",
@@ -62,6 +70,7 @@ __all__ = [
     "SbeSchema",
     "SbeTable",
     "SessionChange",
+    "SoupBinTCP",
     "SymbolTable",
     "entry_aux",
     "generate",
