@@ -35,6 +35,7 @@ void bind_sbe(nb::module_& m);
 void bind_soup(nb::module_& m);
 void bind_publisher(nb::module_& m);
 void bind_venues(nb::module_& m);
+void bind_line_reader(nb::module_& m);
 
 nb::object to_python(const Value& value);
 nb::dict to_python(const Info& info);

@@ -34,6 +34,7 @@ NB_MODULE(_core, m) {
   bind_soup(m);
   bind_publisher(m);
   bind_venues(m);
+  bind_line_reader(m);
   m.def(
       "now", [] { return wp::Clock::process().now(); },
       "Nanoseconds since the Unix epoch by the clock that the data path uses.");

@@ -27,6 +27,7 @@ from .events import (
 from .generate import Generated, generate
 from .iex import Iex, IexColumns
 from .itch50 import Itch50, Itch50Columns, message_types, midnight_ns, row_dtype, row_units
+from .lines import LineReader
 from .mdp3 import ENTRY_AUX, Mdp3, Mdp3Columns, entry_aux
 from .pitch import Pitch, PitchColumns
 from .raw import Raw
@@ -51,6 +52,7 @@ __all__ = [
     "IexTp",
     "Itch50",
     "Itch50Columns",
+    "LineReader",
     "LoginAccepted",
     "LoginRejected",
     "Mdp3",

@@ -10,8 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .._core import SoupBinTCP
-from ..feed.events import ConnectionLost, EndOfSession, LoginAccepted, LoginRejected, Message
-from ..feed.events import Request
+from ..feed.events import (
+    ConnectionLost,
+    EndOfSession,
+    LoginAccepted,
+    LoginRejected,
+    Message,
+    Request,
+)
 from .sides import SECOND, Channel, Counters
 
 # No more messages than that between two looks at the sockets.
