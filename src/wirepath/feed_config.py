@@ -23,10 +23,11 @@ from .settings import (
     problem,
     read_document,
 )
+from .sinks import CallbackConfig, FileConfig, KafkaConfig, RingConfig, sink_config
 from .steering import udp
 
 Protocol = Literal["itch", "iex", "pitch", "cme"]
-Kind = Literal["mold_udp64", "pitch", "nyse", "iex", "glimpse"]
+Kind = Literal["mold_udp64", "pitch", "iex", "glimpse"]
 
 
 class Venue(NamedTuple):
@@ -45,9 +46,9 @@ VENUES: Mapping[str, Venue] = {
     "cme": Venue((), False, 0),
 }
 #: Kinds whose answers come by multicast, on lines of their own.
-BY_MULTICAST = ("pitch", "nyse")
+BY_MULTICAST = ("pitch",)
 #: Kinds that know the messages of a gap; the other one knows the state behind them.
-REQUESTS = ("mold_udp64", "pitch", "nyse", "iex")
+REQUESTS = ("mold_udp64", "pitch", "iex")
 
 
 def _server(text: str) -> str:
@@ -172,10 +173,8 @@ class RecoveryConfig(Settings):
 
     kind: Annotated[
         Kind,
-        Field(
-            description="mold_udp64, pitch, nyse, iex: requests for messages; glimpse: the state"
-        ),
-        Must("mold_udp64, pitch, nyse, iex or glimpse"),
+        Field(description="mold_udp64, pitch, iex: requests for messages; glimpse: the state"),
+        Must("mold_udp64, pitch, iex or glimpse"),
     ]
     server: Annotated[
         str,
@@ -215,14 +214,6 @@ class RecoveryConfig(Settings):
         Field(max_length=10, description="glimpse: session to log in to; pitch: session sub-id"),
         Must("at most 10 ASCII characters"),
     ] = ""
-    source_id: Annotated[
-        str,
-        AfterValidator(_latin),
-        Field(max_length=10, description="nyse: who asks"),
-        Must("at most 10 ASCII characters"),
-    ] = ""
-    product_id: Annotated[int | None, _count("nyse: product", 255)] = None
-    channel_id: Annotated[int | None, _count("nyse: channel", 255)] = None
     hold_ns: Annotated[
         int | None, _count("age of a gap before the first request, ns", _YEAR_NS)
     ] = None
@@ -269,16 +260,13 @@ class RecoveryConfig(Settings):
     ] = 60.0
     line: Annotated[
         tuple[LineConfig, ...],
-        Tables("line", lambda _: LineConfig),
-        Field(description="pitch, nyse: the groups on which retransmissions come"),
+        Tables("line", LineConfig),
+        Field(description="pitch: the groups on which retransmissions come"),
         Must("tables [[channel.recovery.line]]"),
     ] = ()
 
     #: Options of :class:`wirepath.feed.Recovery` by these names.
     ENGINE: ClassVar[tuple[str, ...]] = (
-        "source_id",
-        "product_id",
-        "channel_id",
         "hold_ns",
         "retry_ns",
         "max_retry_ns",
@@ -303,8 +291,6 @@ class RecoveryConfig(Settings):
         if kind is not None and kind not in BY_MULTICAST and values.get("line"):
             must = f"left out with kind {kind}: its answers come to the address that asked"
             out.append(problem("line", "[…]", must))
-        if kind == "nyse" and not values.get("source_id"):
-            out.append(missing("source_id", "1 to 10 ASCII characters with kind nyse"))
         if kind == "pitch":
             for name in ("username", "session"):
                 if len(values.get(name) or "") > 4:
@@ -427,13 +413,13 @@ class ChannelConfig(Settings):
     ] = ArbiterConfig()
     line: Annotated[
         tuple[LineConfig, ...],
-        Tables("line", lambda _: LineConfig),
+        Tables("line", LineConfig),
         Field(min_length=1, max_length=16, description="the lines that carry the channel live"),
         Must("1 to 16 tables [[channel.line]]"),
     ]
     recovery: Annotated[
         tuple[RecoveryConfig, ...],
-        Tables("recovery", lambda _: RecoveryConfig),
+        Tables("recovery", RecoveryConfig),
         Field(description="servers that know what no line brought"),
         Must("a table [channel.recovery], or two of them: one for requests and glimpse"),
     ] = ()
@@ -559,10 +545,17 @@ class FeedConfig(Settings):
     ] = FeedSettings()
     channel: Annotated[
         tuple[ChannelConfig, ...],
-        Tables("channel", lambda _: ChannelConfig),
+        Tables("channel", ChannelConfig),
         Field(min_length=1, max_length=256, description="the channels"),
         Must("1 to 256 tables [[channel]]"),
     ]
+
+    sink: Annotated[
+        tuple[CallbackConfig | FileConfig | KafkaConfig | RingConfig, ...],
+        Tables("sink", lambda **values: sink_config(values)),
+        Field(max_length=64, description="where records go besides the ring"),
+        Must("at most 64 tables [[sink]]"),
+    ] = ()
 
     @classmethod
     def conflicts(cls, values: Mapping[str, Any]) -> list[str]:
@@ -574,6 +567,12 @@ class FeedConfig(Settings):
             problem(f"channel[{i}].name", name, "another name than the other channels'")
             for i, name in enumerate(names)
             if name in names[:i]
+        ]
+        called = [sink.name for sink in values.get("sink") or ()]
+        out += [
+            problem(f"sink[{i}].name", name, "another name than the other sinks'")
+            for i, name in enumerate(called)
+            if name in called[:i]
         ]
         taken: dict[tuple[str, int], str] = {}
         for i, channel in enumerate(channels):

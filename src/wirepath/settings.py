@@ -56,10 +56,10 @@ def within(path: str, error: ConfigError) -> str:
 @dataclass(frozen=True)
 class Tables:
     """Of a field: its items are settings, made of the tables of an array ``[[name]]``; one table
-    alone is an array of one. cls: the class of a table, by what stands in it."""
+    alone is an array of one. build: takes the values of a table, such as their class."""
 
     name: str
-    cls: Callable[[Mapping[str, Any]], type[Settings]]
+    build: Callable[..., Settings]
 
     def make(self, value: object) -> object:
         if isinstance(value, (Mapping, Settings)):
@@ -76,7 +76,7 @@ class Tables:
                 problems.append(problem(path, each, "a table"))
             else:
                 try:
-                    made.append(self.cls(each)(**each))
+                    made.append(self.build(**each))
                 except ConfigError as error:
                     problems.append(within(path, error))
         if problems:

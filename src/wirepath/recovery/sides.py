@@ -68,6 +68,10 @@ class Stream(Protocol):
         """A connection is wanted."""
 
     @property
+    def ready(self) -> bool:
+        """Logged in."""
+
+    @property
     def reading(self) -> bool:
         """What comes can be taken now."""
 
