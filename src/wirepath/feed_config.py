@@ -525,6 +525,9 @@ class FeedSettings(PortSettings):
         ),
         Must("the path of a file"),
     ] = None
+    state_max_age: Annotated[
+        float, _seconds("an older state is of another day: it is not gone on from", 1, 10 * 86_400)
+    ] = 43_200.0
     state_interval: Annotated[
         float, _seconds("time between two writes of the state file", 0.05, 3600)
     ] = 1.0

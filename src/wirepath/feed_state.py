@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +30,24 @@ class ChannelState:
     """All units of a channel."""
 
     protocol: str
-    units: tuple[UnitState, ...] = field(default=())
+    units: tuple[UnitState, ...] = ()
+    time: int = 0  # when it was so, ns since the Unix epoch
 
     @classmethod
-    def of(cls, snapshot: Mapping[str, Any]) -> ChannelState:
+    def of(cls, snapshot: Mapping[str, Any], time: int) -> ChannelState:
         """As a snapshot of the channel has it."""
         units = tuple(
             UnitState(u["unit"], u["session"], u["next_sequence"], u["next_on_wire"])
             for u in snapshot["state"]
             if u["next_sequence"]
         )
-        return cls(snapshot["protocol"], units)
+        return cls(snapshot["protocol"], units, time)
 
 
 States = dict[str, ChannelState]
 
 
-def write(path: str | Path, states: Mapping[str, ChannelState], *, time: int) -> None:
+def write(path: str | Path, states: Mapping[str, ChannelState]) -> None:
     """Replace the file, at once and whole: a crash leaves the old one or the new one.
 
     Raises OSError. The file is its owner's alone (0600).
@@ -54,10 +55,10 @@ def write(path: str | Path, states: Mapping[str, ChannelState], *, time: int) ->
     path = Path(path)
     document = {
         "wirepath_feed_state": _VERSION,
-        "time": time,
         "channels": {
             name: {
                 "protocol": state.protocol,
+                "time": state.time,
                 "units": [
                     {
                         "unit": u.unit,
@@ -78,9 +79,9 @@ def write(path: str | Path, states: Mapping[str, ChannelState], *, time: int) ->
             out.write("\n")
             out.flush()
             os.fsync(out.fileno())
-        os.replace(name, path)
+        Path(name).replace(path)
     except BaseException:
-        os.unlink(name)
+        Path(name).unlink()
         raise
 
 
@@ -112,6 +113,7 @@ def read(path: str | Path) -> States:
                     )
                     for u in state["units"]
                 ),
+                int(state["time"]),
             )
             for name, state in document["channels"].items()
         }

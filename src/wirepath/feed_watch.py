@@ -20,7 +20,7 @@ class Missed(NamedTuple):
     """So many events of ``kind`` were over before they were looked at."""
 
     kind: str
-    count: int
+    events: int
 
 
 class Trouble(NamedTuple):
@@ -55,6 +55,8 @@ class ChannelWatch:
         self._sessions: dict[int, bytes] = {}
         self._ended: set[int] = set()
         self._troubles: dict[str, str] = {}
+        self.covered = 0
+        """Numbers given up because a snapshot had them, as far as they were seen."""
 
     def look(
         self, snapshot: Mapping[str, Any], servers: Mapping[str, Mapping[str, Any]] | None = None
@@ -75,6 +77,7 @@ class ChannelWatch:
             new = total - self._abandoned
             told = snapshot["abandoned"][-new:]
             out += [GapAbandoned(*each) for each in told]
+            self.covered += sum(b - a + 1 for a, b, reason, _ in told if reason == "snapshot")
             out += [Missed("gap abandoned", new - len(told))] if new > len(told) else []
             self._abandoned = total
         if counters["recovered"] > self._recovered:

@@ -12,14 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import _core, numa, registry
-from ._core import Histogram, Ring
+from ._core import Histogram, Ring, Steering
 from .config import PortSettings, known_backends
 from .errors import ConfigError, StateError
 from .ports import Port
 from .ports import open as open_port
 from .settings import nearest, problem
 from .stats import IngestionStats
-from .steering import Steering
 from .worker import Worker
 
 

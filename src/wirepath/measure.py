@@ -24,6 +24,7 @@ from .accounting import Account, account
 from .config import IngestionConfig
 from .errors import PortError
 from .ingestion import IngestionClient, RingBuffer
+from .intake import Intake
 from .lab import Host
 from .publish import PublishConfig, flow_text
 from .publish_source import kind_of
@@ -33,7 +34,7 @@ from .stats import IngestionStats, percentiles
 _QUIET = 0.3
 _POLL = 0.05
 
-Progress = Callable[[IngestionClient, IngestionStats, float], object]
+Progress = Callable[[Intake, IngestionStats, float], object]
 Records = Callable[[NDArray[np.void]], object]
 
 
@@ -266,7 +267,7 @@ class Consumer:
 
     def __init__(
         self,
-        client: IngestionClient,
+        client: Intake,
         stats: IngestionStats,
         ring: RingBuffer,
         *,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from .control import Control, Recovering
 from .glimpse import Glimpse
 from .proxies import GapRequestProxy, RequestServer
-from .servers import StreamServer, UdpServer
+from .servers import Server, StreamServer, UdpServer
 from .sides import Channel, Counters, Stream
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Glimpse",
     "Recovering",
     "RequestServer",
+    "Server",
     "Stream",
     "StreamServer",
     "UdpServer",

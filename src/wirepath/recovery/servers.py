@@ -81,7 +81,7 @@ class UdpServer:
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
             if self._source is not None:
                 made.bind((self._source, 0))
-            # Connected: only this server's datagrams come, and the kernel tells when nobody is there.
+            # Connected: only its datagrams come, and the kernel tells when it is not there.
             made.connect(self._address)
         except OSError as error:
             made.close()
