@@ -87,6 +87,8 @@ class FeedClient(Intake):
         self.control_errors = 0
         self.consumed = 0
         """Records that :meth:`run` took."""
+        self.started = 0.0
+        """When :meth:`run` began, seconds since the Unix epoch."""
 
     # --- life ------------------------------------------------------------------------------
     def initialize(self) -> None:
@@ -213,7 +215,7 @@ class FeedClient(Intake):
             self.stop_ingestion()
             consumer.drain()
         finally:
-            self.consumed = consumer.consumed
+            self.consumed, self.started = consumer.consumed, consumer.started
             self._end_sinks()
         return interrupted
 

@@ -614,10 +614,15 @@ class FeedConfig(Settings):
 
     @classmethod
     def of_ingestion(
-        cls, config: IngestionConfig, *, lines: tuple[LineConfig, ...] = (), **feed: object
+        cls,
+        config: IngestionConfig,
+        *,
+        lines: tuple[LineConfig, ...] = (),
+        recovery: tuple[RecoveryConfig, ...] = (),
+        **feed: object,
     ) -> Self:
-        """The feed of one ITCH channel that ``config`` describes, with further ``lines`` and
-        options of ``[feed]``."""
+        """The feed of one ITCH channel that ``config`` describes, with further ``lines``, servers
+        and options of ``[feed]``."""
         if config.host is None or config.port is None:
             raise ConfigError(missing("port", "that of GROUP:PORT, for a feed of several lines"))
         shared = {
@@ -632,6 +637,7 @@ class FeedConfig(Settings):
             "next_sequence": config.next_sequence,
             "session_date": config.session_date,
             "line": [LineConfig(group=config.host, port=config.port), *lines],
+            "recovery": recovery,
         }
         made: dict[str, Any] = {"feed": {**shared, **feed}, "channel": [channel]}
         return cls(**made)
