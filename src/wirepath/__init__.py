@@ -38,6 +38,9 @@ from .errors import (
     Unsupported,
     WirepathError,
 )
+from .feed_client import FeedClient
+from .feed_config import FeedConfig
+from .feed_watch import FeedEvent
 from .ingestion import IngestionClient, IngestionConfig, IngestionStats, RingBuffer
 from .merge import Merge, merge
 from .ports import Port, open  # wp.open() is the name users expect
@@ -73,6 +76,9 @@ __all__ = [
     "CompileError",
     "ConfigError",
     "DeviceBusy",
+    "FeedClient",
+    "FeedConfig",
+    "FeedEvent",
     "ExtraMissing",
     "HandOff",
     "HeldFrame",

@@ -13,10 +13,10 @@
 
 from __future__ import annotations
 
-from . import _core
 from ._core import Ring
 from .config import IngestionConfig
 from .errors import ConfigError
+from .feed.channel import make_channel, make_stage
 from .feed.itch50 import midnight_ns
 from .intake import Intake, RingBuffer
 from .settings import problem
@@ -54,14 +54,19 @@ class IngestionClient(Intake):
         """
         self._check_start(ring, stats)
         config = self.config
-        stage = _core.FeedStage(
-            ring,
-            name=config.port_spec,
-            session=config.session,
-            next_sequence=config.next_sequence,
+        channel = make_channel(
+            "itch",
+            name="itch",
+            lines=[config.flow],
             channel=config.channel,
             midnight_ns=midnight_ns(config.session_date) if config.session_date else 0,
-            flow=config.flow,
-            latency=config.live_timestamps,
+            # One line has nothing to wait for: what comes late is flagged.
+            arbiter={
+                "in_order": False,
+                "session": config.session.ljust(10).encode("ascii") if config.session else b"",
+                "pin_session": bool(config.session),
+                "next_sequence": config.next_sequence,
+            },
         )
+        stage = make_stage(ring, [channel], name=config.port_spec, latency=config.live_timestamps)
         self._launch(stage, ring, stats)

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def plain(value: object) -> Any:  # noqa: ANN401  # what json.dumps takes
-    """Dataclasses, NumPy numbers, paths and tuples as plain JSON values."""
+    """Dataclasses, NumPy numbers, paths, bytes and tuples as plain JSON values."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return plain(dataclasses.asdict(value))
     if isinstance(value, Mapping):
@@ -20,6 +20,8 @@ def plain(value: object) -> Any:  # noqa: ANN401  # what json.dumps takes
         return value
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, bytes):
+        return value.decode("latin-1")
     item = getattr(value, "item", None)
     return item() if item is not None else str(value)
 

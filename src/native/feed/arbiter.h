@@ -81,6 +81,17 @@ class Arbiter {
     }
   }
 
+  /* A snapshot has everything of a unit before `next`, which is as on the wire: goes on from there,
+   * see Assembler::skip_to. False: more units than there is room for. */
+  template <class Sink>
+  bool skip_to(uint32_t unit, uint64_t next, int64_t now, Sink&& sink) {
+    Sequencer* const sequencer = unit_of(unit);
+    if (sequencer == nullptr) return false;
+    Assembler& assembler = sequencer->assembler();
+    assembler.skip_to(extend_sequence(Framer::kNumbers, next, assembler.next()), now, sink);
+    return true;
+  }
+
   /* Units heard of so far, in the order of their first packets. */
   size_t units() const { return used_; }
   const Sequencer& unit(size_t i) const { return *units_[i]; }

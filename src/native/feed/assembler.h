@@ -100,6 +100,20 @@ class Assembler {
     }
   }
 
+  /* A snapshot has everything before `next`: what is missing of that is given up, what is held of
+   * it dropped. Sequence numbers from `next` on go on as they were. */
+  template <class Sink>
+  void skip_to(uint64_t next, int64_t now, Sink&& sink) {
+    if (!started_) {
+      start(next);
+      return;
+    }
+    if (next == 0) return;
+    discard(next);
+    reveal(next, now, sink);
+    abandon(0, next - 1, AbandonReason::kSnapshot, sink);
+  }
+
   /* Gives up what is missing of [first, last]. */
   template <class Sink>
   void abandon(uint64_t first, uint64_t last, AbandonReason reason, Sink&& sink) {
@@ -225,6 +239,25 @@ class Assembler {
       hold_.erase(e);
       --counters_.held;
       ++seq;
+    }
+  }
+
+  /* Forgets what is held below `to`. It lies between gaps and behind the last. */
+  void discard(uint64_t to) {
+    const std::span<const SequenceRange> gaps = gaps_.ranges();
+    for (size_t i = 0; i < gaps.size() && gaps[i].last < to; ++i) {
+      const uint64_t end = std::min(to, i + 1 < gaps.size() ? gaps[i + 1].first : next_);
+      for (uint64_t seq = gaps[i].last + 1; seq < end && !hold_.empty();) {
+        const HoldBuffer::Entry* const e = hold_.find(seq);
+        if (e == nullptr) {
+          if (!hold_.lowest_from(seq, &seq)) return;
+          continue;
+        }
+        hold_.erase(e);
+        --counters_.held;
+        ++counters_.superseded;
+        ++seq;
+      }
     }
   }
 

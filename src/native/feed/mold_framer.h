@@ -19,7 +19,6 @@ namespace wp::feed {
 
 struct MoldFramer {
   static constexpr SequenceNumbers kNumbers{};
-  static constexpr const char* kName = "mold_udp64";
 
   /* A packet whose header counts more blocks than it holds is malformed as a whole: what is lost
    * with it is a gap that the other line or a request fills. */

@@ -5,10 +5,20 @@ Clocks and sockets are not in here; what runs over a port runs over a capture an
 
 from __future__ import annotations
 
-from .._core import FeedStage, IexTp, MoldUDP64, Pillar, PitchUnits, SoupBinTCP, SymbolTable
+from .._core import (
+    FeedChannel,
+    FeedStage,
+    IexTp,
+    MoldUDP64,
+    Pillar,
+    PitchUnits,
+    SoupBinTCP,
+    SymbolTable,
+)
 from . import iex, pillar, pitch
 from .arbiter import Arbiter, Recovery
 from .book import Books
+from .channel import make_channel, make_stage
 from .events import (
     ConnectionLost,
     Debug,
@@ -42,6 +52,7 @@ __all__ = [
     "Debug",
     "Delivered",
     "EndOfSession",
+    "FeedChannel",
     "FeedStage",
     "Gap",
     "GapAbandoned",
@@ -78,6 +89,8 @@ __all__ = [
     "generate",
     "iex",
     "is_null",
+    "make_channel",
+    "make_stage",
     "message_types",
     "midnight_ns",
     "pillar",
