@@ -170,15 +170,14 @@ class Service:
 
 
 class MoldServer(Service):
-    """Answers MoldUDP64 requests: as many whole messages as fit a payload."""
+    """Answers MoldUDP64 requests, but for the first `silent`: as many whole messages as fit."""
 
     def __init__(
-        self, messages: list[bytes], first: int = 1, *, loss: float = 0.0, host: str = "127.0.0.1"
+        self, messages: list[bytes], first: int = 1, *, silent: int = 0, host: str = "127.0.0.1"
     ) -> None:
         super().__init__(socket.SOCK_DGRAM, host)
-        self.messages, self.first, self.loss = messages, first, loss
+        self.messages, self.first, self.silent = messages, first, silent
         self.requests: list[tuple[int, int]] = []
-        self._rng = random.Random(5)
 
     def serve(self) -> None:
         while not self.over.is_set():
@@ -197,7 +196,7 @@ class MoldServer(Service):
                     break
                 part.append(m)
                 size += 2 + len(m)
-            if self._rng.random() >= self.loss:
+            if len(self.requests) > self.silent:
                 self.socket.sendto(mold(sequence, part), who)
 
 

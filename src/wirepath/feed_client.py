@@ -155,11 +155,13 @@ class FeedClient(Intake):
     def stop_ingestion(self) -> None:
         """Stop the worker and the control thread, and wait for them. The ring is closed: what it
         holds can still be popped."""
+        before = None
         if self._worker is not None and self.config.feed.state is not None:
-            # What is missing now is given up when the worker ends: a restart asks for it.
-            self._note_state()
+            before = [channel.snapshot() for channel in self._channels]
         try:
             super().stop_ingestion()
+            if before is not None:
+                self._note_state(before)
         finally:
             control, self._control = self._control, None
             if control is not None:
@@ -278,10 +280,27 @@ class FeedClient(Intake):
         return out
 
     # --- the state file --------------------------------------------------------------------
-    def _note_state(self) -> None:
-        """Remember where the channels stand; written once the ring's consumer has taken it all."""
-        states = {c.name: ChannelState.of(c.snapshot(), clock()) for c in self._channels}
-        if self._ring is not None and any(state.units for state in states.values()):
+    def _note_state(self, before: list[dict[str, Any]] | None = None) -> None:
+        """Remember where the channels stand; written once the ring's consumer has taken it all.
+
+        before: snapshots from before the worker ended. Its end gives up what is missing: there a
+        restart goes on from before that, to ask for it, and has what came since a second time.
+        """
+        if self._ring is None:
+            return
+        now = clock()
+        found = [channel.snapshot() for channel in self._channels]
+        for snapshot, earlier in zip(found, before or (), strict=False):
+            units = {unit["unit"]: unit for unit in earlier["state"]}
+            snapshot["state"] = [
+                earlier_unit
+                if (earlier_unit := units.get(unit["unit"])) is not None
+                and earlier_unit["counters"]["abandoned"] != unit["counters"]["abandoned"]
+                else unit
+                for unit in snapshot["state"]
+            ]
+        states = {c["name"]: ChannelState.of(c, now) for c in found}
+        if any(state.units for state in states.values()):
             self._pending = (self._ring.pushed, states)
 
     def _save(self, now: int) -> None:
