@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, ExtraMissing, PortError, WirepathError
+from ..settings import problem
 from .child import config_of, values_of
 from .one import convert_one
 from .options import ConvertConfig, name_of
@@ -163,6 +165,22 @@ def _task(capture: str, values: dict[str, Any]) -> dict[str, Any]:
     return in_process(capture, config_of(values), None)
 
 
+_RAY_HINT = "ray start --head makes a cluster; an address is HOST:PORT, ray://HOST:PORT or auto"
+
+
+def _check_ray(address: str) -> None:
+    """Ray itself waits for minutes where nobody answers. Raises ConfigError, PortError."""
+    if address in ("auto", "local"):
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        raise ConfigError(problem("ray", address, f"the address of a cluster ({_RAY_HINT})"))
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), 5).close()
+    except (OSError, OverflowError) as error:
+        raise PortError(f'ray = "{address}" cannot be reached: {error} ({_RAY_HINT})') from None
+
+
 def on_ray(
     captures: Sequence[str], config: ConvertConfig, address: str, on_progress: Progress | None
 ) -> list[dict[str, Any]]:
@@ -179,13 +197,11 @@ def on_ray(
         values["schema_file"] = str(Path(config.schema_file).resolve())
     mine = not ray.is_initialized()
     if mine:
+        _check_ray(address)
         try:
             ray.init(address=address, log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-            raise PortError(
-                f'ray = "{address}" cannot be reached: {error} (ray start --head makes a cluster; '
-                "an address is HOST:PORT, ray://HOST:PORT or auto)"
-            ) from None
+            raise PortError(f'ray = "{address}" cannot be reached: {error} ({_RAY_HINT})') from None
     try:
         remote = ray.remote(num_cpus=1, max_retries=0)(_task)
         paths = {str(c): str(Path(c).resolve()) for c in captures}
