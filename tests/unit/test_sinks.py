@@ -442,8 +442,8 @@ def test_every_format_in_one_file_keeps_the_order(tmp_path, kind):
         assert first["type"].strip('"') == "D"
         assert first["recv_time"] == ""
         return
-    import pyarrow.feather as feather
     import pyarrow.parquet as pq
+    from pyarrow import feather
 
     table = pq.read_table(path) if kind == "parquet" else feather.read_table(path)
     assert table["seq"].to_pylist() == some["seq"].tolist()

@@ -152,9 +152,9 @@ class _Tables:
             return Layout(rows.dtype, ())
         units: dict[str, str] = {}
         if self._config.protocol in ("itch", "iex", "pitch"):
-            units = {"itch": itch50, "iex": iex, "pitch": pitch}[  # type: ignore[attr-defined]
-                self._config.protocol
-            ].row_units(key)
+            units = {"itch": itch50, "iex": iex, "pitch": pitch}[self._config.protocol].row_units(
+                key
+            )
         return row_layout(rows.dtype, units, name)
 
     def _times(self, rows: NDArray[np.void]) -> NDArray[np.int64] | None:

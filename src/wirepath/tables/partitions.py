@@ -25,6 +25,7 @@ PERIODS = {"minute": 60, "hour": 3600, "day": 86_400, "none": 0}
 _LABELS = {"minute": "%Y-%m-%dT%H-%M", "hour": "%Y-%m-%dT%H", "day": "%Y-%m-%d"}
 _SUFFIX = {"parquet": ".parquet", "arrow": ".arrow", "csv": ".csv", "npy": ".npy"}
 _SECOND = 1_000_000_000
+_TIMELESS = -(1 << 62)  # the period of rows whose time is of no concern
 _serial = count()
 
 NPY_RECORDS = Layout(RECORD, ())
@@ -117,7 +118,7 @@ class Partitions:
         if not len(rows):
             return
         if not self._seconds or times is None:
-            self._put(table, 0, layout, rows, now)
+            self._put(table, _TIMELESS, layout, rows, now)
             return
         periods = times // (self._seconds * _SECOND)
         first = int(periods[0])
@@ -204,7 +205,7 @@ class Partitions:
             self._flush(largest, self._open[largest], self._group_rows)
 
     def _stem(self, table: str, period: int) -> str:
-        if not self._seconds:
+        if period == _TIMELESS:
             return table.rpartition("/")[2].rpartition("=")[2] or "records"
         when = datetime.fromtimestamp(period * self._seconds, UTC)
         return when.strftime(_LABELS[self._period])
