@@ -38,8 +38,10 @@ class Filter:
             kept = np.isin(records["instrument"], list(self._numbers))
             if self._types:
                 kept &= np.isin(records["type"], self._types)
-            return records[kept]
-        return records[np.isin(records["type"], self._types)] if self._types else records
+            return np.take(records, np.flatnonzero(kept))
+        if not self._types:
+            return records
+        return np.take(records, np.flatnonzero(np.isin(records["type"], self._types)))
 
     def rows(self, tables: dict[Any, NDArray[np.void]]) -> dict[Any, NDArray[np.void]]:
         """Those of raw rows; types were chosen before they were decoded."""

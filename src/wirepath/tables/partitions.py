@@ -126,7 +126,8 @@ class Partitions:
             self._put(table, first, layout, rows, now)
             return
         for period in np.unique(periods).tolist():
-            self._put(table, period, layout, rows[periods == period], now)
+            some = np.take(rows, np.flatnonzero(periods == period))
+            self._put(table, period, layout, some, now)
 
     def write_records(
         self, records: NDArray[np.void], *, by_type: bool = True, now: int = 0
@@ -149,8 +150,10 @@ class Partitions:
         keys = keys[order]
         edges = np.flatnonzero(keys[1:] != keys[:-1]) + 1
         bounds = [0, *edges.tolist(), len(keys)]
+        # Rows as plain words: NumPy copies those of a structured dtype field by field.
+        words = np.ascontiguousarray(records).view("<u8").reshape(len(records), -1)
         for begin, end in pairwise(bounds):
-            some = records[order[begin:end]]
+            some = np.take(words, order[begin:end], axis=0).view(RECORD)[:, 0]
             text = type_text(int(some["venue"][0]), int(some["type"][0]))
             table = f"type={quote(text, safe='')}"
             self.write(table, self._record_layout(False), some, _time_of(some), now)
