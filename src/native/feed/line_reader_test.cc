@@ -153,9 +153,8 @@ TEST_CASE("line reader: lines, sessions and payloads beyond what there is room f
   CHECK(reader.lines().size() == Reader::kMaxLines);
   CHECK(reader.counters().other_line == 4);
   for (int i = 0; i < 70; ++i) {
-    char name[11];
-    std::snprintf(name, sizeof name, "S%09d", i);
-    send(reader, address(1, 1), packet(name, 1, 1), 100 + i);
+    const std::string name = "SESSION-" + std::to_string(10 + i);
+    send(reader, address(1, 1), packet(name.c_str(), 1, 1), 100 + i);
   }
   CHECK(reader.channels() == Reader::kMaxChannels);
   CHECK(reader.counters().other_channel == 7);
