@@ -122,10 +122,9 @@ def send_lines(
         for k, (_, line) in enumerate(lines)
         for i, (_, packet) in enumerate(line.packets)
     )
-    start, sent = time.monotonic(), 0
-    for _, k, packet in queue:
+    start = time.monotonic()
+    for sent, (_, k, packet) in enumerate(queue, 1):
         sock.sendto(packet, lines[k][0])
-        sent += 1
         if sent % 16 == 0:
             while (late := sent / pace - (time.monotonic() - start)) > 0:
                 time.sleep(min(late, 0.01))

@@ -12,7 +12,7 @@ One API over kernel sockets, AF_XDP and captures (DPDK and ef_vi to come)::
 
 from __future__ import annotations
 
-from . import errors, feed, lab
+from . import errors, feed, lab, sinks
 from ._core import (
     Batch,
     HandOff,
@@ -24,6 +24,7 @@ from ._core import (
     everything,
     now,
 )
+from .conversion import Conversion, ConvertConfig, convert
 from .dtypes import BBO, HEADERS, LEVEL, ORDER, RECORD, Action, RecordFlag, Verdict
 from .errors import (
     BackendUnavailable,
@@ -75,11 +76,13 @@ __all__ = [
     "Batch",
     "CompileError",
     "ConfigError",
+    "Conversion",
+    "ConvertConfig",
     "DeviceBusy",
+    "ExtraMissing",
     "FeedClient",
     "FeedConfig",
     "FeedEvent",
-    "ExtraMissing",
     "HandOff",
     "HeldFrame",
     "Histogram",
@@ -110,6 +113,7 @@ __all__ = [
     "backends",
     "be16",
     "be32",
+    "convert",
     "counters",
     "errors",
     "everything",
@@ -120,6 +124,7 @@ __all__ = [
     "merge",
     "now",
     "open",
+    "sinks",
     "stage",
     "tcp",
     "udp",

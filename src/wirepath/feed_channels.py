@@ -121,6 +121,7 @@ def servers(config: ChannelConfig, channel: FeedChannel) -> Recovering:
                 password,
                 found.session,
                 next_sequence=1,
+                heartbeat_ns=min(SECOND, int(found.timeout * SECOND / 3)),
                 timeout_ns=int(found.timeout * SECOND),
             )
 

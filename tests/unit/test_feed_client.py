@@ -8,6 +8,7 @@ import random
 import socket
 import threading
 import time
+from pathlib import Path
 
 import feed_peer as peer
 import numpy as np
@@ -358,9 +359,8 @@ def wait_for_socket(flow):
     group = bytes(map(int, flow[0].split(".")))[::-1].hex().upper()
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
-        with open("/proc/net/udp", encoding="ascii") as table:
-            if f"{group}:{flow[1]:04X} " in table.read():
-                return
+        if f"{group}:{flow[1]:04X} " in Path("/proc/net/udp").read_text():
+            return
         time.sleep(0.02)
     raise AssertionError("the feed opened no socket")
 

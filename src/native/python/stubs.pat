@@ -416,3 +416,54 @@ iex_layouts$:
 pitch_layouts$:
     def pitch_layouts() -> dict[int, tuple[str, list[int], int, list[tuple[str, str, int, str]], list[dict[str, Any]]]]:
         \doc
+
+\.LineReader\.make$:
+    @staticmethod
+    def make(
+        protocol: str,
+        *,
+        columns: bool,
+        types: bytes,
+        symbols: SymbolTable,
+        midnight_ns: int,
+        channel: int,
+        units: int,
+        hold_ns: int,
+        hold_messages: int,
+        hold_bytes: int,
+        max_gaps: int,
+    ) -> LineReader: ...
+
+\.LineReader\.on_batch$:
+    def on_batch(self, batch: Batch) -> None: ...
+
+\.LineReader\.take_records$:
+    def take_records(self, dtype: DTypeLike) -> NDArray[np.void]: ...
+
+\.LineReader\.copy_rows$:
+    def copy_rows(self, type: int, dtype: DTypeLike) -> NDArray[np.void]: ...
+
+\.LineReader\.copy_packets$:
+    def copy_packets(
+        self, bytes: DTypeLike, u4: DTypeLike, i8: DTypeLike
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint32], NDArray[np.int64]]: ...
+
+\.LineReader\.counters$:
+    @property
+    def counters(self) -> dict[str, int]: ...
+
+\.LineReader\.messages$:
+    @property
+    def messages(self) -> dict[str, Any]: ...
+
+\.LineReader\.lines$:
+    @property
+    def lines(self) -> list[dict[str, Any]]: ...
+
+\.LineReader\.channels$:
+    @property
+    def channels(self) -> list[dict[str, Any]]: ...
+
+\.LineReader\.abandoned$:
+    @property
+    def abandoned(self) -> list[tuple[int, int, int, int, str]]: ...

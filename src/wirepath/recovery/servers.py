@@ -48,10 +48,10 @@ def resolve(
     """Family and address of a server. Raises :class:`ConfigError` for a name nobody knows."""
     try:
         found = socket.getaddrinfo(address[0], address[1], type=kind)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "no name of a host"
         raise ConfigError(
-            problem(field, f"{address[0]}:{address[1]}", "the address of a host")
-            + f" ({error.strerror or error})"
+            problem(field, f"{address[0]}:{address[1]}", "the address of a host") + f" ({why})"
         ) from None
     return found[0][0], found[0][4]
 

@@ -49,8 +49,8 @@ class FileSink(Sink):
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(
-                f'folder = "{self._folder}" is not usable: it must be a folder that can be made and '
-                f"written to ({error.strerror})"
+                f'folder = "{self._folder}" is not usable: it must be a folder that can be made '
+                f"and written to ({error.strerror})"
             ) from None
 
     def write(self, records: NDArray[np.void]) -> None:

@@ -91,13 +91,13 @@ class KafkaSink(Sink):
             edges = np.flatnonzero(instruments[1:] != instruments[:-1]) + 1
             bounds = [0, *edges.tolist(), len(records)]
         keys = ordered["instrument"][bounds[:-1]].tolist()
-        data = memoryview(np.ascontiguousarray(ordered).view(np.uint8))
+        data = np.ascontiguousarray(ordered).view(np.uint8)
         size = records.dtype.itemsize
         for (begin, end), key in zip(pairwise(bounds), keys, strict=True):
             name = str(key).encode()
             for at in range(begin, end, self._most):
                 stop = min(at + self._most, end)
-                self._produce(name, bytes(data[at * size : stop * size]), stop - at)
+                self._produce(name, data[at * size : stop * size].tobytes(), stop - at)
         self._producer.poll(0)
 
     def _produce(self, key: bytes, value: bytes, records: int) -> None:

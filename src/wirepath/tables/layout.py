@@ -198,23 +198,18 @@ def row_layout(
 _TIMES = ("recv_time", "send_time", "event_time")
 
 
+def _part(name: str, make: Callable[[NDArray[Any]], Any]) -> Callable[[NDArray[Any]], Any]:
+    return lambda values: make(values[name])
+
+
 def _columns_of(name: str, dtype: np.dtype[Any], unit: str) -> list[Column]:
     pa = pyarrow()
     if dtype.names:  # of SBE: composites, places of variable-length data
-        parts = []
-        for part in dtype.names:
-            for column in _columns_of(f"{name}.{part}", dtype[part], unit):
-                inner = column.make
-                parts.append(
-                    Column(
-                        column.name,
-                        column.type,
-                        lambda values, p=part, m=inner: m(values[p]),
-                        name,
-                        column.unit,
-                    )
-                )
-        return parts
+        return [
+            Column(column.name, column.type, _part(part, column.make), name, column.unit)
+            for part in dtype.names
+            for column in _columns_of(f"{name}.{part}", dtype[part], unit)
+        ]
     if dtype.subdtype is not None:
         base, shape = dtype.subdtype
         size = int(np.prod(shape))

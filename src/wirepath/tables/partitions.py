@@ -25,6 +25,7 @@ PERIODS = {"minute": 60, "hour": 3600, "day": 86_400, "none": 0}
 _LABELS = {"minute": "%Y-%m-%dT%H-%M", "hour": "%Y-%m-%dT%H", "day": "%Y-%m-%d"}
 _SUFFIX = {"parquet": ".parquet", "arrow": ".arrow", "csv": ".csv", "npy": ".npy"}
 _SECOND = 1_000_000_000
+_TIMELESS = -(1 << 62)  # the period of rows whose time is of no concern
 _serial = count()
 
 NPY_RECORDS = Layout(RECORD, ())
@@ -117,7 +118,7 @@ class Partitions:
         if not len(rows):
             return
         if not self._seconds or times is None:
-            self._put(table, 0, layout, rows, now)
+            self._put(table, _TIMELESS, layout, rows, now)
             return
         periods = times // (self._seconds * _SECOND)
         first = int(periods[0])
@@ -125,7 +126,8 @@ class Partitions:
             self._put(table, first, layout, rows, now)
             return
         for period in np.unique(periods).tolist():
-            self._put(table, period, layout, rows[periods == period], now)
+            some = np.take(rows, np.flatnonzero(periods == period))
+            self._put(table, period, layout, some, now)
 
     def write_records(
         self, records: NDArray[np.void], *, by_type: bool = True, now: int = 0
@@ -148,8 +150,10 @@ class Partitions:
         keys = keys[order]
         edges = np.flatnonzero(keys[1:] != keys[:-1]) + 1
         bounds = [0, *edges.tolist(), len(keys)]
+        # Rows as plain words: NumPy copies those of a structured dtype field by field.
+        words = np.ascontiguousarray(records).view("<u8").reshape(len(records), -1)
         for begin, end in pairwise(bounds):
-            some = records[order[begin:end]]
+            some = np.take(words, order[begin:end], axis=0).view(RECORD)[:, 0]
             text = type_text(int(some["venue"][0]), int(some["type"][0]))
             table = f"type={quote(text, safe='')}"
             self.write(table, self._record_layout(False), some, _time_of(some), now)
@@ -204,7 +208,7 @@ class Partitions:
             self._flush(largest, self._open[largest], self._group_rows)
 
     def _stem(self, table: str, period: int) -> str:
-        if not self._seconds:
+        if period == _TIMELESS:
             return table.rpartition("/")[2].rpartition("=")[2] or "records"
         when = datetime.fromtimestamp(period * self._seconds, UTC)
         return when.strftime(_LABELS[self._period])
