@@ -390,3 +390,16 @@ iex_layouts$:
 pitch_layouts$:
     def pitch_layouts() -> dict[int, tuple[str, list[int], int, list[tuple[str, str, int, str]], list[dict[str, Any]]]]:
         \doc
+
+\.Publisher\.lost$:
+    def lost(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        \doc
+
+\.Publisher\.line_stats$:
+    def line_stats(self) -> list[dict[str, int]]: ...
+
+\.(RetransmitServer|SoupServer)\.stats$:
+    def stats(self) -> dict[str, int]: ...
+
+\.(RetransmitServer|SoupServer)\.__init__$:
+    def __init__(self, publisher: Publisher, options: dict[str, Any]) -> None: ...
