@@ -161,13 +161,17 @@ def _interrupts_held() -> Iterator[None]:
 
 def publish_arguments(config: PublishConfig) -> list[str]:
     """``wirepath publish`` arguments that give this configuration."""
-    to = flow_text(config.host, config.port)
-    out = [config.source, "--json", "--to", to, "--via", config.via]
+    out = [config.source, "--json", "--via", config.via]
+    if not config.line:
+        out += ["--to", flow_text(config.host, config.port)]
     for name in config.model_fields_set - {"source", "host", "port", "via"}:
         value = getattr(config, name)
         flag = name.replace("_", "-")
         if isinstance(value, bool):
             out.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, tuple):
+            for each in value:
+                out += [f"--{flag}", str(each)]
         elif value is not None:
             out += [f"--{flag}", str(value)]
     return out

@@ -198,6 +198,11 @@ class Settings(BaseModel):
                 if value:
                     tables += ["", f"[{self.table}.{name}]"]
                     tables += [f"{_toml(k)} = {_toml(v)}" for k, v in value.items()]
+            elif isinstance(value, tuple):  # of Settings: an array of tables
+                for each in value:
+                    rows = [(k, v) for k, v in each if v is not None]
+                    tables += ["", f"[[{self.table}.{name}]]"]
+                    tables += [f"{k} = {_toml(v)}" for k, v in rows]
             else:
                 lines.append(f"{name} = {_toml(value)}")
         return "\n".join(lines + tables) + "\n"

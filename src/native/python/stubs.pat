@@ -467,3 +467,15 @@ pitch_layouts$:
 \.LineReader\.abandoned$:
     @property
     def abandoned(self) -> list[tuple[int, int, int, int, str]]: ...
+\.Publisher\.lost$:
+    def lost(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        \doc
+
+\.Publisher\.line_stats$:
+    def line_stats(self) -> list[dict[str, int]]: ...
+
+\.(RetransmitServer|SoupServer)\.stats$:
+    def stats(self) -> dict[str, int]: ...
+
+\.(RetransmitServer|SoupServer)\.__init__$:
+    def __init__(self, publisher: Publisher, options: dict[str, Any]) -> None: ...
