@@ -11,7 +11,7 @@ from typing import Any
 
 import typer.main
 
-from wirepath import Action, _core, registry, sinks
+from wirepath import Action, _core, feed_config, registry, sinks
 from wirepath.config import IngestionConfig
 from wirepath.conversion import ConvertConfig
 from wirepath.settings import Settings
@@ -72,6 +72,11 @@ def _venue_records(layouts: dict[Any, Any]) -> str:
 
 _SETTINGS: dict[str, type[Settings]] = {
     "IngestionConfig": IngestionConfig,
+    "FeedSettings": feed_config.FeedSettings,
+    "ChannelConfig": feed_config.ChannelConfig,
+    "LineConfig": feed_config.LineConfig,
+    "ArbiterConfig": feed_config.ArbiterConfig,
+    "RecoveryConfig": feed_config.RecoveryConfig,
     "ConvertConfig": ConvertConfig,
     "sinks.FileConfig": sinks.FileConfig,
     "sinks.KafkaConfig": sinks.KafkaConfig,
@@ -86,6 +91,7 @@ def _settings(settings: type[Settings], left_out: tuple[str, ...] = ()) -> str:
         if name in left_out:
             continue
         nothing = field.default in (None, "", {}, ()) or field.is_required()
+        nothing = nothing or isinstance(field.default, Settings)
         default = "" if nothing else f"`{field.default}`"
         rows.append([f"`{name}`", default, field.description or "", settings.must(name)])
     return _table(["field", "default", "meaning", "must be"], rows)

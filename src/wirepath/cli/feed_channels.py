@@ -11,11 +11,12 @@ import typer
 
 from .. import hdr
 from ..accounting import dropped
+from ..config import merged
 from ..errors import ConfigError
 from ..feed_client import FeedClient
 from ..feed_config import FeedConfig, FeedSettings, LineConfig, RecoveryConfig, is_feed
+from ..flows import flow_of
 from ..intake import RingBuffer
-from ..publish import flow_of
 from ..settings import problem, read_document
 from ..stats import IngestionStats
 from . import options as o
@@ -50,7 +51,10 @@ def feed_config(
         shared["state"] = str(state)
     document = read_document(file) if file is not None else {}
     if file is not None and is_feed(document):
-        return _of_file(file, spec, flows, pairs, flags, recovery, shared)
+        given = {name: value for name, value in flags.items() if value is not None}
+        given |= {"flow": flows} if flows else {}
+        given |= {"recovery": recovery} if recovery is not None else {}
+        return _of_file(file, spec, given, shared | o.backend_options(pairs))
     if len(flows) < 2 and recovery is None and state is None:
         return None
     first = flows[0] if flows else None
@@ -77,19 +81,10 @@ def feed_config(
 
 
 def _of_file(
-    file: Path,
-    spec: str | None,
-    flows: list[str],
-    pairs: list[str] | None,
-    flags: Mapping[str, object],
-    recovery: str | None,
-    shared: dict[str, Any],
+    file: Path, spec: str | None, given: Mapping[str, object], shared: Mapping[str, Any]
 ) -> FeedConfig:
     """The file's feed; options of the port and the worker given here win."""
     config = FeedConfig.from_toml(file)
-    given = {name: value for name, value in flags.items() if value is not None}
-    given |= {"flow": flows} if flows else {}
-    given |= {"recovery": recovery} if recovery is not None else {}
     wrong = [name for name in given if name not in FeedSettings.model_fields]
     if wrong:
         raise ConfigError(
@@ -98,9 +93,7 @@ def _of_file(
                 for name in wrong
             )
         )
-    changes = given | shared | o.backend_options(pairs)
-    if spec is not None:
-        changes |= FeedSettings.fields_of_spec(spec)
+    changes = merged(given, FeedSettings.fields_of_spec(spec) if spec is not None else {}, shared)
     return config.replace(feed=config.feed.replace(**changes)) if changes else config
 
 
