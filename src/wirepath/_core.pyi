@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 
 from typing_extensions import CapsuleType
 
+
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from .items import Items
-
 _Buffer = bytes | bytearray | memoryview | NDArray[Any]
 
 __version__: str
@@ -30,6 +30,7 @@ class Histogram:
     """
 
     def __init__(self) -> None: ...
+
     def record(self, value_ns: int, count: int = 1) -> None:
         """
         Add `count` samples of `value_ns`. Negative ones count as 0 and in `negative`, those
@@ -43,21 +44,28 @@ class Histogram:
         """Forget every sample."""
 
     def copy(self) -> Histogram: ...
+
     def quantile(self, q: float) -> int:
         """Nanoseconds at quantile q, 0 to 1; 0 when empty."""
 
     @property
     def total(self) -> int: ...
+
     @property
     def min(self) -> int: ...
+
     @property
     def max(self) -> int: ...
+
     @property
     def mean(self) -> float: ...
+
     @property
     def negative(self) -> int: ...
+
     @property
     def overflow(self) -> int: ...
+
     def counts(self) -> NDArray[np.uint64]:
         """
         Samples in each bucket: ndarray of uint64, indexed as HdrHistogram's counts array.
@@ -70,7 +78,7 @@ class Histogram:
 def telemetry_name() -> str:
     """Name of this process's counter segment; empty where it is private."""
 
-def telemetry_read(name: str = "") -> tuple[dict[str, int], dict[str, Histogram]]:
+def telemetry_read(name: str = '') -> tuple[dict[str, int], dict[str, Histogram]]:
     """
     (counters, histograms) of a process: its own, or those of the segment `name`.
     """
@@ -88,7 +96,8 @@ class Ring:
     pops while another one does gets DeviceBusy.
     """
 
-    def __init__(self, capacity: int = 65536, policy: str = "block", name: str = "") -> None: ...
+    def __init__(self, capacity: int = 65536, policy: str = 'block', name: str = '') -> None: ...
+
     @staticmethod
     def attach(name: str) -> Ring:
         """The ring that another process made under this name."""
@@ -118,9 +127,12 @@ class Ring:
 
     @property
     def closed(self) -> bool: ...
+
     @property
     def capacity(self) -> int: ...
+
     def __len__(self) -> int: ...
+
     @property
     def pushed(self) -> int:
         """Records ever pushed."""
@@ -143,6 +155,7 @@ class Ring:
 
     @property
     def name(self) -> str: ...
+
     @property
     def policy(self) -> str: ...
 
@@ -156,15 +169,20 @@ class Steering:
         """Nothing at all: what a port refuses to open with."""
 
     def __or__(self, arg: Steering, /) -> Steering: ...
+
     def __repr__(self) -> str: ...
+
     def __str__(self) -> str: ...
+
     @property
     def is_everything(self) -> bool: ...
+
     @property
     def flows(self) -> list[tuple[str, str, int]]:
         """List of (protocol, address or "*", port or 0)."""
 
 def flow(protocol: str, address: str, port: int) -> Steering: ...
+
 def steer_classify(steering: Steering, frame: object) -> str:
     """
     What the native build of the steering program says of a frame: "match", "pass" or
@@ -183,6 +201,7 @@ class Frames:
     """Frames of a batch as arrays."""
 
     def __len__(self) -> int: ...
+
     def __getitem__(self, index: int) -> Items: ...
 
 class Batch:
@@ -195,6 +214,7 @@ class Batch:
     """
 
     def __len__(self) -> int: ...
+
     def __getitem__(self, index: int) -> memoryview:
         """
         Frame `index` from its Ethernet header on: a memoryview, not a copy; writable unless
@@ -222,6 +242,7 @@ class Batch:
 
     @verdicts.setter
     def verdicts(self, values: int | NDArray[Any]) -> None: ...
+
     @property
     def count(self) -> int:
         """Frames in this batch."""
@@ -262,13 +283,14 @@ class Batch:
 
     @property
     def released(self) -> bool: ...
+
     def headers(self) -> NDArray[np.void]:
         """
         Ethernet, VLAN, IP and UDP/TCP fields of every frame, parsed natively: structured
         array of dtype wirepath.HEADERS, one row a frame; what a frame has not is 0.
         """
 
-    def column(self, offset: int, dtype: DTypeLike, of: str = "frame") -> NDArray[Any]:
+    def column(self, offset: int, dtype: DTypeLike, of: str = 'frame') -> NDArray[Any]:
         """
         The `dtype` value at byte `offset` of every frame (or of every UDP/TCP payload),
         gathered natively into a new ndarray; 0 where a frame is too short.
@@ -281,46 +303,58 @@ class Batch:
         """Give the frames back to the port now."""
 
     def __enter__(self) -> Batch: ...
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
+
+    def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None) -> None: ...
+
     def __repr__(self) -> str: ...
 
 class PortIterator:
     def __iter__(self) -> PortIterator: ...
+
     def __next__(self) -> Batch: ...
 
 class PortHandle:
     """A native port; wirepath.Port wraps it."""
 
     @staticmethod
-    def open(
-        spec: str, steering: Steering, options: Mapping[str, str], batch_size: int, spin: bool
-    ) -> PortHandle: ...
+    def open(spec: str, steering: Steering, options: Mapping[str, str], batch_size: int, spin: bool) -> PortHandle: ...
+
     def batches(self, idle_us: int = -1) -> PortIterator: ...
+
     def poll(self, timeout_us: int) -> Batch | None: ...
+
     def tx(self, batch: Batch, queue: int = 0) -> int: ...
+
     def send(self, frames: Sequence[_Buffer], queue: int = 0) -> int: ...
+
     def close(self) -> None: ...
+
     def info(self) -> dict[str, Any]: ...
+
     def stats(self) -> dict[str, int]: ...
+
     def capabilities(self) -> dict[str, bool | int]: ...
+
     def fd(self, queue: int = 0) -> int: ...
+
     @property
     def closed(self) -> bool: ...
+
     @property
     def finished(self) -> bool: ...
+
     @property
     def held(self) -> int: ...
+
     @property
     def queues(self) -> int: ...
+
     @property
     def spec(self) -> str: ...
+
     @property
     def batch_size(self) -> int: ...
+
     @property
     def steering(self) -> Steering: ...
 
@@ -328,6 +362,7 @@ def register_backend(backend: CapsuleType) -> None:
     """Take a backend from the capsule of an extension module."""
 
 def loaded_backends() -> dict[str, Any]: ...
+
 def parse_port_spec(spec: str) -> tuple[str, str, dict[str, str]]:
     """(backend, device, options) of a port spec."""
 
@@ -344,14 +379,13 @@ class CStage(Stage):
     `keep` lives as long as the stage.
     """
 
-    def __init__(
-        self, name: str, function: int, state: int = 0, keep: object | None = None
-    ) -> None: ...
+    def __init__(self, name: str, function: int, state: int = 0, keep: object | None = None) -> None: ...
 
 class KeptException:
     """Where compiled code leaves its exception."""
 
     def __init__(self) -> None: ...
+
     @property
     def address(self) -> int: ...
 
@@ -361,9 +395,7 @@ class CompiledStage(CStage):
     KEEP_EXCEPTION(kept.address) while a Python exception is set.
     """
 
-    def __init__(
-        self, name: str, function: int, state: int, keep: object | None, kept: KeptException
-    ) -> None: ...
+    def __init__(self, name: str, function: int, state: int, keep: object | None, kept: KeptException) -> None: ...
 
 class PyStage(Stage):
     """A Python function that a worker calls once a batch, with the GIL."""
@@ -397,30 +429,30 @@ class HeldFrame:
 
     @property
     def released(self) -> bool: ...
+
     def __len__(self) -> int: ...
+
     @property
     def timestamp(self) -> int:
         """When it arrived, ns since the Unix epoch; source: the port's info()."""
 
     @property
     def hash(self) -> int: ...
+
     @property
     def port(self) -> int:
         """Number of the port within its worker."""
 
     @property
     def queue(self) -> int: ...
+
     @property
     def by_reference(self) -> bool:
         """False: it was short, and copied."""
 
     def __enter__(self) -> memoryview: ...
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
+
+    def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None) -> None: ...
 
 class HandOff(Stage):
     """
@@ -434,14 +466,8 @@ class HandOff(Stage):
     stage before gave a verdict, or those it "kept" (verdict KEEP).
     """
 
-    def __init__(
-        self,
-        zero_copy_threshold: int = 64,
-        capacity: int = 4096,
-        max_held: int | None = None,
-        take: str = "all",
-        name: str = "hand_off",
-    ) -> None: ...
+    def __init__(self, zero_copy_threshold: int = 64, capacity: int = 4096, max_held: int | None = None, take: str = 'all', name: str = 'hand_off') -> None: ...
+
     def pop(self, timeout: float = 0.0) -> HeldFrame | None:
         """
         The next frame, waiting up to `timeout` seconds; None when none came, or the worker
@@ -469,8 +495,10 @@ class HandOff(Stage):
 
     @property
     def zero_copy_threshold(self) -> int: ...
+
     @property
     def capacity(self) -> int: ...
+
     def stats(self) -> dict[str, int]:
         """
         frames = by_reference + copied + drop.queue_full + drop.held_full + drop.not_owned;
@@ -483,17 +511,14 @@ class Worker:
     verdicts out, without the GIL.
     """
 
-    def __init__(
-        self,
-        name: str = "worker",
-        cpu_core: int | None = None,
-        batch_size: int = 64,
-        spin: bool = False,
-        poll_timeout_us: int = 100,
-    ) -> None: ...
+    def __init__(self, name: str = 'worker', cpu_core: int | None = None, batch_size: int = 64, spin: bool = False, poll_timeout_us: int = 100) -> None: ...
+
     def add_port(self, port: PortHandle, queues: Sequence[int] = []) -> int: ...
+
     def add_stage(self, stage: Stage) -> None: ...
+
     def start(self) -> None: ...
+
     def stop(self) -> None:
         """Ask it to stop; returns at once."""
 
@@ -502,6 +527,7 @@ class Worker:
 
     @property
     def running(self) -> bool: ...
+
     @property
     def affinity(self) -> int:
         """Core that it is pinned to, as read back; -1 = none."""
@@ -528,115 +554,40 @@ class Worker:
 
     def stats(self) -> dict[str, int]: ...
 
-class MoldUDP64:
-    """
-    A MoldUDP64 session without I/O: datagrams in, events out (Nasdaq MoldUDP64 1.00).
-
-    session: the one to accept, "" adopts the first packet's and follows changes.
-    next_sequence: first message wanted, 0 begins with the first packet.
-    """
-
-    def __init__(self, session: str = "", next_sequence: int = 0) -> None: ...
-    def on_packet(self, packet: _Buffer, recv_time: int = 0) -> list[Any]:
-        """
-        One UDP payload; returns the list of events (wirepath.feed.events) that it caused.
-        """
-
-    @property
-    def gaps(self) -> list[tuple[int, int]]:
-        """Open gaps: list of (first, last), both inclusive."""
-
-    @property
-    def next_sequence(self) -> int: ...
-    @property
-    def session(self) -> str: ...
-    @property
-    def ended(self) -> bool: ...
-    @property
-    def missing(self) -> int:
-        """Messages known to exist and not received."""
-
-    @property
-    def counters(self) -> dict[str, Any]: ...
-
-class FeedStage(Stage):
-    """
-    UDP payload -> MoldUDP64 -> ITCH 5.0 -> records in a Ring, as a stage of a Worker.
-    """
-
-    def __init__(
-        self,
-        ring: Ring,
-        name: str = "feed",
-        session: str = "",
-        next_sequence: int = 0,
-        channel: int = 0,
-        midnight_ns: int = 0,
-        flow: Steering = ...,
-        latency: bool = True,
-    ) -> None: ...
-    def snapshot(self) -> dict[str, Any]:
-        """
-        Counters and state as of the stage's latest pause; exact once the worker stopped.
-        """
-
-    @property
-    def messages(self) -> int:
-        """Records pushed so far."""
-
-    @property
-    def packets(self) -> int:
-        """Frames seen so far."""
-
-    def wire_to_ring(self) -> Histogram:
-        """
-        Histogram of ns from the receive timestamp to the ring, one sample per message.
-        """
-
 class Itch50Decoder:
     """Native ITCH 5.0 decoder; see wirepath.feed.Itch50."""
 
     def __init__(self) -> None: ...
-    def decode(
-        self,
-        message: _Buffer,
-        out: NDArray[np.void],
-        seq: int = 0,
-        recv_time: int = 0,
-        midnight_ns: int = 0,
-        channel: int = 0,
-    ) -> str: ...
-    def decode_frames(
-        self,
-        data: _Buffer,
-        offset: int,
-        out: NDArray[np.void],
-        seq: int,
-        recv_time: int,
-        midnight_ns: int,
-        channel: int,
-        last: bool,
-    ) -> tuple[int, int, int]:
+
+    def decode(self, message: _Buffer, out: NDArray[np.void], seq: int = 0, recv_time: int = 0, midnight_ns: int = 0, channel: int = 0) -> str: ...
+
+    def decode_frames(self, data: _Buffer, offset: int, out: NDArray[np.void], seq: int, recv_time: int, midnight_ns: int, channel: int, last: bool) -> tuple[int, int, int]:
         """Returns (records written, bytes consumed, next sequence number)."""
 
     @property
     def end(self) -> str: ...
+
     @property
     def counters(self) -> dict[str, Any]: ...
+
     def reset_counters(self) -> None: ...
 
 class Itch50Columns:
     """Native raw ITCH 5.0 columns; see wirepath.feed.Itch50Columns."""
 
-    def __init__(self, types: str = "") -> None: ...
+    def __init__(self, types: str = '') -> None: ...
+
     def append(self, message: _Buffer, seq: int = 0, recv_time: int = 0) -> str: ...
-    def append_frames(
-        self, data: _Buffer, seq: int = 1, recv_time: int = 0, last: bool = True
-    ) -> tuple[int, int]: ...
+
+    def append_frames(self, data: _Buffer, seq: int = 1, recv_time: int = 0, last: bool = True) -> tuple[int, int]: ...
+
     def rows(self, arg: str, /) -> int: ...
+
     def take(self, type: str, dtype: DTypeLike) -> NDArray[np.void]: ...
+
     @property
     def end(self) -> str: ...
+
     @property
     def counters(self) -> dict[str, Any]: ...
 
@@ -649,13 +600,21 @@ class Books:
     """Native order books; see wirepath.feed.Books."""
 
     def __init__(self, orders: int, max_orders: int, instruments: int) -> None: ...
+
     def apply(self, records: NDArray[np.void], bbo: bool) -> NDArray[np.void]: ...
+
     def depth(self, instrument: int, side: str, levels: int) -> NDArray[np.void]: ...
+
     def orders(self, instrument: int, side: str) -> NDArray[np.void]: ...
+
     def best(self, instrument: int) -> NDArray[np.void]: ...
+
     def instruments(self) -> list[int]: ...
+
     def order_count(self) -> int: ...
+
     def clear(self, instrument: int | None = None) -> None: ...
+
     @property
     def counters(self) -> dict[str, int]: ...
 
@@ -663,52 +622,48 @@ class Arbiter:
     """Native arbiter; see wirepath.feed.Arbiter."""
 
     @staticmethod
-    def make(
-        framer: str,
-        *,
-        lines: int,
-        recovery_lines: int,
-        units: int,
-        in_order: bool,
-        hold_ns: int,
-        hold_messages: int,
-        hold_bytes: int,
-        max_gaps: int,
-        session: bytes,
-        pin_session: bool,
-        next_sequence: int,
-        reorder_messages: int,
-        reorder_ns: int,
-        restart_packets: int,
-        max_jump: int,
-        skew_packets: int,
-    ) -> Arbiter: ...
+    def make(framer: str, *, lines: int, recovery_lines: int, units: int, in_order: bool, hold_ns: int, hold_messages: int, hold_bytes: int, max_gaps: int, session: bytes, pin_session: bool, next_sequence: int, reorder_messages: int, reorder_ns: int, restart_packets: int, max_jump: int, skew_packets: int) -> Arbiter: ...
+
     def on_packet(self, line: int, packet: _Buffer, recv_time: int) -> list[Any]: ...
+
+    def skip_to(self, next_sequence: int, now: int, unit: int) -> list[Any]: ...
+
     def on_time(self, now: int) -> list[Any]: ...
+
     @property
     def deadline(self) -> int | None: ...
+
     @property
     def counters(self) -> dict[str, int]: ...
+
     @property
     def units(self) -> list[dict[str, Any]]: ...
+
     @property
     def lines(self) -> list[dict[str, int]]: ...
+
     def behind(self, line: int) -> Histogram: ...
+
     def skew(self, a: int, b: int, q: float) -> int: ...
 
 class Recovery:
     """Native recovery; see wirepath.feed.Recovery."""
 
-    def __init__(
-        self, venue: str, source_id: str, product_id: int, channel_id: int, options: dict[str, int]
-    ) -> None: ...
+    def __init__(self, venue: str, source_id: str, product_id: int, channel_id: int, options: dict[str, int]) -> None: ...
+
     def poll(self, arbiter: Arbiter, now: int) -> tuple[list[Any], list[Any]]: ...
+
     def refuse(self, first: int, last: int, unit: int) -> None: ...
+
     def pause(self, until: int) -> None: ...
+
     def resume(self, requests_in_day: int, now: int) -> None: ...
+
     def requests_in_day(self, now: int) -> int: ...
+
     @property
     def deadline(self) -> int | None: ...
+
     @property
     def counters(self) -> dict[str, int]: ...
 
@@ -716,6 +671,7 @@ class SbePlan:
     """The native decode plan of an SBE schema."""
 
     def __init__(self, words: _Buffer) -> None: ...
+
     @property
     def version(self) -> int: ...
 
@@ -723,18 +679,24 @@ class SbeColumns:
     """Native SBE columns; see wirepath.feed.SbeDecoder."""
 
     def __init__(self, plan: SbePlan, templates: Sequence[int] = []) -> None: ...
-    def append(
-        self, message: _Buffer, seq: int = 0, recv_time: int = 0, send_time: int = 0
-    ) -> str: ...
+
+    def append(self, message: _Buffer, seq: int = 0, recv_time: int = 0, send_time: int = 0) -> str: ...
+
     def append_many(self, data: _Buffer, lengths: _Buffer, seq: int, recv_time: int) -> int: ...
+
     def append_packets(self, data: _Buffer, lengths: _Buffer, recv_times: _Buffer) -> None: ...
+
     def append_batch(self, batch: Batch) -> None: ...
+
     def rows(self, block: int) -> int: ...
+
     def take(self, block: int, dtype: DTypeLike) -> NDArray[np.void]:
         """A copy of a block's rows."""
 
     def heap(self, message: int, dtype: DTypeLike) -> NDArray[np.uint8]: ...
+
     def clear(self, message: int) -> None: ...
+
     @property
     def counters(self) -> dict[str, Any]: ...
 
@@ -742,29 +704,79 @@ class CmeMdp3:
     """Native CME MDP 3.0 decoder; see wirepath.feed.Mdp3."""
 
     def __init__(self, plan: SbePlan, map: _Buffer, channel: int = 0) -> None: ...
+
     def packets(self, data: _Buffer, lengths: _Buffer, recv_times: _Buffer) -> NDArray[np.void]: ...
-    def packets_into(
-        self, data: _Buffer, lengths: _Buffer, recv_times: _Buffer, out: _Buffer
-    ) -> tuple[int, int]:
+
+    def packets_into(self, data: _Buffer, lengths: _Buffer, recv_times: _Buffer, out: _Buffer) -> tuple[int, int]:
         """Returns (records written, packets taken in)."""
 
     def batch(self, batch: Batch) -> NDArray[np.void]: ...
+
     def message(self, message: _Buffer, seq: int, recv_time: int) -> NDArray[np.void]: ...
+
     @property
     def counters(self) -> dict[str, Any]: ...
+
+class SoupBinTCP:
+    """
+    A client's SoupBinTCP session without I/O: bytes and time in, events and bytes to send out
+    (Nasdaq SoupBinTCP 3.00). One object serves any number of connections: each goes on where
+    the last one stopped.
+
+    session: the one to log in to, "" = the current one. next_sequence: first message wanted,
+    0 = only what is new. A server silent for timeout_ns, or that leaves a login unanswered
+    for so long, is dead. Times are ns on any clock. Raises ConfigError.
+    """
+
+    def __init__(self, username: str = '', password: str = '', session: str = '', next_sequence: int = 1, heartbeat_ns: int = 1000000000, timeout_ns: int = 15000000000) -> None: ...
+
+    def connected(self, now: int) -> None:
+        """A connection stands: output() holds the login request."""
+
+    def disconnected(self) -> None:
+        """The connection ended, by either side."""
+
+    def on_bytes(self, data: _Buffer, now: int) -> list[Any]:
+        """
+        What was read, cut anywhere; returns the list of events (wirepath.feed.events).
+        Unsequenced messages have sequence number 0.
+        """
+
+    def on_time(self, now: int) -> list[Any]:
+        """
+        Puts a heartbeat that is due into output(); ConnectionLost when the server is dead.
+        """
+
+    def logout(self, now: int) -> None: ...
+
+    def output(self) -> bytes:
+        """
+        Takes the bytes that are to be written to the connection now, b"" = none.
+        """
+
+    @property
+    def deadline(self) -> int | None:
+        """When on_time is due next, ns; None = never."""
+
+    @property
+    def state(self) -> str:
+        """idle, login, open, rejected, ended or dead."""
+
+    @property
+    def session(self) -> str: ...
+
+    @property
+    def next_sequence(self) -> int:
+        """Number of the next message that has not come; 0: not known yet."""
+
+    @property
+    def counters(self) -> dict[str, int]: ...
 
 class ItchGenerator:
     """A believable ITCH 5.0 day from a seed; see wirepath.publish."""
 
-    def __init__(
-        self,
-        seed: int = 1,
-        messages: int = 1000000,
-        symbols: int = 500,
-        start_ns: int = 14400000000000,
-        end_ns: int = 72000000000000,
-        burst: int = 50,
-    ) -> None: ...
+    def __init__(self, seed: int = 1, messages: int = 1000000, symbols: int = 500, start_ns: int = 14400000000000, end_ns: int = 72000000000000, burst: int = 50) -> None: ...
+
     def generate(self, out: bytearray | memoryview | NDArray[Any]) -> int:
         """
         Fill a writable buffer with whole length-prefixed messages; returns the bytes written,
@@ -773,8 +785,10 @@ class ItchGenerator:
 
     @property
     def done(self) -> bool: ...
+
     @property
     def written(self) -> int: ...
+
     @property
     def by_type(self) -> dict[str, int]: ...
 
@@ -785,38 +799,42 @@ class PacketList:
     """Packets to be sent as they are."""
 
     def __init__(self) -> None: ...
+
     def add(self, time: int, payload: _Buffer) -> None: ...
+
     def __len__(self) -> int: ...
 
-def generated_source(
-    seed: int = 1,
-    messages: int = 1000000,
-    symbols: int = 500,
-    start_ns: int = 14400000000000,
-    end_ns: int = 72000000000000,
-    burst: int = 50,
-) -> MessageSource: ...
+def generated_source(seed: int = 1, messages: int = 1000000, symbols: int = 500, start_ns: int = 14400000000000, end_ns: int = 72000000000000, burst: int = 50) -> MessageSource: ...
+
 def itch_file_source(path: str) -> MessageSource: ...
 
 class Publisher:
     """Native publisher; see wirepath.publish."""
 
-    def __init__(
-        self, port: PortHandle, source: MessageSource | PacketList, options: dict[str, Any]
-    ) -> None: ...
+    def __init__(self, port: PortHandle, source: MessageSource | PacketList, options: dict[str, Any]) -> None: ...
+
     def start(self) -> None: ...
+
     def stop(self) -> None: ...
+
     def join(self) -> None: ...
+
     @property
     def running(self) -> bool: ...
+
     @property
     def packets(self) -> int: ...
+
     @property
     def messages(self) -> int: ...
+
     @property
     def published(self) -> int: ...
+
     def stats(self) -> dict[str, int]: ...
+
     def line_stats(self) -> list[dict[str, int]]: ...
+
     def lost(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """
         What each line lost on purpose, and what all of them lost; once it has ended.
@@ -828,23 +846,33 @@ class RetransmitServer:
     """Native server; see wirepath.publish."""
 
     def __init__(self, publisher: Publisher, options: dict[str, Any]) -> None: ...
+
     def start(self) -> None: ...
+
     def stop(self) -> None: ...
+
     @property
     def port(self) -> int: ...
+
     def stats(self) -> dict[str, int]: ...
 
 class SoupServer:
     """Native server; see wirepath.publish."""
 
     def __init__(self, publisher: Publisher, options: dict[str, Any]) -> None: ...
+
     def start(self) -> None: ...
+
     def stop(self) -> None: ...
+
     def finish(self) -> None: ...
+
     @property
     def port(self) -> int: ...
+
     @property
     def clients(self) -> int: ...
+
     def stats(self) -> dict[str, int]: ...
 
 class SymbolTable:
@@ -855,6 +883,7 @@ class SymbolTable:
     """
 
     def __init__(self, capacity: int = 16384) -> None: ...
+
     def intern(self, symbol: str) -> int:
         """
         The number of a symbol, a new one if it has none; 0: the table is full. In the same order before a session, symbols have the same numbers every day.
@@ -869,6 +898,7 @@ class SymbolTable:
 
     @property
     def capacity(self) -> int: ...
+
     @property
     def refused(self) -> int:
         """Messages whose symbol got no number because the table was full."""
@@ -884,6 +914,7 @@ class IexTp:
     """
 
     def __init__(self, next_sequence: int = 0, max_gaps: int = 64) -> None: ...
+
     def on_packet(self, packet: _Buffer, recv_time: int = 0) -> list[Any]:
         """
         One UDP payload; returns the list of events (wirepath.feed.events) that it caused.
@@ -891,8 +922,10 @@ class IexTp:
 
     @property
     def counters(self) -> dict[str, int]: ...
+
     @property
     def session(self) -> str: ...
+
     @property
     def missing(self) -> int:
         """Messages known to exist and not received."""
@@ -913,6 +946,7 @@ class PitchUnits:
     """
 
     def __init__(self, next_sequence: int = 0, max_gaps: int = 64) -> None: ...
+
     def on_packet(self, packet: _Buffer, recv_time: int = 0) -> list[Any]:
         """
         One UDP payload; returns the list of events (wirepath.feed.events) that it caused.
@@ -920,8 +954,10 @@ class PitchUnits:
 
     @property
     def counters(self) -> dict[str, int]: ...
+
     @property
     def session(self) -> str: ...
+
     @property
     def missing(self) -> int:
         """Messages known to exist and not received."""
@@ -942,6 +978,7 @@ class Pillar:
     """
 
     def __init__(self, next_sequence: int = 0, max_gaps: int = 64) -> None: ...
+
     def on_packet(self, packet: _Buffer, recv_time: int = 0) -> list[Any]:
         """
         One UDP payload; returns the list of events (wirepath.feed.events) that it caused.
@@ -949,8 +986,10 @@ class Pillar:
 
     @property
     def counters(self) -> dict[str, int]: ...
+
     @property
     def session(self) -> str: ...
+
     @property
     def missing(self) -> int:
         """Messages known to exist and not received."""
@@ -962,34 +1001,29 @@ class Pillar:
         """Open gaps of a unit: list of (first, last), both inclusive."""
 
 class IexReader:
-    def __init__(
-        self, symbols: SymbolTable, next_sequence: int, max_gaps: int, channel: int
-    ) -> None: ...
-    def decode(
-        self, message: _Buffer, seq: int, recv_time: int, unit: int, flags: int, dtype: DTypeLike
-    ) -> NDArray[np.void]: ...
+    def __init__(self, symbols: SymbolTable, next_sequence: int, max_gaps: int, channel: int) -> None: ...
+
+    def decode(self, message: _Buffer, seq: int, recv_time: int, unit: int, flags: int, dtype: DTypeLike) -> NDArray[np.void]: ...
+
     @property
     def message_counters(self) -> dict[str, Any]: ...
+
     def read(self, packet: _Buffer, recv_time: int, dtype: DTypeLike) -> NDArray[np.void]: ...
+
     def read_batch(self, batch: Batch, dtype: DTypeLike) -> NDArray[np.void]: ...
-    def read_into(
-        self,
-        data: _Buffer,
-        offsets: NDArray[np.uint64],
-        lengths: NDArray[np.uint64],
-        recv_times: NDArray[np.int64] | None,
-        recv_time: int,
-        begin: int,
-        out: NDArray[Any],
-    ) -> tuple[int, int]:
+
+    def read_into(self, data: _Buffer, offsets: NDArray[np.uint64], lengths: NDArray[np.uint64], recv_times: NDArray[np.int64] | None, recv_time: int, begin: int, out: NDArray[Any]) -> tuple[int, int]:
         """Returns (items written, next datagram)."""
 
     @property
     def not_udp(self) -> int: ...
+
     @property
     def counters(self) -> dict[str, int]: ...
+
     @property
     def session(self) -> str: ...
+
     @property
     def missing(self) -> int:
         """Messages known to exist and not received."""
@@ -1001,39 +1035,29 @@ class IexReader:
         """Open gaps of a unit: list of (first, last), both inclusive."""
 
 class PitchReader:
-    def __init__(
-        self,
-        symbols: SymbolTable,
-        next_sequence: int,
-        max_gaps: int,
-        channel: int,
-        midnight_ns: int,
-    ) -> None: ...
-    def decode(
-        self, message: _Buffer, seq: int, recv_time: int, unit: int, flags: int, dtype: DTypeLike
-    ) -> NDArray[np.void]: ...
+    def __init__(self, symbols: SymbolTable, next_sequence: int, max_gaps: int, channel: int, midnight_ns: int) -> None: ...
+
+    def decode(self, message: _Buffer, seq: int, recv_time: int, unit: int, flags: int, dtype: DTypeLike) -> NDArray[np.void]: ...
+
     @property
     def message_counters(self) -> dict[str, Any]: ...
+
     def read(self, packet: _Buffer, recv_time: int, dtype: DTypeLike) -> NDArray[np.void]: ...
+
     def read_batch(self, batch: Batch, dtype: DTypeLike) -> NDArray[np.void]: ...
-    def read_into(
-        self,
-        data: _Buffer,
-        offsets: NDArray[np.uint64],
-        lengths: NDArray[np.uint64],
-        recv_times: NDArray[np.int64] | None,
-        recv_time: int,
-        begin: int,
-        out: NDArray[Any],
-    ) -> tuple[int, int]:
+
+    def read_into(self, data: _Buffer, offsets: NDArray[np.uint64], lengths: NDArray[np.uint64], recv_times: NDArray[np.int64] | None, recv_time: int, begin: int, out: NDArray[Any]) -> tuple[int, int]:
         """Returns (items written, next datagram)."""
 
     @property
     def not_udp(self) -> int: ...
+
     @property
     def counters(self) -> dict[str, int]: ...
+
     @property
     def session(self) -> str: ...
+
     @property
     def missing(self) -> int:
         """Messages known to exist and not received."""
@@ -1046,33 +1070,32 @@ class PitchReader:
 
 class IexColumnReader:
     def __init__(self, types: _Buffer, next_sequence: int, max_gaps: int) -> None: ...
-    def append(
-        self, message: _Buffer, seq: int, recv_time: int, send_time: int, unit: int
-    ) -> bool: ...
+
+    def append(self, message: _Buffer, seq: int, recv_time: int, send_time: int, unit: int) -> bool: ...
+
     def rows(self, type: int) -> int: ...
+
     def take(self, type: int, dtype: DTypeLike) -> NDArray[np.void]: ...
+
     @property
     def message_counters(self) -> dict[str, Any]: ...
+
     def read(self, packet: _Buffer, recv_time: int, dtype: DTypeLike) -> NDArray[np.void]: ...
+
     def read_batch(self, batch: Batch, dtype: DTypeLike) -> NDArray[np.void]: ...
-    def read_into(
-        self,
-        data: _Buffer,
-        offsets: NDArray[np.uint64],
-        lengths: NDArray[np.uint64],
-        recv_times: NDArray[np.int64] | None,
-        recv_time: int,
-        begin: int,
-        out: NDArray[Any],
-    ) -> tuple[int, int]:
+
+    def read_into(self, data: _Buffer, offsets: NDArray[np.uint64], lengths: NDArray[np.uint64], recv_times: NDArray[np.int64] | None, recv_time: int, begin: int, out: NDArray[Any]) -> tuple[int, int]:
         """Returns (items written, next datagram)."""
 
     @property
     def not_udp(self) -> int: ...
+
     @property
     def counters(self) -> dict[str, int]: ...
+
     @property
     def session(self) -> str: ...
+
     @property
     def missing(self) -> int:
         """Messages known to exist and not received."""
@@ -1084,36 +1107,33 @@ class IexColumnReader:
         """Open gaps of a unit: list of (first, last), both inclusive."""
 
 class PitchColumnReader:
-    def __init__(
-        self, types: _Buffer, next_sequence: int, max_gaps: int, midnight_ns: int
-    ) -> None: ...
-    def append(
-        self, message: _Buffer, seq: int, recv_time: int, send_time: int, unit: int
-    ) -> bool: ...
+    def __init__(self, types: _Buffer, next_sequence: int, max_gaps: int, midnight_ns: int) -> None: ...
+
+    def append(self, message: _Buffer, seq: int, recv_time: int, send_time: int, unit: int) -> bool: ...
+
     def rows(self, type: int) -> int: ...
+
     def take(self, type: int, dtype: DTypeLike) -> NDArray[np.void]: ...
+
     @property
     def message_counters(self) -> dict[str, Any]: ...
+
     def read(self, packet: _Buffer, recv_time: int, dtype: DTypeLike) -> NDArray[np.void]: ...
+
     def read_batch(self, batch: Batch, dtype: DTypeLike) -> NDArray[np.void]: ...
-    def read_into(
-        self,
-        data: _Buffer,
-        offsets: NDArray[np.uint64],
-        lengths: NDArray[np.uint64],
-        recv_times: NDArray[np.int64] | None,
-        recv_time: int,
-        begin: int,
-        out: NDArray[Any],
-    ) -> tuple[int, int]:
+
+    def read_into(self, data: _Buffer, offsets: NDArray[np.uint64], lengths: NDArray[np.uint64], recv_times: NDArray[np.int64] | None, recv_time: int, begin: int, out: NDArray[Any]) -> tuple[int, int]:
         """Returns (items written, next datagram)."""
 
     @property
     def not_udp(self) -> int: ...
+
     @property
     def counters(self) -> dict[str, int]: ...
+
     @property
     def session(self) -> str: ...
+
     @property
     def missing(self) -> int:
         """Messages known to exist and not received."""
@@ -1125,36 +1145,24 @@ class PitchColumnReader:
         """Open gaps of a unit: list of (first, last), both inclusive."""
 
 class RawReader:
-    def __init__(
-        self,
-        header: int,
-        row: int,
-        sequence_at: int,
-        sequence_width: int,
-        big_endian: bool,
-        next_sequence: int,
-        max_gaps: int,
-    ) -> None: ...
+    def __init__(self, header: int, row: int, sequence_at: int, sequence_width: int, big_endian: bool, next_sequence: int, max_gaps: int) -> None: ...
+
     def read(self, packet: _Buffer, recv_time: int, dtype: DTypeLike) -> NDArray[np.void]: ...
+
     def read_batch(self, batch: Batch, dtype: DTypeLike) -> NDArray[np.void]: ...
-    def read_into(
-        self,
-        data: _Buffer,
-        offsets: NDArray[np.uint64],
-        lengths: NDArray[np.uint64],
-        recv_times: NDArray[np.int64] | None,
-        recv_time: int,
-        begin: int,
-        out: NDArray[Any],
-    ) -> tuple[int, int]:
+
+    def read_into(self, data: _Buffer, offsets: NDArray[np.uint64], lengths: NDArray[np.uint64], recv_times: NDArray[np.int64] | None, recv_time: int, begin: int, out: NDArray[Any]) -> tuple[int, int]:
         """Returns (items written, next datagram)."""
 
     @property
     def not_udp(self) -> int: ...
+
     @property
     def counters(self) -> dict[str, int]: ...
+
     @property
     def session(self) -> str: ...
+
     @property
     def missing(self) -> int:
         """Messages known to exist and not received."""
@@ -1168,16 +1176,12 @@ class RawReader:
 def iex_segment_header(packet: _Buffer) -> tuple[int, int, int, int, int, int, int, int] | None:
     """The fields of an IEX-TP header in order, or None."""
 
-def iex_layouts() -> dict[
-    str, tuple[str, list[int], int, list[tuple[str, str, int, str]], list[dict[str, Any]]]
-]:
+def iex_layouts() -> dict[str, tuple[str, list[int], int, list[tuple[str, str, int, str]], list[dict[str, Any]]]]:
     """
     By type: (name, lengths, row bytes, [(column, format, offset, unit)], [record map]).
     """
 
-def pitch_layouts() -> dict[
-    int, tuple[str, list[int], int, list[tuple[str, str, int, str]], list[dict[str, Any]]]
-]:
+def pitch_layouts() -> dict[int, tuple[str, list[int], int, list[tuple[str, str, int, str]], list[dict[str, Any]]]]:
     """
     By type: (name, lengths, row bytes, [(column, format, offset, unit)], [record map]).
     """
@@ -1200,27 +1204,156 @@ class LineReader:
         hold_bytes: int,
         max_gaps: int,
     ) -> LineReader: ...
+
     def on_batch(self, batch: Batch) -> None: ...
+
     def flush(self) -> None: ...
+
     @property
     def pending(self) -> int: ...
+
     def take_records(self, dtype: DTypeLike) -> NDArray[np.void]: ...
+
     def rows(self, type: int) -> int: ...
+
     def copy_rows(self, type: int, dtype: DTypeLike) -> NDArray[np.void]: ...
+
     def copy_packets(
         self, bytes: DTypeLike, u4: DTypeLike, i8: DTypeLike
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint32], NDArray[np.int64]]: ...
+
     def clear(self) -> None: ...
+
     @property
     def counters(self) -> dict[str, int]: ...
+
     @property
     def messages(self) -> dict[str, Any]: ...
+
     @property
     def lines(self) -> list[dict[str, Any]]: ...
+
     @property
     def channels(self) -> list[dict[str, Any]]: ...
+
     @property
     def abandoned(self) -> list[tuple[int, int, int, int, str]]: ...
+
+class FeedChannel:
+    """Native channel of a feed; see wirepath.feed.make_channel."""
+
+    @staticmethod
+    def make(protocol: str, *, name: str, channel: int = 0, lines: Sequence[Steering], recovery_lines: Sequence[Steering] = ..., midnight_ns: int = 0, arbiter: dict[str, Any] = ..., recovery: str = "", recovery_options: dict[str, Any] = ..., instruments: Sequence[int] | None = None, symbols: Sequence[str] | None = None, types: Sequence[int] | None = None, schema: tuple[SbePlan, bytes] | None = None, symbol_table: SymbolTable | None = None) -> FeedChannel: ...
+
+    @property
+    def name(self) -> str: ...
+
+    def requests(self, max: int = 64) -> list[Any]:
+        """What recovery wants sent to the venue's server, oldest first."""
+
+    def reply(self, packet: _Buffer, recv_time: int) -> bool:
+        """A datagram of the venue's server. False: no room for it, counted."""
+
+    def refuse(self, first: int, last: int, unit: int = 0) -> None:
+        """The server will not send these: given up."""
+
+    def pause(self, until: int) -> None:
+        """
+        The server counts too many requests: none before `until`, ns since the Unix epoch.
+        """
+
+    def skip_to(self, next_sequence: int, unit: int = 0) -> None:
+        """
+        A snapshot has everything before this number: what is missing of it is given up as
+        "snapshot", what is held of it dropped, and the sequence goes on from there.
+        """
+
+    def inject(self, message: _Buffer, seq: int, recv_time: int, unit: int = 0) -> bool:
+        """
+        A message of a snapshot: filtered, decoded and put into the ring with the flag
+        RECOVERED, outside the sequence. False: no room for it, counted.
+        """
+
+    def snapshot(self) -> dict[str, Any]:
+        """Counters and state as of a moment ago; exact once the worker stopped."""
+
+    def behind(self, line: int) -> Histogram:
+        """ns by which the line's packets came after another's with the same."""
+
+class MoldUDP64:
+    """
+    A MoldUDP64 session without I/O: datagrams in, events out (Nasdaq MoldUDP64 1.00).
+
+    session: the one to accept, "" adopts the first packet's and follows changes.
+    next_sequence: first message wanted, 0 begins with the first packet.
+    """
+
+    def __init__(self, session: str = '', next_sequence: int = 0) -> None: ...
+
+    def on_packet(self, packet: _Buffer, recv_time: int = 0) -> list[Any]:
+        """
+        One UDP payload; returns the list of events (wirepath.feed.events) that it caused.
+        """
+
+    @property
+    def gaps(self) -> list[tuple[int, int]]:
+        """Open gaps: list of (first, last), both inclusive."""
+
+    @property
+    def next_sequence(self) -> int: ...
+
+    @property
+    def session(self) -> str: ...
+
+    @property
+    def ended(self) -> bool: ...
+
+    @property
+    def missing(self) -> int:
+        """Messages known to exist and not received."""
+
+    @property
+    def counters(self) -> dict[str, Any]: ...
+
+class FeedStage(Stage):
+    """
+    UDP frames -> channels -> records in a Ring, as a stage of a Worker.
+
+    channels: each in one stage only. latency: the frames' timestamps are of now, so fill the
+    histograms; False for a capture's, at whose end what is held is delivered. books: every
+    record is applied to them before it is published.
+
+    Raises ConfigError for a flow that two lines have, BusyError for a channel that another
+    stage has.
+    """
+
+    def __init__(self, ring: Ring, channels: Sequence[FeedChannel], name: str = "feed", latency: bool = True, books: Books | None = None) -> None: ...
+
+    def snapshot(self) -> dict[str, Any]:
+        """
+        ``frames``, ``other_flow``, ``not_udp``, ``delivered``, ``ring_full``, ``ended`` (all
+        channels are) and ``channels`` (FeedChannel.snapshot of each), as of a moment ago;
+        exact once the worker stopped.
+        """
+
+    @property
+    def messages(self) -> int:
+        """Records pushed so far."""
+
+    @property
+    def packets(self) -> int:
+        """Frames seen so far."""
+
+    def wire_to_ring(self) -> Histogram:
+        """
+        Histogram of ns from the receive timestamp to the ring, one sample per record.
+        """
+
+    def wire_to_book(self) -> Histogram:
+        """
+        Histogram of ns from the receive timestamp until the books know, one sample per record;
+        empty without books.
+        """
 
 def now() -> int:
     """Nanoseconds since the Unix epoch by the clock that the data path uses."""

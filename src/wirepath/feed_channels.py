@@ -26,7 +26,7 @@ def native_channel(
 ) -> tuple[FeedChannel, bool]:
     """The channel, going on from ``state``; and whether it waits for a snapshot first."""
     arbiter = config.arbiter.options()
-    kind = config.requests.kind if config.requests is not None else ""
+    kind: str = config.requests.kind if config.requests is not None else ""
     options = config.requests.options() if config.requests is not None else {}
     if config.session:
         arbiter["session"] = config.session.ljust(10).encode("ascii")

@@ -98,7 +98,7 @@ def test_without_recovery_what_both_lines_lost_is_told(lab_name, tmp_path, backe
     lost = published["lost_everywhere"]
     assert lost["messages"] > 0
     assert numbers(gap[:2] for gap in channel["abandoned"]) == numbers(
-        (first, last) for _, first, last in lost["ranges"]
+        (first, last) for _, first, last in lost["listed"]
     )
     assert channel["missing"] == lost["messages"]
 

@@ -63,7 +63,7 @@ def feed_config(
         LineConfig(group=host, port=port)
         for host, port in (flow_of(flow, "GROUP:PORT") for flow in flows[1:])
     )
-    servers = ()
+    servers: tuple[RecoveryConfig, ...] = ()
     if recovery is not None:
         try:
             servers = (RecoveryConfig(kind="mold_udp64", server=recovery),)
@@ -195,11 +195,11 @@ def _show(summary: dict[str, Any]) -> None:
                 text = f"{channel['name']}: {name} server {server['trouble']}"
                 console.print(text, style="dim", markup=False)
     if summary["sinks"]:
-        rows = [
+        written = [
             (name, s["offered"], s["written"], s["dropped"]) for name, s in summary["sinks"].items()
         ]
         columns = ["sink", "offered", "written", "dropped"]
-        console.print(output.table("sinks", columns, rows))
+        console.print(output.table("sinks", columns, written))
     lost = [(name, n) for name, n in summary["dropped"].items() if n]
     if lost:
         console.print(output.table("lost or left out", ["layer", "count"], lost))

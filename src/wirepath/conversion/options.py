@@ -14,7 +14,7 @@ from ..errors import ConfigError
 from ..feed.iex import message_types as iex_types
 from ..feed.itch50 import message_types as itch_types
 from ..feed.pitch import message_types as pitch_types
-from ..publish_config import flow_of
+from ..flows import flow_of
 from ..settings import Must, Settings, missing, problem
 from ..tables import PERIODS
 

@@ -17,8 +17,8 @@ from ..errors import ConfigError, WirepathError
 from ..feed import Itch50, LineReader, Raw, SbeSchema, midnight_ns
 from ..feed.itch50 import message_types as itch_types
 from ..feed.itch50 import row_dtype as itch_row_dtype
+from ..flows import flow_of
 from ..ports import open as open_port
-from ..publish_config import flow_of
 from ..publish_source import kind_of
 from ..steering import udp
 from .options import ConvertConfig, dtype_of, type_number
