@@ -321,8 +321,8 @@ class IngestionClient:
         raise StateError("backend_info is known once connect() has opened the port")
 
     def snapshot(self) -> dict[str, Any]:
-        """The feed's counters and state (see :meth:`wirepath.feed.FeedStage.snapshot`); empty before
-        the start. Exact once stopped."""
+        """The feed's counters and state (see :meth:`wirepath.feed.FeedStage.snapshot`); empty
+        before the start. Exact once stopped."""
         return self._stage.snapshot() if self._stage else {}
 
     def port_stats(self) -> dict[str, int]:
