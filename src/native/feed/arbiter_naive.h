@@ -56,6 +56,7 @@ class ArbiterUnit {
     if (!started_) {
       started_ = true;
       next = to;
+      given_up_.clear();
       return;
     }
     while (!held.empty() && held.begin()->first < to) {

@@ -139,7 +139,8 @@ class Channel {
   bool has_mail() const noexcept { return !mail_.empty(); }
   /* Takes in some of the mail, lets timers run, asks for what is missing. now: of this machine. */
   virtual void service(int64_t now) noexcept = 0;
-  /* Nothing more will come: what is held is delivered, what is missing given up. */
+  /* Nothing more will come: where messages are held they are delivered, and what they waited for
+   * given up. */
   virtual void finish() noexcept = 0;
   /* Telemetry, and the snapshot if nobody is looking at it. */
   void publish(int64_t now, bool must) noexcept;

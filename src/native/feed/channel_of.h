@@ -65,6 +65,7 @@ class ChannelOf final : public Channel {
   void finish() noexcept override {
     const uint64_t lost = output_->ring_full();
     for (size_t i = 0; i < arbiter_.units(); ++i) {
+      if (arbiter_.unit(i).assembler().hold().empty()) continue;
       arbiter_.abandon(arbiter_.unit(i).unit(), 0, UINT64_MAX, AbandonReason::kTimeout,
                        Sink{*this});
     }
