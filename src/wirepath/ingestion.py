@@ -189,9 +189,7 @@ class IngestionClient:
                 "next_sequence": config.next_sequence,
             },
         )
-        stage = make_stage(
-            ring, [channel], name=config.port_spec, latency=config.live_timestamps
-        )
+        stage = make_stage(ring, [channel], name=config.port_spec, latency=config.live_timestamps)
         worker = Worker(
             "wp-feed",
             cpu_core=config.cpu_core,

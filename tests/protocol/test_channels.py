@@ -117,9 +117,7 @@ def test_cme_lines_through_a_stage_give_every_record_once(cme_packets, cme_lines
     assert told["no_record"] == 9  # heartbeats
 
 
-def test_cme_filters_by_security_id_and_template_and_keeps_the_ends_of_events(
-    cme_lines, schema
-):
+def test_cme_filters_by_security_id_and_template_and_keeps_the_ends_of_events(cme_lines, schema):
     def channel(**wanted):
         lines = [wp.udp(*to) for to in cme_lines]
         return make_channel("cme", name="340", lines=lines, schema=schema, **wanted)
@@ -133,9 +131,7 @@ def test_cme_filters_by_security_id_and_template_and_keeps_the_ends_of_events(
     kept = some[np.isin(some["instrument"], [busiest])]
     assert len(kept) == counts[ids == busiest][0]
     for name in ("seq", "price", "qty", "aux", "side", "action"):
-        assert np.array_equal(
-            kept[name], mine[mine["instrument"] == busiest][name]
-        ), name
+        assert np.array_equal(kept[name], mine[mine["instrument"] == busiest][name]), name
     assert told["filtered_records"] + told["records"] >= len(everything)
     # Every event that the instrument is in has its end, though another's entry told of it.
     ends = everything["seq"][everything["flags"] & RecordFlag.END_OF_EVENT != 0]

@@ -46,7 +46,7 @@ class Arbiter {
     LineCounters& c = lines_[line].counters;
     ++c.packets;
     c.last_time = recv_time;
-    if constexpr (requires(Packet& out) { Framer::open(p, n, out); }) {
+    if constexpr (requires(Packet & out) { Framer::open(p, n, out); }) {
       if (lines_.size() == 1 && used_ == 1 &&
           units_[0]->template continues<Framer>(p, n, recv_time, c, sink)) [[likely]] {
         return;

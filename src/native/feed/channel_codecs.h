@@ -51,7 +51,8 @@ class ItchCodec {
         channel_(o.channel),
         midnight_ns_(o.midnight_ns) {}
 
-  [[gnu::always_inline]] void message(const MessageInfo& info, const uint8_t* p, size_t n, RecordOutput& out) {
+  [[gnu::always_inline]] void message(const MessageInfo& info, const uint8_t* p, size_t n,
+                                      RecordOutput& out) {
     if (filtering_ && !wanted(p, n)) {
       ++filtered_;
       return;
@@ -85,7 +86,8 @@ class ItchCodec {
     if (n < 3) return true;  // for the decoder to refuse
     const uint16_t locate = net::load_be16(p + 1);
     if (locates_.active()) {
-      if (p[0] == 'R' && n == kDirectorySize) locates_.learn(net::load_le<uint64_t>(p + 11), locate);
+      if (p[0] == 'R' && n == kDirectorySize)
+        locates_.learn(net::load_le<uint64_t>(p + 11), locate);
       if (!locates_.wants(locate)) return false;
     }
     return types_.wants(p[0]);
@@ -215,9 +217,8 @@ class CmeCodec {
   }
 
   void message(const MessageInfo& info, const uint8_t* p, size_t n, RecordOutput& out) {
-    cme_for_each_message(p, n, [&](const uint8_t* message, size_t length) {
-      one(info, message, length, out);
-    });
+    cme_for_each_message(
+        p, n, [&](const uint8_t* message, size_t length) { one(info, message, length, out); });
   }
   /* One SBE message. */
   void inject(const MessageInfo& info, const uint8_t* p, size_t n, RecordOutput& out) {

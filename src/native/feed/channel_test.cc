@@ -281,7 +281,8 @@ TEST_CASE("the newest thousand of what was given up are kept") {
   ChannelOptions o = itch_options();
   o.arbiter.hold_ns = 1;
   Bench b(std::move(o));
-  for (uint64_t i = 0; i < 1500; ++i) b.packet(0, deletes(1 + 3 * i, 2), static_cast<int64_t>(i) * 10);
+  for (uint64_t i = 0; i < 1500; ++i)
+    b.packet(0, deletes(1 + 3 * i, 2), static_cast<int64_t>(i) * 10);
   b.service(1'000'000);
   const ChannelSnapshot s = b.snapshot();
   CHECK(s.abandoned_total == 1499);
@@ -332,7 +333,8 @@ TEST_CASE("mail that finds no room is refused and counted") {
   while (b.reply(reply, 0)) ++taken;
   CHECK(taken == 3);
   const std::string message = deleted();
-  CHECK(b.channel->inject(0, reinterpret_cast<const uint8_t*>(message.data()), message.size(), 1, 0));
+  CHECK(
+      b.channel->inject(0, reinterpret_cast<const uint8_t*>(message.data()), message.size(), 1, 0));
   while (b.channel->inject(0, reinterpret_cast<const uint8_t*>(message.data()), message.size(), 1,
                            0)) {
   }
@@ -346,15 +348,18 @@ TEST_CASE("only the wanted instruments and types are decoded, by locate and by s
   o.filter.instruments = {{3}};
   o.filter.symbols = {{"AAPL", "MSFT"}};
   Bench b(std::move(o));
-  b.packet(0, mold(1, {itch('S', 0, 12), directory("AAPL", 11), directory("IBM", 12),
-                       added(1, 11), added(2, 12), added(3, 3), added(4, 99)}), 0);
+  b.packet(0,
+           mold(1, {itch('S', 0, 12), directory("AAPL", 11), directory("IBM", 12), added(1, 11),
+                    added(2, 12), added(3, 3), added(4, 99)}),
+           0);
   CHECK(b.numbers() == Numbers{1, 2, 4, 6});
   ChannelSnapshot s = b.snapshot();
   CHECK(s.decoded.filtered == 3);
   CHECK(s.resolved == std::vector<uint32_t>{11, 0});
   check_sums(s);
   // The number is another instrument's now; a new session forgets what is not fixed.
-  b.packet(0, mold(8, {directory("IBM", 11), added(5, 11), directory("MSFT", 12), added(6, 12)}), 1);
+  b.packet(0, mold(8, {directory("IBM", 11), added(5, 11), directory("MSFT", 12), added(6, 12)}),
+           1);
   CHECK(b.numbers() == Numbers{10, 11});
   b.packet(0, mold(1, {added(7, 12), added(8, 3)}, "SESSION002"), 2);
   CHECK(b.numbers() == Numbers{2});
@@ -368,7 +373,8 @@ TEST_CASE("a directory message that is not wanted is learned from") {
   o.filter.symbols = {{"AAPL"}};
   o.filter.types = {{'A'}};
   Bench b(std::move(o));
-  b.packet(0, mold(1, {directory("AAPL", 11), added(1, 11), itch('D', 11, 19), added(2, 12), ""}), 0);
+  b.packet(0, mold(1, {directory("AAPL", 11), added(1, 11), itch('D', 11, 19), added(2, 12), ""}),
+           0);
   CHECK(b.numbers() == Numbers{2});
   CHECK(b.snapshot().decoded.filtered == 3);
   CHECK(b.snapshot().units[0].counters.empty == 1);
@@ -442,7 +448,8 @@ TEST_CASE("options that do not go together are refused by name") {
   CHECK_THROWS_WITH_AS(make_channel(std::move(o)), doctest::Contains("lines"), Error);
   o = itch_options();
   o.protocol = "morse";
-  CHECK_THROWS_WITH_AS(make_channel(std::move(o)), doctest::Contains("itch, iex, pitch, cme"), Error);
+  CHECK_THROWS_WITH_AS(make_channel(std::move(o)), doctest::Contains("itch, iex, pitch, cme"),
+                       Error);
   o = itch_options();
   o.protocol = "cme";
   CHECK_THROWS_WITH_AS(make_channel(std::move(o)), doctest::Contains("schema"), Error);
@@ -535,7 +542,8 @@ ChannelOptions pitch_options() {
   return o;
 }
 
-TEST_CASE("pitch: time is followed though messages of time are not wanted; symbols by their bytes") {
+TEST_CASE(
+    "pitch: time is followed though messages of time are not wanted; symbols by their bytes") {
   ChannelOptions o = pitch_options();
   o.filter.types = {{0x21}};
   o.filter.symbols = {{"IBM"}};

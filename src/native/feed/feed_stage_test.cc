@@ -32,7 +32,8 @@ TEST_CASE(
   uint64_t wrong = 0;
   for (int round = 0; round < 200; round++) {
     auto ring = std::make_shared<wp::Ring>(16, wp::FullPolicy::kDrop, "");
-    auto stage = std::make_shared<wp::feed::FeedStage>(wp::feed::FeedOptions{}, ring, one_channel());
+    auto stage =
+        std::make_shared<wp::feed::FeedStage>(wp::feed::FeedOptions{}, ring, one_channel());
     std::atomic<bool> stop{false};
     std::thread reader([&] {
       while (!stop.load()) stage->snapshot();

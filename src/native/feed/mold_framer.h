@@ -55,8 +55,8 @@ struct MoldFramer {
     return true;
   }
 
-  /* The header alone of a packet with messages, whose blocks are still to be checked; false: another
-   * packet, or none. For a line that comes alone, see Sequencer::continues. */
+  /* The header alone of a packet with messages, whose blocks are still to be checked; false:
+   * another packet, or none. For a line that comes alone, see Sequencer::continues. */
   static bool open(const uint8_t* p, size_t n, Packet& out) {
     if (n < kMoldHeaderSize) return false;
     const uint16_t count = net::load_be16(p + 18);

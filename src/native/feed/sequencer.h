@@ -61,7 +61,8 @@ class Sequencer {
    * copy to wait for, so a packet that is damaged gives what stands before the damage; the rest is
    * a gap when the next comes. */
   template <class Framer, class Sink>
-  [[gnu::always_inline]] bool continues(const uint8_t* p, size_t n, int64_t recv_time, LineCounters& c, Sink&& sink) {
+  [[gnu::always_inline]] bool continues(const uint8_t* p, size_t n, int64_t recv_time,
+                                        LineCounters& c, Sink&& sink) {
     static_assert(sequence_period(Framer::kNumbers) == 0);
     Packet packet;
     if (!Framer::open(p, n, packet)) return false;
@@ -133,8 +134,8 @@ class Sequencer {
   static constexpr uint64_t distance(uint64_t a, uint64_t b) { return a > b ? a - b : b - a; }
 
   template <class Framer, class Sink>
-  void messages(uint32_t line, bool repeat, const Packet& packet, uint64_t first,
-                int64_t recv_time, std::vector<ArbiterLine>& lines, Sink&& sink) {
+  void messages(uint32_t line, bool repeat, const Packet& packet, uint64_t first, int64_t recv_time,
+                std::vector<ArbiterLine>& lines, Sink&& sink) {
     LineCounters& c = lines[line].counters;
     c.messages += packet.count;
     const MessageInfo info{0,
