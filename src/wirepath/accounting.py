@@ -252,7 +252,8 @@ def account(
         drops.append(Line("line.lost", lost, "in the packets that were lost"))
     else:
         units = [unit for channel in snapshot["channels"] for unit in channel["state"]]
-        tail = following - max((u["highest"] for u in units), default=published["first_sequence"])
+        highest = max((unit["highest"] for unit in units), default=0)
+        tail = following - (highest or published["first_sequence"])
         drops.append(Line("line.gaps", total["missing"], "in packets lost on the way"))
         drops.append(Line("line.tail", max(tail, 0), "after the last packet that arrived"))
     # Messages that the publisher itself left out have sequence numbers, so the receiver misses

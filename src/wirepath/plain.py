@@ -18,10 +18,8 @@ def plain(value: object) -> Any:  # noqa: ANN401  # what json.dumps takes
         return [plain(v) for v in value]
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, bytes):
-        return value.decode("latin-1")
+    if isinstance(value, (Path, bytes)):
+        return value.decode("latin-1") if isinstance(value, bytes) else str(value)
     item = getattr(value, "item", None)
     return item() if item is not None else str(value)
 

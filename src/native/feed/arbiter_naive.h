@@ -56,6 +56,7 @@ class ArbiterUnit {
     if (!started_) {
       started_ = true;
       next = to;
+      given_up_.clear();
       return;
     }
     while (!held.empty() && held.begin()->first < to) {
@@ -254,8 +255,7 @@ class ArbiterUnit {
     emit(ArbiterEvent::kReset, from, 0, static_cast<int>(cause), 0, "");
   }
 
-  void reset(uint32_t index, const ParsedPacket& parsed, bool repeat, uint64_t first,
-             int64_t now) {
+  void reset(uint32_t index, const ParsedPacket& parsed, bool repeat, uint64_t first, int64_t now) {
     Line& line = lines[index];
     const size_t own = parsed.messages.size();
     if (repeat && own != 0 && (!started_ || too_far(first))) {
@@ -278,7 +278,7 @@ class ArbiterUnit {
     const bool behind = line.known && line.epoch >= session_epoch_ && line.epoch != epoch_;
     const bool again = reset_line_ >= 0 && reset_next_ == wire &&
                        (next == reset_after_ || (reset_line_ != static_cast<int>(index) &&
-                                         now - reset_time_ <= o.reorder_ns));
+                                                 now - reset_time_ <= o.reorder_ns));
     if (started_ && (behind || again)) {
       if (line.epoch != epoch_) line.join(epoch_, wire);
       return;

@@ -70,7 +70,7 @@ class Assembler {
             Sink&& sink) {
     const uint64_t after = first + packet.count;
     if (first == next_ && !blocked_) [[likely]] {
-      take_next<Framer>(packet, info, line, sink);
+      take_next<Framer, false>(packet, info, line, sink);
     } else if (after <= next_ && first >= settled_from_) [[likely]] {
       line.duplicates += packet.count;
     } else {
@@ -81,6 +81,15 @@ class Assembler {
       });
       refresh();
     }
+  }
+
+  /* Whether a packet that begins with this number is delivered as it is. */
+  bool continues_at(uint64_t first) const { return started_ && first == next_ && !blocked_; }
+  /* Such a packet, opened and not checked: what stands before any damage. Returns how many. */
+  template <class Framer, class Sink>
+  uint64_t take_whole(const Packet& packet, const MessageInfo& info, LineCounters& line,
+                      Sink&& sink) {
+    return take_next<Framer, true>(packet, info, line, sink);
   }
 
   /* Everything before next exists. */
@@ -133,26 +142,33 @@ class Assembler {
   }
 
  private:
-  template <class Framer, class Sink>
-  void take_next(const Packet& packet, const MessageInfo& packet_info, LineCounters& line,
-                 Sink&& sink) {
+  template <class Framer, bool kCheck, class Sink>
+  uint64_t take_next(const Packet& packet, const MessageInfo& packet_info, LineCounters& line,
+                     Sink&& sink) {
     MessageInfo info = packet_info;
     info.seq = next_;
     uint64_t empty = 0;
-    Framer::for_each(packet, [&](const uint8_t* data, size_t length) {
+    const auto each = [&](const uint8_t* data, size_t length) {
       if (length != 0) [[likely]] {
         sink.message(info, data, length);
       } else {
         ++empty;
       }
       ++info.seq;
-    });
-    next_ += packet.count;
-    line.won += packet.count;
+    };
+    uint64_t taken = packet.count;
+    if constexpr (kCheck) {
+      taken = Framer::for_each_whole(packet, each);
+    } else {
+      Framer::for_each(packet, each);
+    }
+    next_ += taken;
+    line.won += taken;
     counters_.empty += empty;
-    counters_.delivered += packet.count - empty;
+    counters_.delivered += taken - empty;
     if (info.flags & WP_FLAG_RECOVERED) [[unlikely]]
-      counters_.recovered += packet.count - empty;
+      counters_.recovered += taken - empty;
+    return taken;
   }
 
   template <class Sink>

@@ -33,11 +33,22 @@ enum Cell : size_t {
   kRequests,
   kCells
 };
-constexpr std::array<const char*, 16> kNames{
-    "packets",       "delivered",        "drop.ring_full",         "drop.filtered",
-    "drop.unknown",  "drop.malformed_message", "drop.malformed_packet", "drop.duplicate",
-    "late",          "recovered",        "gaps",                   "gap_messages",
-    "missing",       "heartbeats",       "drop.wrong_session",     "requests"};
+constexpr std::array<const char*, 16> kNames{"packets",
+                                             "delivered",
+                                             "drop.ring_full",
+                                             "drop.filtered",
+                                             "drop.unknown",
+                                             "drop.malformed_message",
+                                             "drop.malformed_packet",
+                                             "drop.duplicate",
+                                             "late",
+                                             "recovered",
+                                             "gaps",
+                                             "gap_messages",
+                                             "missing",
+                                             "heartbeats",
+                                             "drop.wrong_session",
+                                             "requests"};
 static_assert(kNames.size() == kCells);
 
 constexpr const char* kProtocols = "one of itch, iex, pitch, cme";
@@ -57,7 +68,7 @@ Channel::~Channel() {
 void Channel::bind(RecordOutput* output, const std::string& stage) {
   if (output_ != nullptr)
     throw Error(ErrorKind::kBusy, "the channel " + options_.name + " is one of stage " + stage_ +
-                                       " already: make another channel");
+                                      " already: make another channel");
   cells_ = telemetry_.counters("feed/" + stage + "/" + options_.name, kNames);
   output_ = output;
   stage_ = stage;
@@ -152,8 +163,8 @@ bool Channel::post(const MailHeader& header, const uint8_t* data, size_t n) {
 // Rare and small: where even these find no room, nobody takes the mail in.
 void Channel::post_or_throw(const MailHeader& header, const char* what) {
   if (!post(header, nullptr, 0))
-    throw Error(ErrorKind::kBusy, std::string(what) + ": the mailbox of channel " +
-                                       options_.name + " is full: is its worker running?");
+    throw Error(ErrorKind::kBusy, std::string(what) + ": the mailbox of channel " + options_.name +
+                                      " is full: is its worker running?");
 }
 
 bool Channel::reply(const uint8_t* p, size_t n, int64_t recv_time) {

@@ -49,11 +49,11 @@ struct ChannelOptions {
   std::unique_ptr<RequestEncoder> encoder;  // null: gaps are told, not asked for
   RecoveryOptions recovery;
   FilterOptions filter;
-  std::shared_ptr<const SbePlan> plan;  // cme
-  std::optional<CmeMap> map;            // cme
+  std::shared_ptr<const SbePlan> plan;   // cme
+  std::optional<CmeMap> map;             // cme
   std::shared_ptr<SymbolTable> symbols;  // iex, pitch; null: one of its own
-  size_t requests = 256;                // to be taken by the control thread
-  size_t mail_bytes = size_t{4} << 20;  // from it: replies, messages of snapshots
+  size_t requests = 256;                 // to be taken by the control thread
+  size_t mail_bytes = size_t{4} << 20;   // from it: replies, messages of snapshots
 };
 
 /* A request to be sent. */
@@ -80,7 +80,7 @@ struct DecodeCounters {
   uint64_t other_schema = 0;
   uint64_t malformed = 0;
   uint64_t untimed = 0;
-  uint64_t no_record = 0;  // of messages: made none
+  uint64_t no_record = 0;         // of messages: made none
   uint64_t filtered_records = 0;  // of wanted messages, not wanted themselves
   uint64_t records = 0;
   uint64_t delivered = 0;
@@ -116,7 +116,7 @@ struct ChannelSnapshot {
   MailCounters mail;
   RecoveryCounters recovery;
   uint64_t requests_in_day = 0;
-  std::vector<uint32_t> resolved;  // numbers of the symbols asked for, see LocateFilter
+  std::vector<uint32_t> resolved;         // numbers of the symbols asked for, see LocateFilter
   std::vector<AbandonedRange> abandoned;  // the newest kAbandonedKept, oldest first
   uint64_t abandoned_total = 0;
 };
@@ -139,7 +139,8 @@ class Channel {
   bool has_mail() const noexcept { return !mail_.empty(); }
   /* Takes in some of the mail, lets timers run, asks for what is missing. now: of this machine. */
   virtual void service(int64_t now) noexcept = 0;
-  /* Nothing more will come: what is held is delivered, what is missing given up. */
+  /* Nothing more will come: where messages are held they are delivered, and what they waited for
+   * given up. */
   virtual void finish() noexcept = 0;
   /* Telemetry, and the snapshot if nobody is looking at it. */
   void publish(int64_t now, bool must) noexcept;

@@ -47,20 +47,18 @@ class ItchCodec {
   explicit ItchCodec(const ChannelOptions& o)
       : types_(o.filter, 256),
         locates_(o.filter),
-        filtering_(types_.active() || locates_.active()) {
-    context_.channel = o.channel;
-    context_.midnight_ns = o.midnight_ns;
-  }
+        filtering_(types_.active() || locates_.active()),
+        channel_(o.channel),
+        midnight_ns_(o.midnight_ns) {}
 
-  void message(const MessageInfo& info, const uint8_t* p, size_t n, RecordOutput& out) {
+  [[gnu::always_inline]] void message(const MessageInfo& info, const uint8_t* p, size_t n,
+                                      RecordOutput& out) {
     if (filtering_ && !wanted(p, n)) {
       ++filtered_;
       return;
     }
-    context_.seq = info.seq;
-    context_.recv_time = info.recv_time;
-    context_.flags = info.flags;
-    if (decoder_.decode(p, n, context_, *out.slot()) == ItchResult::kOk) [[likely]]
+    const Itch50Context context{info.seq, info.recv_time, midnight_ns_, channel_, info.flags};
+    if (decoder_.decode(p, n, context, *out.slot()) == ItchResult::kOk) [[likely]]
       out.keep();
   }
   void inject(const MessageInfo& info, const uint8_t* p, size_t n, RecordOutput& out) {
@@ -88,7 +86,8 @@ class ItchCodec {
     if (n < 3) return true;  // for the decoder to refuse
     const uint16_t locate = net::load_be16(p + 1);
     if (locates_.active()) {
-      if (p[0] == 'R' && n == kDirectorySize) locates_.learn(net::load_le<uint64_t>(p + 11), locate);
+      if (p[0] == 'R' && n == kDirectorySize)
+        locates_.learn(net::load_le<uint64_t>(p + 11), locate);
       if (!locates_.wants(locate)) return false;
     }
     return types_.wants(p[0]);
@@ -97,8 +96,9 @@ class ItchCodec {
   TypeFilter types_;
   LocateFilter locates_;
   const bool filtering_;
+  const uint16_t channel_;
+  const int64_t midnight_ns_;
   uint64_t filtered_ = 0;
-  Itch50Context context_;
   Itch50Decoder decoder_;
 };
 
@@ -217,9 +217,8 @@ class CmeCodec {
   }
 
   void message(const MessageInfo& info, const uint8_t* p, size_t n, RecordOutput& out) {
-    cme_for_each_message(p, n, [&](const uint8_t* message, size_t length) {
-      one(info, message, length, out);
-    });
+    cme_for_each_message(
+        p, n, [&](const uint8_t* message, size_t length) { one(info, message, length, out); });
   }
   /* One SBE message. */
   void inject(const MessageInfo& info, const uint8_t* p, size_t n, RecordOutput& out) {

@@ -54,8 +54,9 @@ FeedStage::~FeedStage() {
 
 void FeedStage::release() noexcept {
   for (const auto& channel : channels_) channel->unbind(&output_);
-  for (const void* cells : {static_cast<const void*>(cells_), static_cast<const void*>(wire_to_ring_),
-                            static_cast<const void*>(wire_to_book_)}) {
+  for (const void* cells :
+       {static_cast<const void*>(cells_), static_cast<const void*>(wire_to_ring_),
+        static_cast<const void*>(wire_to_book_)}) {
     if (cells != nullptr) telemetry_.release(cells);
   }
 }

@@ -156,11 +156,11 @@ void bind_feed(nb::module_& m) {
           [](FeedStage* self, std::shared_ptr<Ring> ring,
              std::vector<std::shared_ptr<feed::Channel>> channels, const std::string& name,
              bool latency, std::shared_ptr<feed::LockedBooks> books) {
-            new (self) FeedStage({name, latency}, std::move(ring), std::move(channels),
-                                 std::move(books));
+            new (self)
+                FeedStage({name, latency}, std::move(ring), std::move(channels), std::move(books));
           },
-          nb::arg("ring"), nb::arg("channels"), nb::arg("name") = "feed",
-          nb::arg("latency") = true, nb::arg("books") = nb::none())
+          nb::arg("ring"), nb::arg("channels"), nb::arg("name") = "feed", nb::arg("latency") = true,
+          nb::arg("books") = nb::none())
       .def("snapshot", &stage_snapshot,
            "``frames``, ``other_flow``, ``not_udp``, ``delivered``, ``ring_full``, ``ended`` (all\n"
            "channels are) and ``channels`` (FeedChannel.snapshot of each), as of a moment ago;\n"
@@ -172,7 +172,8 @@ void bind_feed(nb::module_& m) {
           "Histogram of ns from the receive timestamp to the ring, one sample per record.")
       .def(
           "wire_to_book", [](const FeedStage& s) { return copy_of(s.wire_to_book()); },
-          "Histogram of ns from the receive timestamp until the books know, one sample per record;\n"
+          "Histogram of ns from the receive timestamp until the books know, one sample per "
+          "record;\n"
           "empty without books.");
 }
 

@@ -120,8 +120,7 @@ nb::list take_requests(Channel& channel, size_t max) {
   nb::object type = nb::module_::import_("wirepath.feed.events").attr("Request");
   ChannelRequest request;
   while (nb::len(out) < max && channel.take_request(&request)) {
-    out.append(type(request.what.first, request.what.count, request.what.attempt,
-                    request.what.unit,
+    out.append(type(request.what.first, request.what.count, request.what.attempt, request.what.unit,
                     nb::bytes(reinterpret_cast<const char*>(request.bytes), request.length)));
   }
   return out;
@@ -174,20 +173,22 @@ nb::list lines_of(const Channel& channel, const ChannelSnapshot& s) {
     line["label"] = label_of(o, i);
     const bool live = i < o.lines.size();
     const size_t k = i - o.lines.size();
-    const FlowRule* rule = live                           ? &o.lines[i]
+    const FlowRule* rule = live                          ? &o.lines[i]
                            : k < o.recovery_lines.size() ? &o.recovery_lines[k]
                                                          : nullptr;
-    line["flow"] = rule == nullptr ? std::string()
-                                   : Steering{rule->family == 0 && rule->port == 0, {*rule}}.describe();
+    line["flow"] = rule == nullptr
+                       ? std::string()
+                       : Steering{rule->family == 0 && rule->port == 0, {*rule}}.describe();
     line["live"] = live;
-    line["loss"] = c.expected == 0 ? 0.0
-                                   : static_cast<double>(c.missing) / static_cast<double>(c.expected);
+    line["loss"] =
+        c.expected == 0 ? 0.0 : static_cast<double>(c.missing) / static_cast<double>(c.expected);
     const auto index = static_cast<uint32_t>(i);
     line["behind_ns"] = quantiles_of(channel.behind(index));
     // Against the first line; of more than two it would not be told apart.
-    line["skew_ns"] = live && i == 1 && o.lines.size() == 2
-                          ? nb::object(nb::int_(line_skew(channel.behind(0), channel.behind(1), 0.5)))
-                          : nb::none();
+    line["skew_ns"] =
+        live && i == 1 && o.lines.size() == 2
+            ? nb::object(nb::int_(line_skew(channel.behind(0), channel.behind(1), 0.5)))
+            : nb::none();
     line.update(counters_of(c));
     out.append(line);
   }
@@ -247,8 +248,8 @@ nb::dict snapshot_of(const Channel& channel) {
   }
   nb::list abandoned;
   for (const AbandonedRange& r : s.abandoned)
-    abandoned.append(nb::make_tuple(r.first, r.last, kAbandonReasons[static_cast<int>(r.reason)],
-                                    r.unit));
+    abandoned.append(
+        nb::make_tuple(r.first, r.last, kAbandonReasons[static_cast<int>(r.reason)], r.unit));
   const DecodeCounters& d = s.decoded;
   nb::dict out;
   out["name"] = channel.name();
@@ -329,8 +330,9 @@ void bind_feed_channel(nb::module_& m) {
           nb::arg("message"), nb::arg("seq"), nb::arg("recv_time"), nb::arg("unit") = 0,
           "A message of a snapshot: filtered, decoded and put into the ring with the flag\n"
           "RECOVERED, outside the sequence. False: no room for it, counted.")
-      .def("snapshot", [](const Channel& c) { return snapshot_of(c); },
-           "Counters and state as of a moment ago; exact once the worker stopped.")
+      .def(
+          "snapshot", [](const Channel& c) { return snapshot_of(c); },
+          "Counters and state as of a moment ago; exact once the worker stopped.")
       .def(
           "behind",
           [](const Channel& c, uint32_t line) {

@@ -141,8 +141,8 @@ class Arbiter:
 class Recovery:
     """Says what to request of a venue's server for an arbiter's gaps, and when to give up.
 
-    venue: ``"mold_udp64"``, ``"iex"``, ``"pitch"`` or ``"nyse"`` (which needs source_id, product_id and
-    channel_id). Options, all of them named; those not given are the venue's or the defaults:
+    venue: ``"mold_udp64"``, ``"iex"``, ``"pitch"`` or ``"nyse"`` (which needs source_id, product_id
+    and channel_id). Options, all of them named; those not given are the venue's or the defaults:
     ``hold_ns`` (age of a gap before the first request), ``retry_ns``, ``max_retry_ns`` (wait for an
     answer, doubled each time), ``max_attempts`` (in a row that brought nothing), ``deadline_ns``
     (age at which a gap is given up), ``max_per_request``, ``coalesce`` (received messages asked for
