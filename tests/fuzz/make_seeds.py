@@ -215,6 +215,25 @@ def soup_seeds() -> dict[str, bytes]:
     }
 
 
+def line_reader_seeds() -> dict[str, bytes]:
+    """Packets on two lines of each protocol, with one lost on both and one session more."""
+
+    def sent(*packets: bytes) -> bytes:
+        out = b""
+        for i, one in enumerate(packets):
+            body = one[3:] if one[0] == 0xFF else one[1:]  # without the other targets' length
+            out += struct.pack("<BBH", i % 2, 1, len(body)) + body
+        return out
+
+    itch = [packet(n, message("A", b"\x01"), message("D", b"\x02")) for n in (1, 3, 2, 9)]
+    itch.append(packet(1, message("S", b"O"), session="SESSION__B"))
+    segments = [segment(n, iex("Q", b"\x01"), iex("T", b"\x02")) for n in (1, 2, 3, 9)]
+    units = [unit(n, pitch(0x20, b"\x01"), pitch(0x22, b"\x02")) for n in (1, 2, 3, 9)]
+    cme = [datagram(struct.pack("<IQHHHHH", n, 5, 10, 0, 12, 1, 6)) for n in (1, 1, 2, 7)]
+    which = (itch, itch, segments, segments, units, units, cme)
+    return {f"lines_{i}": bytes([i]) + sent(*packets) for i, packets in enumerate(which)}
+
+
 def main() -> None:
     """Writes the files."""
     mold = {
@@ -261,6 +280,7 @@ def main() -> None:
     }
     made = {"mold_udp64": mold, "itch50": itch, "arbiter": arbiter, **venues()}
     made |= {"sbe": sbe_seeds(), "cme": cme_seeds(), "soup": soup_seeds()}
+    made |= {"sbe": sbe_seeds(), "cme": cme_seeds(), "line_reader": line_reader_seeds()}
     for name, seeds in made.items():
         folder = CORPUS / name
         folder.mkdir(parents=True, exist_ok=True)

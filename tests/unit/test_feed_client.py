@@ -6,8 +6,10 @@ from __future__ import annotations
 import json
 import random
 import socket
+import struct
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import feed_peer as peer
@@ -376,3 +378,133 @@ def test_mistakes_on_the_command_line(wirepath, tmp_path):
     assert "channel[0].line[1].port = 1" in json.loads(answer.out)["error"]
     answer = wirepath("feed", "--config", path, "--session", "X", "--json")
     assert answer.code == 2
+
+
+# --- other venues --------------------------------------------------------------------------------
+def pitch(first, messages, unit=1):
+    body = b"".join(messages)
+    return struct.pack("<HBBI", 8 + len(body), len(messages), unit, first) + body
+
+
+def send_to(flow, packet, sock):
+    sock.sendto(packet, flow)
+    time.sleep(0.0002)
+
+
+@contextmanager
+def multicast():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton("127.0.0.1"))
+        yield sock
+
+
+class PitchProxy(peer.StreamService):
+    """A Gap Request Proxy that replays on a multicast group, before it answers."""
+
+    def __init__(self, messages, group):
+        super().__init__()
+        self.messages, self.group, self.asked = messages, group, []
+
+    def talk(self):
+        came = b""
+        while len(came) < 30:
+            came += yield b""
+        assert came[10:18] == b"S1  FIRM"
+        left = yield pitch(0, [b"\x03\x02A"], 0)
+        with multicast() as sock:
+            while True:
+                out = b""
+                while len(left) >= 8 and len(left) >= (size := left[0] | left[1] << 8):
+                    if left[2]:
+                        unit, first, count = struct.unpack_from("<BIH", left, 10)
+                        self.asked.append((unit, first, count))
+                        for n in range(first, first + count):
+                            sock.sendto(pitch(n, [self.messages[n - 1]], unit), self.group)
+                        out += pitch(0, [struct.pack("<BBBIHc", 10, 4, unit, first, count, b"A")])
+                    left = left[size:]
+                left += yield out
+
+
+def test_pitch_gaps_are_replayed_on_a_group_of_their_own(flow):
+    live, replay = groups(flow)
+    messages = [struct.pack("<BBIQ", 14, 0x29, n, n) for n in range(1, 2001)]
+    lost = {n for n in range(1, 2000) if n % 97 in (5, 6, 7)}
+    with PitchProxy(messages, replay) as proxy:
+        how = [
+            {
+                "kind": "pitch",
+                "server": proxy.text,
+                "session": "S1",
+                "username": "FIRM",
+                "password": "pw",
+                "line": [{"group": replay[0], "port": replay[1]}],
+            }
+        ]
+
+        def send():
+            time.sleep(0.3)  # the login
+            with multicast() as sock:
+                for n, message in enumerate(messages, 1):
+                    if n not in lost:
+                        send_to(live, pitch(n, [message]), sock)
+
+        cfg = config([live], recovery=how, protocol="pitch", next_sequence=1)
+        with wp.FeedClient(cfg) as client:
+            records = run(client, send, max_messages=2000)
+    assert peer.whole(records, 2000)
+    assert records["order_id"].tolist() == list(range(1, 2001))
+    recovered = records["seq"][records["flags"] & RECOVERED != 0]
+    assert set(recovered.tolist()) == lost
+    told = client.summary()["channels"][0]["servers"]["requests"]
+    assert told["accepted"] == told["requests"] == len(proxy.asked)
+
+
+def segment(first, messages, kind=0x8003):
+    body = b"".join(struct.pack("<H", len(m)) + m for m in messages)
+    return (
+        struct.pack("<BxHIIHHqqq", 1, kind, 1, 7, len(body), len(messages), 0, first, first) + body
+    )
+
+
+class IexServer(peer.Service):
+    """A gap-fill server: a segment for each message asked for."""
+
+    def __init__(self, messages):
+        super().__init__(socket.SOCK_DGRAM)
+        self.messages = messages
+
+    def serve(self):
+        while not self.over.is_set():
+            try:
+                request, who = self.socket.recvfrom(2048)
+            except TimeoutError:
+                continue
+            version, kind, protocol, channel, session, count = struct.unpack_from(
+                "<BBHIII", request
+            )
+            assert (version, kind, protocol, channel, session) == (1, 1, 0x8003, 1, 7)
+            for i in range(count):
+                first, last = struct.unpack_from("<qq", request, 16 + 16 * i)
+                for n in range(first, last + 1):
+                    self.socket.sendto(segment(n, [self.messages[n - 1]]), who)
+
+
+def test_iex_gaps_are_filled(flow):
+    live, _ = groups(flow)
+    messages = [struct.pack("<BBq", ord("S"), ord("S"), n) for n in range(1, 1001)]
+    lost = {n for n in range(1, 1000) if n % 83 in (5, 6)}
+    with IexServer(messages) as server:
+
+        def send():
+            with multicast() as sock:
+                for n, message in enumerate(messages, 1):
+                    if n not in lost:
+                        send_to(live, segment(n, [message]), sock)
+
+        how = [{"kind": "iex", "server": server.text}]
+        cfg = config([live], recovery=how, protocol="iex", next_sequence=1)
+        with wp.FeedClient(cfg) as client:
+            records = run(client, send, max_messages=1000)
+    assert peer.whole(records, 1000)
+    recovered = records["seq"][records["flags"] & RECOVERED != 0]
+    assert set(recovered.tolist()) == lost

@@ -74,10 +74,10 @@ struct AbandonedRange {
 
 /* Maker: message(const MessageInfo&, uint16_t channel, const uint8_t*, size_t), and
  * lost(unit) when messages of a unit will not come. */
-template <class Framer, class Maker>
+template <class Framer, class Maker, size_t kLines = 16>
 class LineReader {
  public:
-  static constexpr size_t kMaxLines = 16;
+  static constexpr size_t kMaxLines = kLines;
   static constexpr size_t kMaxChannels = 64;
   static constexpr size_t kMaxAbandoned = 1024;  // told by range; the rest is only counted
 

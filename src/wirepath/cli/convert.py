@@ -46,7 +46,9 @@ def convert(
         list[str] | None, _field("flows", _WHAT, "--flow", metavar="GROUP:PORT")
     ] = None,
     session_date: Annotated[str | None, _field("session_date", _WHAT, metavar="YYYY-MM-DD")] = None,
-    schema: Annotated[str | None, _field("schema_file", _WHAT, "--schema", metavar="XML")] = None,
+    schema: Annotated[
+        str | None, _field("schema_file", _WHAT, "--schema", "--schema-file", metavar="XML")
+    ] = None,
     dtype: Annotated[str | None, _field("dtype", _WHAT, metavar="NAME:TYPE,…")] = None,
     header: Annotated[str | None, _field("header", _WHAT, metavar="NAME:TYPE,…")] = None,
     sequence: Annotated[str | None, _field("sequence", _WHAT, metavar="NAME")] = None,
