@@ -279,7 +279,7 @@ def main() -> None:
         + step(1, end, 2, session=1),
     }
     made = {"mold_udp64": mold, "itch50": itch, "arbiter": arbiter, **venues()}
-    made |= {"sbe": sbe_seeds(), "cme": cme_seeds(), "soup": soup_seeds()}
+    made |= {"soup": soup_seeds()}
     made |= {"sbe": sbe_seeds(), "cme": cme_seeds(), "line_reader": line_reader_seeds()}
     for name, seeds in made.items():
         folder = CORPUS / name
