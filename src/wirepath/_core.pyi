@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 
 from typing_extensions import CapsuleType
 
-
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from .items import Items
+
 _Buffer = bytes | bytearray | memoryview | NDArray[Any]
 
 __version__: str
@@ -30,7 +30,6 @@ class Histogram:
     """
 
     def __init__(self) -> None: ...
-
     def record(self, value_ns: int, count: int = 1) -> None:
         """
         Add `count` samples of `value_ns`. Negative ones count as 0 and in `negative`, those
@@ -44,28 +43,21 @@ class Histogram:
         """Forget every sample."""
 
     def copy(self) -> Histogram: ...
-
     def quantile(self, q: float) -> int:
         """Nanoseconds at quantile q, 0 to 1; 0 when empty."""
 
     @property
     def total(self) -> int: ...
-
     @property
     def min(self) -> int: ...
-
     @property
     def max(self) -> int: ...
-
     @property
     def mean(self) -> float: ...
-
     @property
     def negative(self) -> int: ...
-
     @property
     def overflow(self) -> int: ...
-
     def counts(self) -> NDArray[np.uint64]:
         """
         Samples in each bucket: ndarray of uint64, indexed as HdrHistogram's counts array.
@@ -78,7 +70,7 @@ class Histogram:
 def telemetry_name() -> str:
     """Name of this process's counter segment; empty where it is private."""
 
-def telemetry_read(name: str = '') -> tuple[dict[str, int], dict[str, Histogram]]:
+def telemetry_read(name: str = "") -> tuple[dict[str, int], dict[str, Histogram]]:
     """
     (counters, histograms) of a process: its own, or those of the segment `name`.
     """
@@ -96,8 +88,7 @@ class Ring:
     pops while another one does gets DeviceBusy.
     """
 
-    def __init__(self, capacity: int = 65536, policy: str = 'block', name: str = '') -> None: ...
-
+    def __init__(self, capacity: int = 65536, policy: str = "block", name: str = "") -> None: ...
     @staticmethod
     def attach(name: str) -> Ring:
         """The ring that another process made under this name."""
@@ -127,12 +118,9 @@ class Ring:
 
     @property
     def closed(self) -> bool: ...
-
     @property
     def capacity(self) -> int: ...
-
     def __len__(self) -> int: ...
-
     @property
     def pushed(self) -> int:
         """Records ever pushed."""
@@ -155,7 +143,6 @@ class Ring:
 
     @property
     def name(self) -> str: ...
-
     @property
     def policy(self) -> str: ...
 
@@ -169,20 +156,15 @@ class Steering:
         """Nothing at all: what a port refuses to open with."""
 
     def __or__(self, arg: Steering, /) -> Steering: ...
-
     def __repr__(self) -> str: ...
-
     def __str__(self) -> str: ...
-
     @property
     def is_everything(self) -> bool: ...
-
     @property
     def flows(self) -> list[tuple[str, str, int]]:
         """List of (protocol, address or "*", port or 0)."""
 
 def flow(protocol: str, address: str, port: int) -> Steering: ...
-
 def steer_classify(steering: Steering, frame: object) -> str:
     """
     What the native build of the steering program says of a frame: "match", "pass" or
@@ -201,7 +183,6 @@ class Frames:
     """Frames of a batch as arrays."""
 
     def __len__(self) -> int: ...
-
     def __getitem__(self, index: int) -> Items: ...
 
 class Batch:
@@ -214,7 +195,6 @@ class Batch:
     """
 
     def __len__(self) -> int: ...
-
     def __getitem__(self, index: int) -> memoryview:
         """
         Frame `index` from its Ethernet header on: a memoryview, not a copy; writable unless
@@ -242,7 +222,6 @@ class Batch:
 
     @verdicts.setter
     def verdicts(self, values: int | NDArray[Any]) -> None: ...
-
     @property
     def count(self) -> int:
         """Frames in this batch."""
@@ -283,14 +262,13 @@ class Batch:
 
     @property
     def released(self) -> bool: ...
-
     def headers(self) -> NDArray[np.void]:
         """
         Ethernet, VLAN, IP and UDP/TCP fields of every frame, parsed natively: structured
         array of dtype wirepath.HEADERS, one row a frame; what a frame has not is 0.
         """
 
-    def column(self, offset: int, dtype: DTypeLike, of: str = 'frame') -> NDArray[Any]:
+    def column(self, offset: int, dtype: DTypeLike, of: str = "frame") -> NDArray[Any]:
         """
         The `dtype` value at byte `offset` of every frame (or of every UDP/TCP payload),
         gathered natively into a new ndarray; 0 where a frame is too short.
@@ -303,58 +281,46 @@ class Batch:
         """Give the frames back to the port now."""
 
     def __enter__(self) -> Batch: ...
-
-    def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None) -> None: ...
-
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
     def __repr__(self) -> str: ...
 
 class PortIterator:
     def __iter__(self) -> PortIterator: ...
-
     def __next__(self) -> Batch: ...
 
 class PortHandle:
     """A native port; wirepath.Port wraps it."""
 
     @staticmethod
-    def open(spec: str, steering: Steering, options: Mapping[str, str], batch_size: int, spin: bool) -> PortHandle: ...
-
+    def open(
+        spec: str, steering: Steering, options: Mapping[str, str], batch_size: int, spin: bool
+    ) -> PortHandle: ...
     def batches(self, idle_us: int = -1) -> PortIterator: ...
-
     def poll(self, timeout_us: int) -> Batch | None: ...
-
     def tx(self, batch: Batch, queue: int = 0) -> int: ...
-
     def send(self, frames: Sequence[_Buffer], queue: int = 0) -> int: ...
-
     def close(self) -> None: ...
-
     def info(self) -> dict[str, Any]: ...
-
     def stats(self) -> dict[str, int]: ...
-
     def capabilities(self) -> dict[str, bool | int]: ...
-
     def fd(self, queue: int = 0) -> int: ...
-
     @property
     def closed(self) -> bool: ...
-
     @property
     def finished(self) -> bool: ...
-
     @property
     def held(self) -> int: ...
-
     @property
     def queues(self) -> int: ...
-
     @property
     def spec(self) -> str: ...
-
     @property
     def batch_size(self) -> int: ...
-
     @property
     def steering(self) -> Steering: ...
 
@@ -362,7 +328,6 @@ def register_backend(backend: CapsuleType) -> None:
     """Take a backend from the capsule of an extension module."""
 
 def loaded_backends() -> dict[str, Any]: ...
-
 def parse_port_spec(spec: str) -> tuple[str, str, dict[str, str]]:
     """(backend, device, options) of a port spec."""
 
@@ -379,13 +344,14 @@ class CStage(Stage):
     `keep` lives as long as the stage.
     """
 
-    def __init__(self, name: str, function: int, state: int = 0, keep: object | None = None) -> None: ...
+    def __init__(
+        self, name: str, function: int, state: int = 0, keep: object | None = None
+    ) -> None: ...
 
 class KeptException:
     """Where compiled code leaves its exception."""
 
     def __init__(self) -> None: ...
-
     @property
     def address(self) -> int: ...
 
@@ -395,7 +361,9 @@ class CompiledStage(CStage):
     KEEP_EXCEPTION(kept.address) while a Python exception is set.
     """
 
-    def __init__(self, name: str, function: int, state: int, keep: object | None, kept: KeptException) -> None: ...
+    def __init__(
+        self, name: str, function: int, state: int, keep: object | None, kept: KeptException
+    ) -> None: ...
 
 class PyStage(Stage):
     """A Python function that a worker calls once a batch, with the GIL."""
@@ -429,30 +397,30 @@ class HeldFrame:
 
     @property
     def released(self) -> bool: ...
-
     def __len__(self) -> int: ...
-
     @property
     def timestamp(self) -> int:
         """When it arrived, ns since the Unix epoch; source: the port's info()."""
 
     @property
     def hash(self) -> int: ...
-
     @property
     def port(self) -> int:
         """Number of the port within its worker."""
 
     @property
     def queue(self) -> int: ...
-
     @property
     def by_reference(self) -> bool:
         """False: it was short, and copied."""
 
     def __enter__(self) -> memoryview: ...
-
-    def __exit__(self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None) -> None: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
 
 class HandOff(Stage):
     """
@@ -466,8 +434,14 @@ class HandOff(Stage):
     stage before gave a verdict, or those it "kept" (verdict KEEP).
     """
 
-    def __init__(self, zero_copy_threshold: int = 64, capacity: int = 4096, max_held: int | None = None, take: str = 'all', name: str = 'hand_off') -> None: ...
-
+    def __init__(
+        self,
+        zero_copy_threshold: int = 64,
+        capacity: int = 4096,
+        max_held: int | None = None,
+        take: str = "all",
+        name: str = "hand_off",
+    ) -> None: ...
     def pop(self, timeout: float = 0.0) -> HeldFrame | None:
         """
         The next frame, waiting up to `timeout` seconds; None when none came, or the worker
@@ -495,10 +469,8 @@ class HandOff(Stage):
 
     @property
     def zero_copy_threshold(self) -> int: ...
-
     @property
     def capacity(self) -> int: ...
-
     def stats(self) -> dict[str, int]:
         """
         frames = by_reference + copied + drop.queue_full + drop.held_full + drop.not_owned;
@@ -511,14 +483,17 @@ class Worker:
     verdicts out, without the GIL.
     """
 
-    def __init__(self, name: str = 'worker', cpu_core: int | None = None, batch_size: int = 64, spin: bool = False, poll_timeout_us: int = 100) -> None: ...
-
+    def __init__(
+        self,
+        name: str = "worker",
+        cpu_core: int | None = None,
+        batch_size: int = 64,
+        spin: bool = False,
+        poll_timeout_us: int = 100,
+    ) -> None: ...
     def add_port(self, port: PortHandle, queues: Sequence[int] = []) -> int: ...
-
     def add_stage(self, stage: Stage) -> None: ...
-
     def start(self) -> None: ...
-
     def stop(self) -> None:
         """Ask it to stop; returns at once."""
 
@@ -527,7 +502,6 @@ class Worker:
 
     @property
     def running(self) -> bool: ...
-
     @property
     def affinity(self) -> int:
         """Core that it is pinned to, as read back; -1 = none."""
@@ -558,36 +532,46 @@ class Itch50Decoder:
     """Native ITCH 5.0 decoder; see wirepath.feed.Itch50."""
 
     def __init__(self) -> None: ...
-
-    def decode(self, message: _Buffer, out: NDArray[np.void], seq: int = 0, recv_time: int = 0, midnight_ns: int = 0, channel: int = 0) -> str: ...
-
-    def decode_frames(self, data: _Buffer, offset: int, out: NDArray[np.void], seq: int, recv_time: int, midnight_ns: int, channel: int, last: bool) -> tuple[int, int, int]:
+    def decode(
+        self,
+        message: _Buffer,
+        out: NDArray[np.void],
+        seq: int = 0,
+        recv_time: int = 0,
+        midnight_ns: int = 0,
+        channel: int = 0,
+    ) -> str: ...
+    def decode_frames(
+        self,
+        data: _Buffer,
+        offset: int,
+        out: NDArray[np.void],
+        seq: int,
+        recv_time: int,
+        midnight_ns: int,
+        channel: int,
+        last: bool,
+    ) -> tuple[int, int, int]:
         """Returns (records written, bytes consumed, next sequence number)."""
 
     @property
     def end(self) -> str: ...
-
     @property
     def counters(self) -> dict[str, Any]: ...
-
     def reset_counters(self) -> None: ...
 
 class Itch50Columns:
     """Native raw ITCH 5.0 columns; see wirepath.feed.Itch50Columns."""
 
-    def __init__(self, types: str = '') -> None: ...
-
+    def __init__(self, types: str = "") -> None: ...
     def append(self, message: _Buffer, seq: int = 0, recv_time: int = 0) -> str: ...
-
-    def append_frames(self, data: _Buffer, seq: int = 1, recv_time: int = 0, last: bool = True) -> tuple[int, int]: ...
-
+    def append_frames(
+        self, data: _Buffer, seq: int = 1, recv_time: int = 0, last: bool = True
+    ) -> tuple[int, int]: ...
     def rows(self, arg: str, /) -> int: ...
-
     def take(self, type: str, dtype: DTypeLike) -> NDArray[np.void]: ...
-
     @property
     def end(self) -> str: ...
-
     @property
     def counters(self) -> dict[str, Any]: ...
 
@@ -600,21 +584,13 @@ class Books:
     """Native order books; see wirepath.feed.Books."""
 
     def __init__(self, orders: int, max_orders: int, instruments: int) -> None: ...
-
     def apply(self, records: NDArray[np.void], bbo: bool) -> NDArray[np.void]: ...
-
     def depth(self, instrument: int, side: str, levels: int) -> NDArray[np.void]: ...
-
     def orders(self, instrument: int, side: str) -> NDArray[np.void]: ...
-
     def best(self, instrument: int) -> NDArray[np.void]: ...
-
     def instruments(self) -> list[int]: ...
-
     def order_count(self) -> int: ...
-
     def clear(self, instrument: int | None = None) -> None: ...
-
     @property
     def counters(self) -> dict[str, int]: ...
 
@@ -622,48 +598,53 @@ class Arbiter:
     """Native arbiter; see wirepath.feed.Arbiter."""
 
     @staticmethod
-    def make(framer: str, *, lines: int, recovery_lines: int, units: int, in_order: bool, hold_ns: int, hold_messages: int, hold_bytes: int, max_gaps: int, session: bytes, pin_session: bool, next_sequence: int, reorder_messages: int, reorder_ns: int, restart_packets: int, max_jump: int, skew_packets: int) -> Arbiter: ...
-
+    def make(
+        framer: str,
+        *,
+        lines: int,
+        recovery_lines: int,
+        units: int,
+        in_order: bool,
+        hold_ns: int,
+        hold_messages: int,
+        hold_bytes: int,
+        max_gaps: int,
+        session: bytes,
+        pin_session: bool,
+        next_sequence: int,
+        reorder_messages: int,
+        reorder_ns: int,
+        restart_packets: int,
+        max_jump: int,
+        skew_packets: int,
+    ) -> Arbiter: ...
     def on_packet(self, line: int, packet: _Buffer, recv_time: int) -> list[Any]: ...
-
     def skip_to(self, next_sequence: int, now: int, unit: int) -> list[Any]: ...
-
     def on_time(self, now: int) -> list[Any]: ...
-
     @property
     def deadline(self) -> int | None: ...
-
     @property
     def counters(self) -> dict[str, int]: ...
-
     @property
     def units(self) -> list[dict[str, Any]]: ...
-
     @property
     def lines(self) -> list[dict[str, int]]: ...
-
     def behind(self, line: int) -> Histogram: ...
-
     def skew(self, a: int, b: int, q: float) -> int: ...
 
 class Recovery:
     """Native recovery; see wirepath.feed.Recovery."""
 
-    def __init__(self, venue: str, source_id: str, product_id: int, channel_id: int, options: dict[str, int]) -> None: ...
-
+    def __init__(
+        self, venue: str, source_id: str, product_id: int, channel_id: int, options: dict[str, int]
+    ) -> None: ...
     def poll(self, arbiter: Arbiter, now: int) -> tuple[list[Any], list[Any]]: ...
-
     def refuse(self, first: int, last: int, unit: int) -> None: ...
-
     def pause(self, until: int) -> None: ...
-
     def resume(self, requests_in_day: int, now: int) -> None: ...
-
     def requests_in_day(self, now: int) -> int: ...
-
     @property
     def deadline(self) -> int | None: ...
-
     @property
     def counters(self) -> dict[str, int]: ...
 
@@ -671,7 +652,6 @@ class SbePlan:
     """The native decode plan of an SBE schema."""
 
     def __init__(self, words: _Buffer) -> None: ...
-
     @property
     def version(self) -> int: ...
 
@@ -679,24 +659,18 @@ class SbeColumns:
     """Native SBE columns; see wirepath.feed.SbeDecoder."""
 
     def __init__(self, plan: SbePlan, templates: Sequence[int] = []) -> None: ...
-
-    def append(self, message: _Buffer, seq: int = 0, recv_time: int = 0, send_time: int = 0) -> str: ...
-
+    def append(
+        self, message: _Buffer, seq: int = 0, recv_time: int = 0, send_time: int = 0
+    ) -> str: ...
     def append_many(self, data: _Buffer, lengths: _Buffer, seq: int, recv_time: int) -> int: ...
-
     def append_packets(self, data: _Buffer, lengths: _Buffer, recv_times: _Buffer) -> None: ...
-
     def append_batch(self, batch: Batch) -> None: ...
-
     def rows(self, block: int) -> int: ...
-
     def take(self, block: int, dtype: DTypeLike) -> NDArray[np.void]:
         """A copy of a block's rows."""
 
     def heap(self, message: int, dtype: DTypeLike) -> NDArray[np.uint8]: ...
-
     def clear(self, message: int) -> None: ...
-
     @property
     def counters(self) -> dict[str, Any]: ...
 
@@ -704,16 +678,14 @@ class CmeMdp3:
     """Native CME MDP 3.0 decoder; see wirepath.feed.Mdp3."""
 
     def __init__(self, plan: SbePlan, map: _Buffer, channel: int = 0) -> None: ...
-
     def packets(self, data: _Buffer, lengths: _Buffer, recv_times: _Buffer) -> NDArray[np.void]: ...
-
-    def packets_into(self, data: _Buffer, lengths: _Buffer, recv_times: _Buffer, out: _Buffer) -> tuple[int, int]:
+    def packets_into(
+        self, data: _Buffer, lengths: _Buffer, recv_times: _Buffer, out: _Buffer
+    ) -> tuple[int, int]:
         """Returns (records written, packets taken in)."""
 
     def batch(self, batch: Batch) -> NDArray[np.void]: ...
-
     def message(self, message: _Buffer, seq: int, recv_time: int) -> NDArray[np.void]: ...
-
     @property
     def counters(self) -> dict[str, Any]: ...
 
@@ -728,8 +700,15 @@ class SoupBinTCP:
     for so long, is dead. Times are ns on any clock. Raises ConfigError.
     """
 
-    def __init__(self, username: str = '', password: str = '', session: str = '', next_sequence: int = 1, heartbeat_ns: int = 1000000000, timeout_ns: int = 15000000000) -> None: ...
-
+    def __init__(
+        self,
+        username: str = "",
+        password: str = "",
+        session: str = "",
+        next_sequence: int = 1,
+        heartbeat_ns: int = 1000000000,
+        timeout_ns: int = 15000000000,
+    ) -> None: ...
     def connected(self, now: int) -> None:
         """A connection stands: output() holds the login request."""
 
@@ -748,7 +727,6 @@ class SoupBinTCP:
         """
 
     def logout(self, now: int) -> None: ...
-
     def output(self) -> bytes:
         """
         Takes the bytes that are to be written to the connection now, b"" = none.
@@ -764,7 +742,6 @@ class SoupBinTCP:
 
     @property
     def session(self) -> str: ...
-
     @property
     def next_sequence(self) -> int:
         """Number of the next message that has not come; 0: not known yet."""
@@ -775,8 +752,15 @@ class SoupBinTCP:
 class ItchGenerator:
     """A believable ITCH 5.0 day from a seed; see wirepath.publish."""
 
-    def __init__(self, seed: int = 1, messages: int = 1000000, symbols: int = 500, start_ns: int = 14400000000000, end_ns: int = 72000000000000, burst: int = 50) -> None: ...
-
+    def __init__(
+        self,
+        seed: int = 1,
+        messages: int = 1000000,
+        symbols: int = 500,
+        start_ns: int = 14400000000000,
+        end_ns: int = 72000000000000,
+        burst: int = 50,
+    ) -> None: ...
     def generate(self, out: bytearray | memoryview | NDArray[Any]) -> int:
         """
         Fill a writable buffer with whole length-prefixed messages; returns the bytes written,
@@ -785,10 +769,8 @@ class ItchGenerator:
 
     @property
     def done(self) -> bool: ...
-
     @property
     def written(self) -> int: ...
-
     @property
     def by_type(self) -> dict[str, int]: ...
 
@@ -799,42 +781,38 @@ class PacketList:
     """Packets to be sent as they are."""
 
     def __init__(self) -> None: ...
-
     def add(self, time: int, payload: _Buffer) -> None: ...
-
     def __len__(self) -> int: ...
 
-def generated_source(seed: int = 1, messages: int = 1000000, symbols: int = 500, start_ns: int = 14400000000000, end_ns: int = 72000000000000, burst: int = 50) -> MessageSource: ...
-
+def generated_source(
+    seed: int = 1,
+    messages: int = 1000000,
+    symbols: int = 500,
+    start_ns: int = 14400000000000,
+    end_ns: int = 72000000000000,
+    burst: int = 50,
+) -> MessageSource: ...
 def itch_file_source(path: str) -> MessageSource: ...
 
 class Publisher:
     """Native publisher; see wirepath.publish."""
 
-    def __init__(self, port: PortHandle, source: MessageSource | PacketList, options: dict[str, Any]) -> None: ...
-
+    def __init__(
+        self, port: PortHandle, source: MessageSource | PacketList, options: dict[str, Any]
+    ) -> None: ...
     def start(self) -> None: ...
-
     def stop(self) -> None: ...
-
     def join(self) -> None: ...
-
     @property
     def running(self) -> bool: ...
-
     @property
     def packets(self) -> int: ...
-
     @property
     def messages(self) -> int: ...
-
     @property
     def published(self) -> int: ...
-
     def stats(self) -> dict[str, int]: ...
-
     def line_stats(self) -> list[dict[str, int]]: ...
-
     def lost(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """
         What each line lost on purpose, and what all of them lost; once it has ended.
@@ -846,33 +824,23 @@ class RetransmitServer:
     """Native server; see wirepath.publish."""
 
     def __init__(self, publisher: Publisher, options: dict[str, Any]) -> None: ...
-
     def start(self) -> None: ...
-
     def stop(self) -> None: ...
-
     @property
     def port(self) -> int: ...
-
     def stats(self) -> dict[str, int]: ...
 
 class SoupServer:
     """Native server; see wirepath.publish."""
 
     def __init__(self, publisher: Publisher, options: dict[str, Any]) -> None: ...
-
     def start(self) -> None: ...
-
     def stop(self) -> None: ...
-
     def finish(self) -> None: ...
-
     @property
     def port(self) -> int: ...
-
     @property
     def clients(self) -> int: ...
-
     def stats(self) -> dict[str, int]: ...
 
 class SymbolTable:
@@ -883,7 +851,6 @@ class SymbolTable:
     """
 
     def __init__(self, capacity: int = 16384) -> None: ...
-
     def intern(self, symbol: str) -> int:
         """
         The number of a symbol, a new one if it has none; 0: the table is full. In the same order before a session, symbols have the same numbers every day.
@@ -898,7 +865,6 @@ class SymbolTable:
 
     @property
     def capacity(self) -> int: ...
-
     @property
     def refused(self) -> int:
         """Messages whose symbol got no number because the table was full."""
@@ -914,7 +880,6 @@ class IexTp:
     """
 
     def __init__(self, next_sequence: int = 0, max_gaps: int = 64) -> None: ...
-
     def on_packet(self, packet: _Buffer, recv_time: int = 0) -> list[Any]:
         """
         One UDP payload; returns the list of events (wirepath.feed.events) that it caused.
@@ -922,10 +887,8 @@ class IexTp:
 
     @property
     def counters(self) -> dict[str, int]: ...
-
     @property
     def session(self) -> str: ...
-
     @property
     def missing(self) -> int:
         """Messages known to exist and not received."""
@@ -946,7 +909,6 @@ class PitchUnits:
     """
 
     def __init__(self, next_sequence: int = 0, max_gaps: int = 64) -> None: ...
-
     def on_packet(self, packet: _Buffer, recv_time: int = 0) -> list[Any]:
         """
         One UDP payload; returns the list of events (wirepath.feed.events) that it caused.
@@ -954,10 +916,8 @@ class PitchUnits:
 
     @property
     def counters(self) -> dict[str, int]: ...
-
     @property
     def session(self) -> str: ...
-
     @property
     def missing(self) -> int:
         """Messages known to exist and not received."""
@@ -978,7 +938,6 @@ class Pillar:
     """
 
     def __init__(self, next_sequence: int = 0, max_gaps: int = 64) -> None: ...
-
     def on_packet(self, packet: _Buffer, recv_time: int = 0) -> list[Any]:
         """
         One UDP payload; returns the list of events (wirepath.feed.events) that it caused.
@@ -986,10 +945,8 @@ class Pillar:
 
     @property
     def counters(self) -> dict[str, int]: ...
-
     @property
     def session(self) -> str: ...
-
     @property
     def missing(self) -> int:
         """Messages known to exist and not received."""
@@ -1001,29 +958,34 @@ class Pillar:
         """Open gaps of a unit: list of (first, last), both inclusive."""
 
 class IexReader:
-    def __init__(self, symbols: SymbolTable, next_sequence: int, max_gaps: int, channel: int) -> None: ...
-
-    def decode(self, message: _Buffer, seq: int, recv_time: int, unit: int, flags: int, dtype: DTypeLike) -> NDArray[np.void]: ...
-
+    def __init__(
+        self, symbols: SymbolTable, next_sequence: int, max_gaps: int, channel: int
+    ) -> None: ...
+    def decode(
+        self, message: _Buffer, seq: int, recv_time: int, unit: int, flags: int, dtype: DTypeLike
+    ) -> NDArray[np.void]: ...
     @property
     def message_counters(self) -> dict[str, Any]: ...
-
     def read(self, packet: _Buffer, recv_time: int, dtype: DTypeLike) -> NDArray[np.void]: ...
-
     def read_batch(self, batch: Batch, dtype: DTypeLike) -> NDArray[np.void]: ...
-
-    def read_into(self, data: _Buffer, offsets: NDArray[np.uint64], lengths: NDArray[np.uint64], recv_times: NDArray[np.int64] | None, recv_time: int, begin: int, out: NDArray[Any]) -> tuple[int, int]:
+    def read_into(
+        self,
+        data: _Buffer,
+        offsets: NDArray[np.uint64],
+        lengths: NDArray[np.uint64],
+        recv_times: NDArray[np.int64] | None,
+        recv_time: int,
+        begin: int,
+        out: NDArray[Any],
+    ) -> tuple[int, int]:
         """Returns (items written, next datagram)."""
 
     @property
     def not_udp(self) -> int: ...
-
     @property
     def counters(self) -> dict[str, int]: ...
-
     @property
     def session(self) -> str: ...
-
     @property
     def missing(self) -> int:
         """Messages known to exist and not received."""
@@ -1035,29 +997,39 @@ class IexReader:
         """Open gaps of a unit: list of (first, last), both inclusive."""
 
 class PitchReader:
-    def __init__(self, symbols: SymbolTable, next_sequence: int, max_gaps: int, channel: int, midnight_ns: int) -> None: ...
-
-    def decode(self, message: _Buffer, seq: int, recv_time: int, unit: int, flags: int, dtype: DTypeLike) -> NDArray[np.void]: ...
-
+    def __init__(
+        self,
+        symbols: SymbolTable,
+        next_sequence: int,
+        max_gaps: int,
+        channel: int,
+        midnight_ns: int,
+    ) -> None: ...
+    def decode(
+        self, message: _Buffer, seq: int, recv_time: int, unit: int, flags: int, dtype: DTypeLike
+    ) -> NDArray[np.void]: ...
     @property
     def message_counters(self) -> dict[str, Any]: ...
-
     def read(self, packet: _Buffer, recv_time: int, dtype: DTypeLike) -> NDArray[np.void]: ...
-
     def read_batch(self, batch: Batch, dtype: DTypeLike) -> NDArray[np.void]: ...
-
-    def read_into(self, data: _Buffer, offsets: NDArray[np.uint64], lengths: NDArray[np.uint64], recv_times: NDArray[np.int64] | None, recv_time: int, begin: int, out: NDArray[Any]) -> tuple[int, int]:
+    def read_into(
+        self,
+        data: _Buffer,
+        offsets: NDArray[np.uint64],
+        lengths: NDArray[np.uint64],
+        recv_times: NDArray[np.int64] | None,
+        recv_time: int,
+        begin: int,
+        out: NDArray[Any],
+    ) -> tuple[int, int]:
         """Returns (items written, next datagram)."""
 
     @property
     def not_udp(self) -> int: ...
-
     @property
     def counters(self) -> dict[str, int]: ...
-
     @property
     def session(self) -> str: ...
-
     @property
     def missing(self) -> int:
         """Messages known to exist and not received."""
@@ -1070,32 +1042,33 @@ class PitchReader:
 
 class IexColumnReader:
     def __init__(self, types: _Buffer, next_sequence: int, max_gaps: int) -> None: ...
-
-    def append(self, message: _Buffer, seq: int, recv_time: int, send_time: int, unit: int) -> bool: ...
-
+    def append(
+        self, message: _Buffer, seq: int, recv_time: int, send_time: int, unit: int
+    ) -> bool: ...
     def rows(self, type: int) -> int: ...
-
     def take(self, type: int, dtype: DTypeLike) -> NDArray[np.void]: ...
-
     @property
     def message_counters(self) -> dict[str, Any]: ...
-
     def read(self, packet: _Buffer, recv_time: int, dtype: DTypeLike) -> NDArray[np.void]: ...
-
     def read_batch(self, batch: Batch, dtype: DTypeLike) -> NDArray[np.void]: ...
-
-    def read_into(self, data: _Buffer, offsets: NDArray[np.uint64], lengths: NDArray[np.uint64], recv_times: NDArray[np.int64] | None, recv_time: int, begin: int, out: NDArray[Any]) -> tuple[int, int]:
+    def read_into(
+        self,
+        data: _Buffer,
+        offsets: NDArray[np.uint64],
+        lengths: NDArray[np.uint64],
+        recv_times: NDArray[np.int64] | None,
+        recv_time: int,
+        begin: int,
+        out: NDArray[Any],
+    ) -> tuple[int, int]:
         """Returns (items written, next datagram)."""
 
     @property
     def not_udp(self) -> int: ...
-
     @property
     def counters(self) -> dict[str, int]: ...
-
     @property
     def session(self) -> str: ...
-
     @property
     def missing(self) -> int:
         """Messages known to exist and not received."""
@@ -1107,33 +1080,36 @@ class IexColumnReader:
         """Open gaps of a unit: list of (first, last), both inclusive."""
 
 class PitchColumnReader:
-    def __init__(self, types: _Buffer, next_sequence: int, max_gaps: int, midnight_ns: int) -> None: ...
-
-    def append(self, message: _Buffer, seq: int, recv_time: int, send_time: int, unit: int) -> bool: ...
-
+    def __init__(
+        self, types: _Buffer, next_sequence: int, max_gaps: int, midnight_ns: int
+    ) -> None: ...
+    def append(
+        self, message: _Buffer, seq: int, recv_time: int, send_time: int, unit: int
+    ) -> bool: ...
     def rows(self, type: int) -> int: ...
-
     def take(self, type: int, dtype: DTypeLike) -> NDArray[np.void]: ...
-
     @property
     def message_counters(self) -> dict[str, Any]: ...
-
     def read(self, packet: _Buffer, recv_time: int, dtype: DTypeLike) -> NDArray[np.void]: ...
-
     def read_batch(self, batch: Batch, dtype: DTypeLike) -> NDArray[np.void]: ...
-
-    def read_into(self, data: _Buffer, offsets: NDArray[np.uint64], lengths: NDArray[np.uint64], recv_times: NDArray[np.int64] | None, recv_time: int, begin: int, out: NDArray[Any]) -> tuple[int, int]:
+    def read_into(
+        self,
+        data: _Buffer,
+        offsets: NDArray[np.uint64],
+        lengths: NDArray[np.uint64],
+        recv_times: NDArray[np.int64] | None,
+        recv_time: int,
+        begin: int,
+        out: NDArray[Any],
+    ) -> tuple[int, int]:
         """Returns (items written, next datagram)."""
 
     @property
     def not_udp(self) -> int: ...
-
     @property
     def counters(self) -> dict[str, int]: ...
-
     @property
     def session(self) -> str: ...
-
     @property
     def missing(self) -> int:
         """Messages known to exist and not received."""
@@ -1145,24 +1121,36 @@ class PitchColumnReader:
         """Open gaps of a unit: list of (first, last), both inclusive."""
 
 class RawReader:
-    def __init__(self, header: int, row: int, sequence_at: int, sequence_width: int, big_endian: bool, next_sequence: int, max_gaps: int) -> None: ...
-
+    def __init__(
+        self,
+        header: int,
+        row: int,
+        sequence_at: int,
+        sequence_width: int,
+        big_endian: bool,
+        next_sequence: int,
+        max_gaps: int,
+    ) -> None: ...
     def read(self, packet: _Buffer, recv_time: int, dtype: DTypeLike) -> NDArray[np.void]: ...
-
     def read_batch(self, batch: Batch, dtype: DTypeLike) -> NDArray[np.void]: ...
-
-    def read_into(self, data: _Buffer, offsets: NDArray[np.uint64], lengths: NDArray[np.uint64], recv_times: NDArray[np.int64] | None, recv_time: int, begin: int, out: NDArray[Any]) -> tuple[int, int]:
+    def read_into(
+        self,
+        data: _Buffer,
+        offsets: NDArray[np.uint64],
+        lengths: NDArray[np.uint64],
+        recv_times: NDArray[np.int64] | None,
+        recv_time: int,
+        begin: int,
+        out: NDArray[Any],
+    ) -> tuple[int, int]:
         """Returns (items written, next datagram)."""
 
     @property
     def not_udp(self) -> int: ...
-
     @property
     def counters(self) -> dict[str, int]: ...
-
     @property
     def session(self) -> str: ...
-
     @property
     def missing(self) -> int:
         """Messages known to exist and not received."""
@@ -1176,12 +1164,16 @@ class RawReader:
 def iex_segment_header(packet: _Buffer) -> tuple[int, int, int, int, int, int, int, int] | None:
     """The fields of an IEX-TP header in order, or None."""
 
-def iex_layouts() -> dict[str, tuple[str, list[int], int, list[tuple[str, str, int, str]], list[dict[str, Any]]]]:
+def iex_layouts() -> dict[
+    str, tuple[str, list[int], int, list[tuple[str, str, int, str]], list[dict[str, Any]]]
+]:
     """
     By type: (name, lengths, row bytes, [(column, format, offset, unit)], [record map]).
     """
 
-def pitch_layouts() -> dict[int, tuple[str, list[int], int, list[tuple[str, str, int, str]], list[dict[str, Any]]]]:
+def pitch_layouts() -> dict[
+    int, tuple[str, list[int], int, list[tuple[str, str, int, str]], list[dict[str, Any]]]
+]:
     """
     By type: (name, lengths, row bytes, [(column, format, offset, unit)], [record map]).
     """
@@ -1204,38 +1196,25 @@ class LineReader:
         hold_bytes: int,
         max_gaps: int,
     ) -> LineReader: ...
-
     def on_batch(self, batch: Batch) -> None: ...
-
     def flush(self) -> None: ...
-
     @property
     def pending(self) -> int: ...
-
     def take_records(self, dtype: DTypeLike) -> NDArray[np.void]: ...
-
     def rows(self, type: int) -> int: ...
-
     def copy_rows(self, type: int, dtype: DTypeLike) -> NDArray[np.void]: ...
-
     def copy_packets(
         self, bytes: DTypeLike, u4: DTypeLike, i8: DTypeLike
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint32], NDArray[np.int64]]: ...
-
     def clear(self) -> None: ...
-
     @property
     def counters(self) -> dict[str, int]: ...
-
     @property
     def messages(self) -> dict[str, Any]: ...
-
     @property
     def lines(self) -> list[dict[str, Any]]: ...
-
     @property
     def channels(self) -> list[dict[str, Any]]: ...
-
     @property
     def abandoned(self) -> list[tuple[int, int, int, int, str]]: ...
 
@@ -1243,11 +1222,25 @@ class FeedChannel:
     """Native channel of a feed; see wirepath.feed.make_channel."""
 
     @staticmethod
-    def make(protocol: str, *, name: str, channel: int = 0, lines: Sequence[Steering], recovery_lines: Sequence[Steering] = ..., midnight_ns: int = 0, arbiter: dict[str, Any] = ..., recovery: str = "", recovery_options: dict[str, Any] = ..., instruments: Sequence[int] | None = None, symbols: Sequence[str] | None = None, types: Sequence[int] | None = None, schema: tuple[SbePlan, bytes] | None = None, symbol_table: SymbolTable | None = None) -> FeedChannel: ...
-
+    def make(
+        protocol: str,
+        *,
+        name: str,
+        channel: int = 0,
+        lines: Sequence[Steering],
+        recovery_lines: Sequence[Steering] = ...,
+        midnight_ns: int = 0,
+        arbiter: dict[str, Any] = ...,
+        recovery: str = "",
+        recovery_options: dict[str, Any] = ...,
+        instruments: Sequence[int] | None = None,
+        symbols: Sequence[str] | None = None,
+        types: Sequence[int] | None = None,
+        schema: tuple[SbePlan, bytes] | None = None,
+        symbol_table: SymbolTable | None = None,
+    ) -> FeedChannel: ...
     @property
     def name(self) -> str: ...
-
     def requests(self, max: int = 64) -> list[Any]:
         """What recovery wants sent to the venue's server, oldest first."""
 
@@ -1288,8 +1281,7 @@ class MoldUDP64:
     next_sequence: first message wanted, 0 begins with the first packet.
     """
 
-    def __init__(self, session: str = '', next_sequence: int = 0) -> None: ...
-
+    def __init__(self, session: str = "", next_sequence: int = 0) -> None: ...
     def on_packet(self, packet: _Buffer, recv_time: int = 0) -> list[Any]:
         """
         One UDP payload; returns the list of events (wirepath.feed.events) that it caused.
@@ -1301,13 +1293,10 @@ class MoldUDP64:
 
     @property
     def next_sequence(self) -> int: ...
-
     @property
     def session(self) -> str: ...
-
     @property
     def ended(self) -> bool: ...
-
     @property
     def missing(self) -> int:
         """Messages known to exist and not received."""
@@ -1327,8 +1316,14 @@ class FeedStage(Stage):
     stage has.
     """
 
-    def __init__(self, ring: Ring, channels: Sequence[FeedChannel], name: str = "feed", latency: bool = True, books: Books | None = None) -> None: ...
-
+    def __init__(
+        self,
+        ring: Ring,
+        channels: Sequence[FeedChannel],
+        name: str = "feed",
+        latency: bool = True,
+        books: Books | None = None,
+    ) -> None: ...
     def snapshot(self) -> dict[str, Any]:
         """
         ``frames``, ``other_flow``, ``not_udp``, ``delivered``, ``ring_full``, ``ended`` (all

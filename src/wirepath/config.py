@@ -57,6 +57,9 @@ def known_backends() -> list[str]:
 class PortSettings(Settings):
     """How a port is opened and polled: what every configuration of an ingestion has."""
 
+    #: The device is named here, and nowhere else.
+    one_device: ClassVar[bool] = True
+
     backend: Annotated[
         str,
         AfterValidator(_known_backend),
@@ -133,7 +136,8 @@ class PortSettings(Settings):
             out.append(problem("batch_size", batch, f"at most rx_ring_size, which is {ring}"))
         backend = values.get("backend")
         live = backend in LIVE_BACKENDS
-        if live and backend != "socket" and values.get("interface_name") == "":
+        nameless = cls.one_device and values.get("interface_name") == ""
+        if live and backend != "socket" and nameless:
             out.append(
                 missing("interface_name", f"the network interface to bind, with backend {backend}")
             )
@@ -141,7 +145,7 @@ class PortSettings(Settings):
             out.append(
                 problem("interface_name", values["interface_name"], "empty: null has no NIC")
             )
-        if backend == "dpdk" and values.get("interface_name") == "":
+        if backend == "dpdk" and nameless:
             out.append(
                 missing(
                     "interface_name",

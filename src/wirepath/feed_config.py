@@ -497,6 +497,7 @@ class FeedSettings(PortSettings):
     """``[feed]``: the port, the worker, the ring and the state file."""
 
     table: ClassVar[str] = "feed"
+    one_device: ClassVar[bool] = False  # lines may name theirs
 
     ring_capacity: Annotated[
         int,
