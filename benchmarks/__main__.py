@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from .arbiter import ARBITER
+from .convert import CONVERT
 from .dpdk import DPDK
 from .harness import Group, Outcome, Settings, favour, processors, run_group
 from .itch import ITCH
@@ -38,6 +39,7 @@ GROUPS: tuple[Group, ...] = (
     PEERS,
     TOPS,
     SBE,
+    CONVERT,
 )
 
 _EPILOG = """\

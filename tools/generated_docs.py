@@ -11,8 +11,10 @@ from typing import Any
 
 import typer.main
 
-from wirepath import Action, _core, registry
+from wirepath import Action, _core, feed_config, registry, sinks
 from wirepath.config import IngestionConfig
+from wirepath.conversion import ConvertConfig
+from wirepath.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -68,11 +70,30 @@ def _venue_records(layouts: dict[Any, Any]) -> str:
     return _table(header, rows)
 
 
-def _ingestion_config() -> str:
+_SETTINGS: dict[str, type[Settings]] = {
+    "IngestionConfig": IngestionConfig,
+    "FeedSettings": feed_config.FeedSettings,
+    "ChannelConfig": feed_config.ChannelConfig,
+    "LineConfig": feed_config.LineConfig,
+    "ArbiterConfig": feed_config.ArbiterConfig,
+    "RecoveryConfig": feed_config.RecoveryConfig,
+    "ConvertConfig": ConvertConfig,
+    "sinks.FileConfig": sinks.FileConfig,
+    "sinks.KafkaConfig": sinks.KafkaConfig,
+    "sinks.RingConfig": sinks.RingConfig,
+}
+_EVERY_SINK = ("name", "policy", "queue_records")
+
+
+def _settings(settings: type[Settings], left_out: tuple[str, ...] = ()) -> str:
     rows = []
-    for name, field in IngestionConfig.model_fields.items():
-        default = "" if field.default in (None, "", {}) else f"`{field.default}`"
-        rows.append([f"`{name}`", default, field.description or "", IngestionConfig.must(name)])
+    for name, field in settings.model_fields.items():
+        if name in left_out:
+            continue
+        nothing = field.default in (None, "", {}, ()) or field.is_required()
+        nothing = nothing or isinstance(field.default, Settings)
+        default = "" if nothing else f"`{field.default}`"
+        rows.append([f"`{name}`", default, field.description or "", settings.must(name)])
     return _table(["field", "default", "meaning", "must be"], rows)
 
 
@@ -87,8 +108,9 @@ def block(source: str) -> str:
         return _venue_records(_core.iex_layouts())
     if source == "the PITCH table":
         return _venue_records(_core.pitch_layouts())
-    if source == "IngestionConfig":
-        return _ingestion_config()
+    if source in _SETTINGS:
+        left_out = (*_EVERY_SINK, "kind") if source.startswith("sinks.") else ()
+        return _settings(_SETTINGS[source], left_out)
     raise SystemExit(f"docs: nothing is known about 'made from {source}'")
 
 

@@ -12,7 +12,7 @@ One API over kernel sockets, AF_XDP, DPDK, ef_vi and captures::
 
 from __future__ import annotations
 
-from . import errors, feed, lab
+from . import errors, feed, lab, sinks
 from ._core import (
     Batch,
     HandOff,
@@ -24,12 +24,14 @@ from ._core import (
     everything,
     now,
 )
+from .conversion import Conversion, ConvertConfig, convert
 from .dtypes import BBO, HEADERS, LEVEL, ORDER, RECORD, Action, RecordFlag, Verdict
 from .errors import (
     BackendUnavailable,
     CompileError,
     ConfigError,
     DeviceBusy,
+    ExtraMissing,
     LabUnavailable,
     PermissionDenied,
     PortError,
@@ -37,6 +39,9 @@ from .errors import (
     Unsupported,
     WirepathError,
 )
+from .feed_client import FeedClient
+from .feed_config import FeedConfig
+from .feed_watch import FeedEvent
 from .ingestion import IngestionClient, IngestionConfig, IngestionStats, RingBuffer
 from .merge import Merge, merge
 from .ports import Port, open  # wp.open() is the name users expect
@@ -71,7 +76,13 @@ __all__ = [
     "Batch",
     "CompileError",
     "ConfigError",
+    "Conversion",
+    "ConvertConfig",
     "DeviceBusy",
+    "ExtraMissing",
+    "FeedClient",
+    "FeedConfig",
+    "FeedEvent",
     "HandOff",
     "HeldFrame",
     "Histogram",
@@ -102,6 +113,7 @@ __all__ = [
     "backends",
     "be16",
     "be32",
+    "convert",
     "counters",
     "errors",
     "everything",
@@ -112,6 +124,7 @@ __all__ = [
     "merge",
     "now",
     "open",
+    "sinks",
     "stage",
     "tcp",
     "udp",

@@ -528,71 +528,6 @@ class Worker:
 
     def stats(self) -> dict[str, int]: ...
 
-class MoldUDP64:
-    """
-    A MoldUDP64 session without I/O: datagrams in, events out (Nasdaq MoldUDP64 1.00).
-
-    session: the one to accept, "" adopts the first packet's and follows changes.
-    next_sequence: first message wanted, 0 begins with the first packet.
-    """
-
-    def __init__(self, session: str = "", next_sequence: int = 0) -> None: ...
-    def on_packet(self, packet: _Buffer, recv_time: int = 0) -> list[Any]:
-        """
-        One UDP payload; returns the list of events (wirepath.feed.events) that it caused.
-        """
-
-    @property
-    def gaps(self) -> list[tuple[int, int]]:
-        """Open gaps: list of (first, last), both inclusive."""
-
-    @property
-    def next_sequence(self) -> int: ...
-    @property
-    def session(self) -> str: ...
-    @property
-    def ended(self) -> bool: ...
-    @property
-    def missing(self) -> int:
-        """Messages known to exist and not received."""
-
-    @property
-    def counters(self) -> dict[str, Any]: ...
-
-class FeedStage(Stage):
-    """
-    UDP payload -> MoldUDP64 -> ITCH 5.0 -> records in a Ring, as a stage of a Worker.
-    """
-
-    def __init__(
-        self,
-        ring: Ring,
-        name: str = "feed",
-        session: str = "",
-        next_sequence: int = 0,
-        channel: int = 0,
-        midnight_ns: int = 0,
-        flow: Steering = ...,
-        latency: bool = True,
-    ) -> None: ...
-    def snapshot(self) -> dict[str, Any]:
-        """
-        Counters and state as of the stage's latest pause; exact once the worker stopped.
-        """
-
-    @property
-    def messages(self) -> int:
-        """Records pushed so far."""
-
-    @property
-    def packets(self) -> int:
-        """Frames seen so far."""
-
-    def wire_to_ring(self) -> Histogram:
-        """
-        Histogram of ns from the receive timestamp to the ring, one sample per message.
-        """
-
 class Itch50Decoder:
     """Native ITCH 5.0 decoder; see wirepath.feed.Itch50."""
 
@@ -656,6 +591,8 @@ class Books:
     def instruments(self) -> list[int]: ...
     def order_count(self) -> int: ...
     def clear(self, instrument: int | None = None) -> None: ...
+    @property
+    def counters(self) -> dict[str, int]: ...
 
 class Arbiter:
     """Native arbiter; see wirepath.feed.Arbiter."""
@@ -682,6 +619,7 @@ class Arbiter:
         skew_packets: int,
     ) -> Arbiter: ...
     def on_packet(self, line: int, packet: _Buffer, recv_time: int) -> list[Any]: ...
+    def skip_to(self, next_sequence: int, now: int, unit: int) -> list[Any]: ...
     def on_time(self, now: int) -> list[Any]: ...
     @property
     def deadline(self) -> int | None: ...
@@ -751,6 +689,66 @@ class CmeMdp3:
     @property
     def counters(self) -> dict[str, Any]: ...
 
+class SoupBinTCP:
+    """
+    A client's SoupBinTCP session without I/O: bytes and time in, events and bytes to send out
+    (Nasdaq SoupBinTCP 3.00). One object serves any number of connections: each goes on where
+    the last one stopped.
+
+    session: the one to log in to, "" = the current one. next_sequence: first message wanted,
+    0 = only what is new. A server silent for timeout_ns, or that leaves a login unanswered
+    for so long, is dead. Times are ns on any clock. Raises ConfigError.
+    """
+
+    def __init__(
+        self,
+        username: str = "",
+        password: str = "",
+        session: str = "",
+        next_sequence: int = 1,
+        heartbeat_ns: int = 1000000000,
+        timeout_ns: int = 15000000000,
+    ) -> None: ...
+    def connected(self, now: int) -> None:
+        """A connection stands: output() holds the login request."""
+
+    def disconnected(self) -> None:
+        """The connection ended, by either side."""
+
+    def on_bytes(self, data: _Buffer, now: int) -> list[Any]:
+        """
+        What was read, cut anywhere; returns the list of events (wirepath.feed.events).
+        Unsequenced messages have sequence number 0.
+        """
+
+    def on_time(self, now: int) -> list[Any]:
+        """
+        Puts a heartbeat that is due into output(); ConnectionLost when the server is dead.
+        """
+
+    def logout(self, now: int) -> None: ...
+    def output(self) -> bytes:
+        """
+        Takes the bytes that are to be written to the connection now, b"" = none.
+        """
+
+    @property
+    def deadline(self) -> int | None:
+        """When on_time is due next, ns; None = never."""
+
+    @property
+    def state(self) -> str:
+        """idle, login, open, rejected, ended or dead."""
+
+    @property
+    def session(self) -> str: ...
+    @property
+    def next_sequence(self) -> int:
+        """Number of the next message that has not come; 0: not known yet."""
+
+    @property
+    def counters(self) -> dict[str, int]: ...
+
 class ItchGenerator:
     """A believable ITCH 5.0 day from a seed; see wirepath.publish."""
 
@@ -811,8 +809,39 @@ class Publisher:
     def packets(self) -> int: ...
     @property
     def messages(self) -> int: ...
+    @property
+    def published(self) -> int: ...
     def stats(self) -> dict[str, int]: ...
+    def line_stats(self) -> list[dict[str, int]]: ...
+    def lost(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """
+        What each line lost on purpose, and what all of them lost; once it has ended.
+        """
+
     def send_lateness(self) -> Histogram: ...
+
+class RetransmitServer:
+    """Native server; see wirepath.publish."""
+
+    def __init__(self, publisher: Publisher, options: dict[str, Any]) -> None: ...
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    @property
+    def port(self) -> int: ...
+    def stats(self) -> dict[str, int]: ...
+
+class SoupServer:
+    """Native server; see wirepath.publish."""
+
+    def __init__(self, publisher: Publisher, options: dict[str, Any]) -> None: ...
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def finish(self) -> None: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def clients(self) -> int: ...
+    def stats(self) -> dict[str, int]: ...
 
 class SymbolTable:
     """
@@ -1148,6 +1177,178 @@ def pitch_layouts() -> dict[
     """
     By type: (name, lengths, row bytes, [(column, format, offset, unit)], [record map]).
     """
+
+class LineReader:
+    """Native reader of captures; see wirepath.feed.LineReader."""
+
+    @staticmethod
+    def make(
+        protocol: str,
+        *,
+        columns: bool,
+        types: bytes,
+        symbols: SymbolTable,
+        midnight_ns: int,
+        channel: int,
+        units: int,
+        hold_ns: int,
+        hold_messages: int,
+        hold_bytes: int,
+        max_gaps: int,
+    ) -> LineReader: ...
+    def on_batch(self, batch: Batch) -> None: ...
+    def flush(self) -> None: ...
+    @property
+    def pending(self) -> int: ...
+    def take_records(self, dtype: DTypeLike) -> NDArray[np.void]: ...
+    def rows(self, type: int) -> int: ...
+    def copy_rows(self, type: int, dtype: DTypeLike) -> NDArray[np.void]: ...
+    def copy_packets(
+        self, bytes: DTypeLike, u4: DTypeLike, i8: DTypeLike
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint32], NDArray[np.int64]]: ...
+    def clear(self) -> None: ...
+    @property
+    def counters(self) -> dict[str, int]: ...
+    @property
+    def messages(self) -> dict[str, Any]: ...
+    @property
+    def lines(self) -> list[dict[str, Any]]: ...
+    @property
+    def channels(self) -> list[dict[str, Any]]: ...
+    @property
+    def abandoned(self) -> list[tuple[int, int, int, int, str]]: ...
+
+class FeedChannel:
+    """Native channel of a feed; see wirepath.feed.make_channel."""
+
+    @staticmethod
+    def make(
+        protocol: str,
+        *,
+        name: str,
+        channel: int = 0,
+        lines: Sequence[Steering],
+        recovery_lines: Sequence[Steering] = ...,
+        midnight_ns: int = 0,
+        arbiter: dict[str, Any] = ...,
+        recovery: str = "",
+        recovery_options: dict[str, Any] = ...,
+        instruments: Sequence[int] | None = None,
+        symbols: Sequence[str] | None = None,
+        types: Sequence[int] | None = None,
+        schema: tuple[SbePlan, bytes] | None = None,
+        symbol_table: SymbolTable | None = None,
+    ) -> FeedChannel: ...
+    @property
+    def name(self) -> str: ...
+    def requests(self, max: int = 64) -> list[Any]:
+        """What recovery wants sent to the venue's server, oldest first."""
+
+    def reply(self, packet: _Buffer, recv_time: int) -> bool:
+        """A datagram of the venue's server. False: no room for it, counted."""
+
+    def refuse(self, first: int, last: int, unit: int = 0) -> None:
+        """The server will not send these: given up."""
+
+    def pause(self, until: int) -> None:
+        """
+        The server counts too many requests: none before `until`, ns since the Unix epoch.
+        """
+
+    def skip_to(self, next_sequence: int, unit: int = 0) -> None:
+        """
+        A snapshot has everything before this number: what is missing of it is given up as
+        "snapshot", what is held of it dropped, and the sequence goes on from there.
+        """
+
+    def inject(self, message: _Buffer, seq: int, recv_time: int, unit: int = 0) -> bool:
+        """
+        A message of a snapshot: filtered, decoded and put into the ring with the flag
+        RECOVERED, outside the sequence. False: no room for it, counted.
+        """
+
+    def snapshot(self) -> dict[str, Any]:
+        """Counters and state as of a moment ago; exact once the worker stopped."""
+
+    def behind(self, line: int) -> Histogram:
+        """ns by which the line's packets came after another's with the same."""
+
+class MoldUDP64:
+    """
+    A MoldUDP64 session without I/O: datagrams in, events out (Nasdaq MoldUDP64 1.00).
+
+    session: the one to accept, "" adopts the first packet's and follows changes.
+    next_sequence: first message wanted, 0 begins with the first packet.
+    """
+
+    def __init__(self, session: str = "", next_sequence: int = 0) -> None: ...
+    def on_packet(self, packet: _Buffer, recv_time: int = 0) -> list[Any]:
+        """
+        One UDP payload; returns the list of events (wirepath.feed.events) that it caused.
+        """
+
+    @property
+    def gaps(self) -> list[tuple[int, int]]:
+        """Open gaps: list of (first, last), both inclusive."""
+
+    @property
+    def next_sequence(self) -> int: ...
+    @property
+    def session(self) -> str: ...
+    @property
+    def ended(self) -> bool: ...
+    @property
+    def missing(self) -> int:
+        """Messages known to exist and not received."""
+
+    @property
+    def counters(self) -> dict[str, Any]: ...
+
+class FeedStage(Stage):
+    """
+    UDP frames -> channels -> records in a Ring, as a stage of a Worker.
+
+    channels: each in one stage only. latency: the frames' timestamps are of now, so fill the
+    histograms; False for a capture's, at whose end what is held is delivered. books: every
+    record is applied to them before it is published.
+
+    Raises ConfigError for a flow that two lines have, BusyError for a channel that another
+    stage has.
+    """
+
+    def __init__(
+        self,
+        ring: Ring,
+        channels: Sequence[FeedChannel],
+        name: str = "feed",
+        latency: bool = True,
+        books: Books | None = None,
+    ) -> None: ...
+    def snapshot(self) -> dict[str, Any]:
+        """
+        ``frames``, ``other_flow``, ``not_udp``, ``delivered``, ``ring_full``, ``ended`` (all
+        channels are) and ``channels`` (FeedChannel.snapshot of each), as of a moment ago;
+        exact once the worker stopped.
+        """
+
+    @property
+    def messages(self) -> int:
+        """Records pushed so far."""
+
+    @property
+    def packets(self) -> int:
+        """Frames seen so far."""
+
+    def wire_to_ring(self) -> Histogram:
+        """
+        Histogram of ns from the receive timestamp to the ring, one sample per record.
+        """
+
+    def wire_to_book(self) -> Histogram:
+        """
+        Histogram of ns from the receive timestamp until the books know, one sample per record;
+        empty without books.
+        """
 
 def now() -> int:
     """Nanoseconds since the Unix epoch by the clock that the data path uses."""

@@ -54,14 +54,11 @@ def known_backends() -> list[str]:
     ]
 
 
-class IngestionConfig(Settings):
-    """Options of :class:`wirepath.IngestionClient`.
+class PortSettings(Settings):
+    """How a port is opened and polled: what every configuration of an ingestion has."""
 
-    Raises :class:`~wirepath.errors.ConfigError` naming every unusable field, its value and what
-    is allowed, a line each.
-    """
-
-    table: ClassVar[str] = "ingestion"
+    #: The device is named here, and nowhere else.
+    one_device: ClassVar[bool] = True
 
     backend: Annotated[
         str,
@@ -82,17 +79,6 @@ class IngestionConfig(Settings):
         str | None,
         Field(min_length=1, description="file to replay (pcap)"),
         Must("the path of a capture"),
-    ] = None
-    host: Annotated[
-        str | None,
-        AfterValidator(_address),
-        Must('an IPv4 or IPv6 address: the group or this host\'s address, or "*" for any'),
-        Field(description="multicast group or address, * for any"),
-    ] = None
-    port: Annotated[
-        int | None,
-        Field(ge=1, le=65535, description="UDP destination port"),
-        Must("a whole number from 1 to 65535"),
     ] = None
     rx_ring_size: Annotated[
         int,
@@ -126,16 +112,6 @@ class IngestionConfig(Settings):
         Field(description="put receive memory on the NIC's NUMA node, and report mismatches"),
         Must("true or false"),
     ] = True
-    zero_copy_threshold: Annotated[
-        int,
-        Field(
-            ge=0,
-            le=65536,
-            description="bytes from which frames go to a consumer by reference (wirepath.HandOff); "
-            "the feed hands none over, it decodes them in place whatever their size",
-        ),
-        Must("a whole number of bytes from 0 to 65536"),
-    ] = 64
     poll_timeout_us: Annotated[
         int,
         Field(ge=1, le=10_000_000, description="longest sleep of the worker, microseconds"),
@@ -146,38 +122,6 @@ class IngestionConfig(Settings):
         Field(description="what the worker does without frames: spin burns a core for latency"),
         Must('"sleep" or "spin"'),
     ] = "sleep"
-    session: Annotated[
-        str,
-        Field(
-            max_length=10, description="MoldUDP64 session to accept; empty: the first that comes"
-        ),
-        AfterValidator(_latin),
-        Must("at most 10 ASCII characters"),
-    ] = ""
-    next_sequence: Annotated[
-        int,
-        Field(
-            ge=0,
-            le=(1 << 64) - 1,
-            description="first message wanted; 0: begin with the first packet",
-        ),
-        Must("a whole number from 0 to 18446744073709551615"),
-    ] = 0
-    channel: Annotated[
-        int,
-        Field(ge=0, le=65535, description="number that goes into every record"),
-        Must("a whole number from 0 to 65535"),
-    ] = 0
-    session_date: Annotated[
-        date | None,
-        Field(
-            strict=False,
-            ge=date(1970, 1, 1),
-            le=date(2261, 12, 31),  # later times do not fit in int64 nanoseconds
-            description="trading day, which makes event_time Unix time",
-        ),
-        Must("a date such as 2024-01-31, from 1970-01-01 to 2261-12-31"),
-    ] = None
     options: Annotated[
         Mapping[str, OptionValue],
         Field(description="further options of the backend, see `wirepath backends`"),
@@ -192,10 +136,8 @@ class IngestionConfig(Settings):
             out.append(problem("batch_size", batch, f"at most rx_ring_size, which is {ring}"))
         backend = values.get("backend")
         live = backend in LIVE_BACKENDS
-        if live and values.get("port", 0) is None:
-            must = f"{cls.must('port')} with backend {backend}: that of GROUP:PORT"
-            out.append(missing("port", must))
-        if live and backend != "socket" and values.get("interface_name") == "":
+        nameless = cls.one_device and values.get("interface_name") == ""
+        if live and backend != "socket" and nameless:
             out.append(
                 missing("interface_name", f"the network interface to bind, with backend {backend}")
             )
@@ -203,7 +145,7 @@ class IngestionConfig(Settings):
             out.append(
                 problem("interface_name", values["interface_name"], "empty: null has no NIC")
             )
-        if backend == "dpdk" and values.get("interface_name") == "":
+        if backend == "dpdk" and nameless:
             out.append(
                 missing(
                     "interface_name",
@@ -257,21 +199,9 @@ class IngestionConfig(Settings):
         return f"{self.backend}:{self.device}"
 
     @property
-    def flow(self) -> _core.Steering:
-        """The flow to take; everything when neither host nor port is given."""
-        if self.port is None and self.host in (None, "*"):
-            return _core.everything()
-        return udp(self.host or "*", self.port or 0)
-
-    @property
     def live_timestamps(self) -> bool:
         """Receive timestamps are of now, so that latencies can be told from them."""
         return self.backend != "pcap" or self.options.get("timestamps") == "replay"
-
-    @classmethod
-    def from_spec(cls, spec: str, **values: Any) -> IngestionConfig:  # noqa: ANN401  # validated
-        """From a port spec such as ``af_xdp:eth0,mode=native`` and further fields."""
-        return cls(**merged(cls.fields_of_spec(spec), values))
 
     @classmethod
     def fields_of_spec(cls, spec: str) -> dict[str, Any]:
@@ -290,6 +220,90 @@ class IngestionConfig(Settings):
         if options:
             fields["options"] = options
         return fields
+
+
+class IngestionConfig(PortSettings):
+    """Options of :class:`wirepath.IngestionClient`.
+
+    Raises :class:`~wirepath.errors.ConfigError` naming every unusable field, its value and what
+    is allowed, a line each.
+    """
+
+    table: ClassVar[str] = "ingestion"
+
+    host: Annotated[
+        str | None,
+        AfterValidator(_address),
+        Must('an IPv4 or IPv6 address: the group or this host\'s address, or "*" for any'),
+        Field(description="multicast group or address, * for any"),
+    ] = None
+    port: Annotated[
+        int | None,
+        Field(ge=1, le=65535, description="UDP destination port"),
+        Must("a whole number from 1 to 65535"),
+    ] = None
+    zero_copy_threshold: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=65536,
+            description="bytes from which frames go to a consumer by reference (wirepath.HandOff); "
+            "the feed hands none over, it decodes them in place whatever their size",
+        ),
+        Must("a whole number of bytes from 0 to 65536"),
+    ] = 64
+    session: Annotated[
+        str,
+        Field(
+            max_length=10, description="MoldUDP64 session to accept; empty: the first that comes"
+        ),
+        AfterValidator(_latin),
+        Must("at most 10 ASCII characters"),
+    ] = ""
+    next_sequence: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=(1 << 64) - 1,
+            description="first message wanted; 0: begin with the first packet",
+        ),
+        Must("a whole number from 0 to 18446744073709551615"),
+    ] = 0
+    channel: Annotated[
+        int,
+        Field(ge=0, le=65535, description="number that goes into every record"),
+        Must("a whole number from 0 to 65535"),
+    ] = 0
+    session_date: Annotated[
+        date | None,
+        Field(
+            strict=False,
+            ge=date(1970, 1, 1),
+            le=date(2261, 12, 31),  # later times do not fit in int64 nanoseconds
+            description="trading day, which makes event_time Unix time",
+        ),
+        Must("a date such as 2024-01-31, from 1970-01-01 to 2261-12-31"),
+    ] = None
+
+    @classmethod
+    def conflicts(cls, values: Mapping[str, Any]) -> list[str]:
+        backend = values.get("backend")
+        if backend in LIVE_BACKENDS and values.get("port", 0) is None:
+            must = f"{cls.must('port')} with backend {backend}: that of GROUP:PORT"
+            return [missing("port", must), *super().conflicts(values)]
+        return super().conflicts(values)
+
+    @property
+    def flow(self) -> _core.Steering:
+        """The flow to take; everything when neither host nor port is given."""
+        if self.port is None and self.host in (None, "*"):
+            return _core.everything()
+        return udp(self.host or "*", self.port or 0)
+
+    @classmethod
+    def from_spec(cls, spec: str, **values: Any) -> IngestionConfig:  # noqa: ANN401  # validated
+        """From a port spec such as ``af_xdp:eth0,mode=native`` and further fields."""
+        return cls(**merged(cls.fields_of_spec(spec), values))
 
 
 def merged(*layers: Mapping[str, Any]) -> dict[str, Any]:

@@ -52,3 +52,7 @@ class ReleasedError(WirepathError):
 
 class LabUnavailable(WirepathError):
     """Network namespaces cannot be made here; the message names what is missing."""
+
+
+class ExtraMissing(WirepathError, ImportError):
+    """An optional package is not installed; the message says which and how to get it."""

@@ -20,11 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._core import Histogram
-from .accounting import Account, account
+from .accounting import Account, account, by_type, gaps
 from .config import IngestionConfig
 from .errors import PortError
 from .ingestion import IngestionClient, RingBuffer
+from .intake import Intake
 from .lab import Host
+from .plain import plain
 from .publish import PublishConfig, flow_text
 from .publish_source import kind_of
 from .stats import IngestionStats, percentiles
@@ -33,7 +35,7 @@ from .stats import IngestionStats, percentiles
 _QUIET = 0.3
 _POLL = 0.05
 
-Progress = Callable[[IngestionClient, IngestionStats, float], object]
+Progress = Callable[[Intake, IngestionStats, float], object]
 Records = Callable[[NDArray[np.void]], object]
 
 
@@ -87,9 +89,9 @@ class Run:
             },
             "account": self.account.to_dict() if self.account else None,
             "published": self.published,
-            "gaps": [list(gap) for gap in self.snapshot["gaps"]],
-            "by_type": self.snapshot["by_type"],
-            "feed": {k: v for k, v in self.snapshot.items() if k not in ("gaps", "by_type")},
+            "gaps": [list(gap) for gap in gaps(self.snapshot)],
+            "by_type": by_type(self.snapshot),
+            "feed": plain(self.snapshot),
             "ring": self.ring,
             "port_stats": self.port_stats,
             "worker": self.worker_stats,
@@ -159,13 +161,17 @@ def _interrupts_held() -> Iterator[None]:
 
 def publish_arguments(config: PublishConfig) -> list[str]:
     """``wirepath publish`` arguments that give this configuration."""
-    to = flow_text(config.host, config.port)
-    out = [config.source, "--json", "--to", to, "--via", config.via]
+    out = [config.source, "--json", "--via", config.via]
+    if not config.line:
+        out += ["--to", flow_text(config.host, config.port)]
     for name in config.model_fields_set - {"source", "host", "port", "via"}:
         value = getattr(config, name)
         flag = name.replace("_", "-")
         if isinstance(value, bool):
             out.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, tuple):
+            for each in value:
+                out += [f"--{flag}", str(each)]
         elif value is not None:
             out += [f"--{flag}", str(value)]
     return out
@@ -266,7 +272,7 @@ class Consumer:
 
     def __init__(
         self,
-        client: IngestionClient,
+        client: Intake,
         stats: IngestionStats,
         ring: RingBuffer,
         *,

@@ -13,6 +13,7 @@ import fcntl
 import ipaddress
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,16 +21,19 @@ from typing import Any
 
 from . import _core, publish_source
 from .errors import ConfigError, StateError
+from .flows import flow_of, flow_text
 from .ports import Port
 from .ports import open as open_port
-from .publish_config import PublishConfig, flow_of, flow_text
+from .publish_config import PublishConfig
+from .publish_lines import LineConfig
+from .publish_servers import Servers
 from .registry import load as load_backend
 from .running import Running
 from .settings import problem
 from .stats import percentiles
 from .steering import udp
 
-__all__ = ["PublishConfig", "Publisher", "flow_of", "flow_text"]
+__all__ = ["LineConfig", "PublishConfig", "Publisher", "flow_of", "flow_text"]
 
 DEFAULT_SOURCE_PORT = 9000
 _SIOCGIFADDR = 0x8915  # linux/sockios.h
@@ -57,16 +61,24 @@ class Publisher(Running):
         else:
             steer = udp(*flow_of(config.flow)) if config.flow is not None else None
             self.source = publish_source.from_file(config.source, steer)
+        refused = config.own_numbers if self.source.kind == "capture" else []
+        if refused:
+            must = f"left out with {config.source}: the packets of a capture go out as they are"
+            raise ConfigError(
+                "\n".join(problem(name, getattr(config, name), must) for name in refused)
+            )
         self.not_honoured: list[dict[str, Any]] = []
         self._port = self._open()
         try:
             self._native = _core.Publisher(self._port.native, self.source.native, self._options())
+            self._servers = Servers(self._native, config)
         except BaseException:
             self._port.close()
             raise
         self._started = 0.0
         self._seconds = 0.0
         self._report: Report | None = None
+        self._stopped = threading.Event()
 
     def _open(self) -> Port:
         config = self.config
@@ -86,6 +98,7 @@ class Publisher(Running):
         if "ttl" not in known and "loop" in config.model_fields_set:
             reason = f"the {backend} backend sends past the host's own stack"
             self.not_honoured.append({"option": "loop", "value": config.loop, "reason": reason})
+        # Lines go to groups of their own; a port that only sends needs none of them named.
         return open_port(
             config.via,
             steer=_core.everything() if "tx_only" in known else udp(config.host, config.port),
@@ -125,7 +138,23 @@ class Publisher(Running):
             if "mac" in info:  # the device's own, whether or not an interface stands behind it
                 out["source_mac"] = info["mac"]
             out |= _link_addresses(str(info.get("interface", device)), config)
+        if config.line or config.served:
+            out["history_bytes"] = config.history_mb << 20
+        out["epochs"] = config.epochs()
+        addresses = ("source_ip", "source_mac", "source_port", "destination_mac", "ttl")
+        shared = {name: out[name] for name in addresses if name in out}
+        out["lines"] = [self._line(i, line, shared) for i, line in enumerate(config.line)]
         return out
+
+    @staticmethod
+    def _line(index: int, line: LineConfig, shared: dict[str, Any]) -> dict[str, Any]:
+        host, port = flow_of(line.to)
+        return {
+            **shared,
+            **line.native(index),
+            "destination_ip": host,
+            "destination_port": port,
+        }
 
     # --- running -------------------------------------------------------------------------
     def start(self) -> None:
@@ -133,10 +162,13 @@ class Publisher(Running):
         if self._started:
             raise StateError("this publisher has been started already: make a new one")
         self._started = time.monotonic()
+        self._servers.start()
         self._native.start()
 
     def stop(self) -> None:
-        """Ask it to stop; what is not sent yet stays unsent, the end of session too."""
+        """Ask it to stop; what is not sent yet stays unsent, the end of session too. Servers stop
+        with it."""
+        self._stopped.set()
         self._native.stop()
 
     def join(self) -> Report:
@@ -147,8 +179,11 @@ class Publisher(Running):
         if self._report is None:
             try:
                 self._native.join()
-            finally:
                 self._seconds = time.monotonic() - self._started
+                self._servers.finish(self._stopped, self.config.serve_linger)
+            finally:
+                self._seconds = self._seconds or time.monotonic() - self._started
+                self._servers.stop()
                 self._report = self.report()
                 self._port.close()
         return self._report
@@ -193,33 +228,48 @@ class Publisher(Running):
         """Messages in them."""
         return self._native.messages
 
+    @property
+    def published(self) -> int:
+        """Messages of the stream that some line has come to."""
+        return self._native.published
+
     def report(self) -> Report:
         """What was sent. Exact after :meth:`join`.
 
-        ``packets`` and ``messages`` that the port took, ``bytes`` of UDP payload, ``heartbeats``,
+        ``published``: messages of the stream that were due, whatever became of them. ``packets``
+        and ``messages`` that the port took, on all lines, ``bytes`` of UDP payload, ``heartbeats``,
         ``end_of_session`` packets, ``first_sequence`` and ``next_sequence`` (messages of a
         capture keep their own numbers: both are None), ``drops`` (counter to count: what was
         never handed to the network), ``port_stats``, ``port`` (its info), ``lateness_ns``
         (percentiles of how long after its deadline each packet left), ``seconds`` of it all and
         ``sending_seconds`` without the wait before and between the ends of session; the rates are
         of the latter.
+
+        ``lines``: of each, where it goes, its counters, and what it lost on purpose: ``messages``
+        exactly, and ``listed``, the first 65,536 of its ``ranges``, as (session, first, last).
+        ``lost_everywhere``: the same of what every line lost, the gaps that a receiver of all of
+        them has. ``sessions``: where numbers begin (anew). ``retransmit``, ``soup`` and
+        ``glimpse``: counters of the servers, None without them.
         """
         if self._report is not None:
             return self._report
         stats = self._native.stats()
         seconds = self._seconds or (time.monotonic() - self._started if self._started else 0.0)
-        closing = self.config.linger + self.config.end_of_session_interval * max(
-            stats["end_of_session"] - 1, 0
-        )
+        ends = min(stats["end_of_session"], self.config.end_of_session)
+        closing = self.config.linger + self.config.end_of_session_interval * max(ends - 1, 0)
         sending = max(seconds - closing, 0.0) if stats["end_of_session"] else seconds
         own = self.source.kind != "capture"
         first = self.config.first_sequence if own else None
-        lost = stats["drop.messages"]
-        following = first + stats["messages"] + lost if first is not None else None
+        sessions = self._sessions(stats["published"]) if own else []
+        following = None
+        if sessions:
+            following = sessions[-1]["first_sequence"] + stats["published"] - sessions[-1]["at"]
         return {
             "source": {"kind": self.source.kind, **self.source.about},
-            "to": flow_text(self.config.host, self.config.port),
+            "to": self._targets(),
             "session": self.config.session if own else None,
+            "sessions": sessions,
+            "published": stats["published"],
             "packets": stats["packets"],
             "messages": stats["messages"],
             "bytes": stats["bytes"],
@@ -232,12 +282,41 @@ class Publisher(Running):
             "messages_per_second": stats["messages"] / sending if sending else 0.0,
             "packets_per_second": stats["packets"] / sending if sending else 0.0,
             "tx_refused": stats["tx_refused"],
+            "lines": self._lines(),
+            "lost_everywhere": None if self._native.running else self._native.lost()[1],
+            **self._servers.stats(),
             "drops": {n: v for n, v in stats.items() if n.startswith("drop.")},
             "lateness_ns": percentiles(self._native.send_lateness()),
             "not_honoured": self.not_honoured,
             "port_stats": self._port.stats(),
             "port": self._port.info(),
         }
+
+    def _targets(self) -> str:
+        if self.config.line:
+            return ", ".join(line.to for line in self.config.line)
+        return flow_text(self.config.host, self.config.port)
+
+    def _sessions(self, published: int) -> list[dict[str, Any]]:
+        """Every stretch of numbers that has begun; ``at``: its first message, from 0."""
+        config = self.config
+        out = [{"session": config.session, "first_sequence": config.first_sequence, "at": 0}]
+        for epoch in config.epochs():
+            if epoch["at"] < published:
+                out.append(
+                    {"session": epoch["session"], "first_sequence": 1, "at": int(epoch["at"])}
+                )
+        return out
+
+    def _lines(self) -> list[dict[str, Any]]:
+        out = []
+        lost = None if self._native.running else self._native.lost()[0]
+        for i, stats in enumerate(self._native.line_stats()):
+            about: dict[str, Any] = {"to": self._targets()}
+            if self.config.line:
+                about = {name: value for name, value in self.config.line[i] if value is not None}
+            out.append({**about, **stats, "lost": lost[i] if lost is not None else None})
+        return out
 
 
 def _link_addresses(device: str, config: PublishConfig) -> dict[str, str]:

@@ -6,10 +6,12 @@ import ipaddress
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from .errors import ConfigError
-from .settings import Must, Settings, problem
+from .flows import flow_of
+from .publish_lines import LineConfig, lines_of
+from .settings import Must, Settings, missing, problem
 
 DEFAULT_RATE = 100_000.0
 
@@ -31,30 +33,28 @@ def _ascii(text: str) -> str:
     return text
 
 
-def flow_of(text: str, field: str = "flow") -> tuple[str, int]:
-    """``239.1.1.1:9001`` or ``[ff15::1]:9001`` as (address, port)."""
-    address, _, port = text.rpartition(":")
-    address = address.removeprefix("[").removesuffix("]")
-    try:
-        if address != "*":
-            ipaddress.ip_address(address)
-        number = int(port)
-    except ValueError:
-        number = 0
-    if not 1 <= number <= 65535:
-        must = "GROUP:PORT, such as 239.1.1.1:9001 or [ff15::1]:9001"
-        raise ConfigError(problem(field, text, must))
-    return address, number
-
-
-def flow_text(host: str, port: int) -> str:
-    """The inverse of :func:`flow_of`."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
 def _flow(text: str) -> str:
     flow_of(text)
     return text
+
+
+def _server(text: str | None) -> str | None:
+    """HOST:PORT of this host."""
+    if text is not None:
+        try:
+            host, _ = flow_of(text)
+        except ConfigError:
+            host = "*"
+        if host == "*" or ipaddress.ip_address(host).is_multicast:
+            raise ValueError("not an address to listen on")
+    return text
+
+
+_SERVER = Must("HOST:PORT of this host, such as 127.0.0.1:9500 or [::1]:9500")
+
+
+def _server_field(text: str) -> Any:  # noqa: ANN401  # a pydantic field
+    return Field(description=text)
 
 
 class PublishConfig(Settings):
@@ -231,6 +231,97 @@ class PublishConfig(Settings):
         Must("a whole number of microseconds from 0 to 1000000"),
     ] = 10
 
+    line: Annotated[
+        tuple[LineConfig, ...],
+        BeforeValidator(lines_of),
+        Must("up to 16 lines: GROUP:PORT[,name=value,…], or tables of these"),
+        Field(description="the same messages by several lines, in the place of host and port"),
+    ] = ()
+    reset_at: Annotated[
+        int | None,
+        Field(ge=2, le=1 << 63, description="the message of this number gets number 1 instead"),
+        Must("a whole number from 2 to 2^63, above first_sequence"),
+    ] = None
+    reset_by: Annotated[
+        Literal["data", "heartbeat"],
+        Field(description="what shows the reset first: the message itself, or a heartbeat"),
+        Must('"data" or "heartbeat"'),
+    ] = "data"
+    rollover_at: Annotated[
+        int | None,
+        Field(ge=2, le=1 << 63, description="the message of this number begins a new session"),
+        Must("a whole number from 2 to 2^63, above first_sequence"),
+    ] = None
+    next_session: Annotated[
+        str | None,
+        Field(min_length=1, max_length=10, description="name of the session after the rollover"),
+        AfterValidator(lambda v: v if v is None else _ascii(v)),
+        Must("1 to 10 ASCII characters, another name than session"),
+    ] = None
+    rollover_end: Annotated[
+        bool,
+        Field(description="the old session's end is said at the rollover"),
+        Must("true or false"),
+    ] = True
+    history_mb: Annotated[
+        int,
+        Field(ge=4, le=1 << 20, description="MiB of messages that servers and lines can go back"),
+        Must("a whole number of MiB from 4 to 1048576"),
+    ] = 64
+    retransmit: Annotated[
+        str | None,
+        AfterValidator(_server),
+        _SERVER,
+        _server_field("HOST:PORT that answers MoldUDP64 requests (UDP)"),
+    ] = None
+    retransmit_rate: Annotated[
+        float,
+        Field(ge=0, le=1e6, description="requests a second that are answered, 0 = all"),
+        Must("a number of requests a second from 0 to 1e6"),
+    ] = 0.0
+    retransmit_delay_us: Annotated[
+        int,
+        Field(ge=0, le=60_000_000, description="microseconds from request to answer"),
+        Must("a whole number of microseconds from 0 to 60000000"),
+    ] = 0
+    retransmit_loss: Annotated[
+        float,
+        Field(ge=0, le=1, description="answers lost, each by itself"),
+        Must("a number from 0 to 1"),
+    ] = 0.0
+    retransmit_silent: Annotated[
+        bool,
+        Field(description="requests are counted and never answered"),
+        Must("true or false"),
+    ] = False
+    soup: Annotated[
+        str | None,
+        AfterValidator(_server),
+        _SERVER,
+        _server_field("HOST:PORT that replays the messages over SoupBinTCP"),
+    ] = None
+    glimpse: Annotated[
+        str | None,
+        AfterValidator(_server),
+        _SERVER,
+        _server_field("HOST:PORT that gives GLIMPSE snapshots of the books over SoupBinTCP"),
+    ] = None
+    username: Annotated[
+        str,
+        Field(max_length=6, pattern=r"^[ -~]*$", description="that soup and glimpse ask for"),
+        Must("at most 6 printable ASCII characters; empty: any client may log in"),
+    ] = ""
+    password: Annotated[
+        str,
+        Field(max_length=10, pattern=r"^[ -~]*$", description="that soup and glimpse ask for"),
+        Must("at most 10 printable ASCII characters; empty: any"),
+    ] = ""
+    serve_linger: Annotated[
+        float,
+        Field(ge=0, le=3600, description="seconds that servers go on after the last packet"),
+        Must("0 to 3600 seconds"),
+    ] = 1.0
+
     @classmethod
     def conflicts(cls, values: Mapping[str, Any]) -> list[str]:
         out = []
@@ -251,10 +342,47 @@ class PublishConfig(Settings):
         if values.get("source") == "generated" and messages and symbols:
             least = 4 * symbols + 16
             if messages < least:
-                out.append(
-                    problem("messages", messages, f"at least {least} with {symbols} symbols")
-                )
-        return out
+                must = f"at least {least} with {symbols} symbols"
+                if messages >= 20:
+                    must += f", or symbols (--symbols) at most {(messages - 16) // 4}"
+                out.append(problem("messages", messages, must))
+        return out + _line_conflicts(values) + _epoch_conflicts(values) + _server_conflicts(values)
+
+    def epochs(self) -> list[dict[str, Any]]:
+        """Where the stream's numbers begin anew: the native publisher's epochs."""
+        out = []
+        if self.reset_at is not None:
+            out.append(
+                {
+                    "at": self.reset_at - self.first_sequence,
+                    "session": self.session,
+                    "sequence": 1,
+                    "heartbeat": self.reset_by == "heartbeat",
+                }
+            )
+        if self.rollover_at is not None and self.next_session is not None:
+            if self.reset_at is not None and self.reset_at > self.rollover_at:
+                out[0]["session"] = self.next_session
+            out.append(
+                {
+                    "at": self.rollover_at - self.first_sequence,
+                    "session": self.next_session,
+                    "sequence": 1,
+                    "end_of_session": self.rollover_end,
+                }
+            )
+        return sorted(out, key=lambda epoch: int(str(epoch["at"])))
+
+    @property
+    def served(self) -> bool:
+        """Some server is asked for."""
+        return any(each is not None for each in (self.retransmit, self.soup, self.glimpse))
+
+    @property
+    def own_numbers(self) -> list[str]:
+        """Options given that need messages, not packets that go out as they are."""
+        names = ("line", "reset_at", "rollover_at", "retransmit", "soup", "glimpse")
+        return [name for name in names if getattr(self, name)]
 
     def pacing(self, kind: str) -> dict[str, Any]:
         """The native publisher's pacing options."""
@@ -269,3 +397,61 @@ class PublishConfig(Settings):
         if kind == "capture":
             return {"pacing": "original", "speed": 1.0}
         return {"pacing": "messages", "rate": DEFAULT_RATE}
+
+
+def _line_conflicts(values: Mapping[str, Any]) -> list[str]:
+    out = []
+    lines = lines_of(values.get("line") or ())
+    if values.get("fast"):
+        out += [
+            problem(f"line {n}: skew_us", line.skew_us, "0 with fast: a delay needs a pace")
+            for n, line in enumerate(lines, 1)
+            if line.skew_us
+        ]
+    if values.get("packet_rate") is not None and len({line.max_messages for line in lines}) > 1:
+        must = "left out, with rate in its place, where lines pack differently"
+        out.append(problem("packet_rate", values["packet_rate"], must))
+    return out
+
+
+def _epoch_conflicts(values: Mapping[str, Any]) -> list[str]:
+    out = []
+    first = values.get("first_sequence") or 1
+    reset, rollover = values.get("reset_at"), values.get("rollover_at")
+    for name, at in (("reset_at", reset), ("rollover_at", rollover)):
+        if at is not None and at <= first:
+            out.append(problem(name, at, f"above first_sequence = {first}"))
+    if reset is not None and reset == rollover:
+        out.append(problem("reset_at", reset, "another number than rollover_at"))
+    session = values.get("next_session")
+    if rollover is not None and session is None:
+        out.append(missing("next_session", "given with rollover_at: 1 to 10 ASCII characters"))
+    if session is not None and rollover is None:
+        out.append(problem("next_session", session, "left out without rollover_at"))
+    if session is not None and session == values.get("session"):
+        out.append(problem("next_session", session, "another name than session"))
+    return out
+
+
+def _server_conflicts(values: Mapping[str, Any]) -> list[str]:
+    out = []
+    if values.get("retransmit") is None:
+        out += [
+            problem(name, values[name], "left out without retransmit")
+            for name in (
+                "retransmit_rate",
+                "retransmit_delay_us",
+                "retransmit_loss",
+                "retransmit_silent",
+            )
+            if values.get(name)
+        ]
+    if values.get("soup") is None and values.get("glimpse") is None:
+        out += [
+            problem(name, values[name], "left out without soup or glimpse")
+            for name in ("username", "password")
+            if values.get(name)
+        ]
+    if values.get("soup") is not None and values.get("soup") == values.get("glimpse"):
+        out.append(problem("glimpse", values["glimpse"], "another HOST:PORT than that of soup"))
+    return out

@@ -9,12 +9,13 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from annotated_types import Ge, Le
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .errors import ConfigError
@@ -44,6 +45,61 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {found[0]}?)" if found else ""
 
 
+def within(path: str, error: ConfigError) -> str:
+    """The lines of an error about a table within another one, its fields with their path."""
+    return "\n".join(
+        f"{path}: {line}" if line.startswith("there is no ") else f"{path}.{line}"
+        for line in str(error).split("\n")
+    )
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Of a field: its items are settings, made of the tables of an array ``[[name]]``; one table
+    alone is an array of one. build: takes the values of a table, such as their class."""
+
+    name: str
+    build: Callable[..., Settings]
+
+    def make(self, value: object) -> object:
+        if isinstance(value, (Mapping, Settings)):
+            value = [value]
+        if not isinstance(value, Sequence) or isinstance(value, str):
+            raise ConfigError(problem(self.name, value, f"tables [[{self.name}]]"))
+        made: list[Settings] = []
+        problems: list[str] = []
+        for i, each in enumerate(value):
+            path = f"{self.name}[{i}]"
+            if isinstance(each, Settings):
+                made.append(each)
+            elif not isinstance(each, Mapping):
+                problems.append(problem(path, each, "a table"))
+            else:
+                try:
+                    made.append(self.build(**each))
+                except ConfigError as error:
+                    problems.append(within(path, error))
+        if problems:
+            raise ConfigError("\n".join(problems))
+        return tuple(made)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Of a field: its value is settings, made of a table ``[name]``."""
+
+    name: str
+    cls: type[Settings]
+
+    def make(self, value: object) -> object:
+        if not isinstance(value, Mapping):
+            return value
+        try:
+            return self.cls(**value)
+        except ConfigError as error:
+            raise ConfigError(within(self.name, error)) from None
+
+
 class Settings(BaseModel):
     """A frozen set of validated options, loadable from a table of a TOML file."""
 
@@ -56,6 +112,14 @@ class Settings(BaseModel):
         def __init__(self, **values: object) -> None:
             problems: list[str] = []
             bad: set[str] = set()
+            for name, field in type(self).model_fields.items():
+                inner = next((m for m in field.metadata if isinstance(m, (Table, Tables))), None)
+                if inner is not None and name in values:
+                    try:
+                        values[name] = inner.make(values[name])
+                    except ConfigError as error:
+                        problems.append(str(error))
+                        bad.add(name)
             try:
                 super().__init__(**values)
             except ValidationError as error:
@@ -88,9 +152,15 @@ class Settings(BaseModel):
     @classmethod
     def must(cls, field: str) -> str:
         """What the values of ``field`` must be."""
-        for each in cls.model_fields[field].metadata:
+        metadata = cls.model_fields[field].metadata
+        for each in metadata:
             if isinstance(each, Must):
                 return each.text
+        least = [each.ge for each in metadata if isinstance(each, Ge)]
+        top = [each.le for each in metadata if isinstance(each, Le)]
+        if least and top:
+            whole = "whole " if isinstance(least[0], int) and isinstance(top[0], int) else ""
+            return f"a {whole}number from {least[0]} to {top[0]}"
         return cls.model_fields[field].description or "another value"
 
     @classmethod
@@ -110,16 +180,7 @@ class Settings(BaseModel):
     @classmethod
     def read_toml(cls, path: str | Path) -> dict[str, Any]:
         """The values of a file as they stand there, not validated. Raises as :meth:`from_toml`."""
-        path = Path(path)
-        try:
-            text = path.read_text(encoding="utf-8")
-            document = tomllib.loads(text)
-        except OSError as error:
-            raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"{path} is not TOML: it is not UTF-8 text ({error})") from None
-        except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{path} is not TOML: {error}") from None
+        document = read_document(path)
         values = document.get(cls.table)
         if not isinstance(values, dict):
             have = ", ".join(f"[{name}]" for name in document) or "nothing"
@@ -137,6 +198,11 @@ class Settings(BaseModel):
                 if value:
                     tables += ["", f"[{self.table}.{name}]"]
                     tables += [f"{_toml(k)} = {_toml(v)}" for k, v in value.items()]
+            elif isinstance(value, tuple):  # of Settings: an array of tables
+                for each in value:
+                    rows = [(k, v) for k, v in each if v is not None]
+                    tables += ["", f"[[{self.table}.{name}]]"]
+                    tables += [f"{k} = {_toml(v)}" for k, v in rows]
             else:
                 lines.append(f"{name} = {_toml(value)}")
         return "\n".join(lines + tables) + "\n"
@@ -145,6 +211,19 @@ class Settings(BaseModel):
         """A copy with other values, validated anew."""
         given = {name: getattr(self, name) for name in self.model_fields_set}
         return type(self)(**{**given, **changes})
+
+
+def read_document(path: str | Path) -> dict[str, Any]:
+    """All of a TOML file. Raises :class:`ConfigError`: it cannot be read, or is not TOML."""
+    path = Path(path)
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: it is not UTF-8 text ({error})") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from None
 
 
 def _explain(cls: type[Settings], field: str, error: Any) -> str:  # noqa: ANN401  # of pydantic

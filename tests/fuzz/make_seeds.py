@@ -185,6 +185,55 @@ def cme_seeds() -> dict[str, bytes]:
     }
 
 
+def soup(kind: bytes, payload: bytes = b"") -> bytes:
+    """One packet of SoupBinTCP, as a step of its target."""
+    body = struct.pack(">H", 1 + len(payload)) + kind + payload
+    return bytes([len(body)]) + body
+
+
+def soup_seeds() -> dict[str, bytes]:
+    """Both sides: the first byte is 0 for a client, 1 for a server, and the size of the pieces."""
+    connect, gone, logout, written, second = b"\xf0", b"\xf1", b"\xf2", b"\xf3", b"\xfa"
+    accepted = soup(b"A", b"      DAY1" + b"1".rjust(20))
+    login = b"user  secret    " + b"DAY1".rjust(10) + b"1".rjust(20)
+    data = soup(b"S", b"one") + soup(b"H") + soup(b"S") + soup(b"S", b"three")
+    return {
+        "client": b"\x14" + written + accepted + data + soup(b"Z") + connect + accepted,
+        "reconnect": b"\x34" + accepted + data + gone + connect + accepted + data,
+        "sessions": b"\x04"
+        + accepted
+        + connect
+        + soup(b"A", b"      DAY2" + b"9".rjust(20))
+        + data,
+        "rejected": b"\x06" + soup(b"J", b"S") + data,
+        "silence": b"\x04" + accepted + written + second * 20,
+        "bad": b"\x00" + accepted[:-1] + b"x" + soup(b"?") + b"\x02\x00\x00" + soup(b"+", b"debug"),
+        "logout": b"\x00" + accepted + logout + data,
+        "server": b"\x11" + soup(b"L", login) + soup(b"R") + soup(b"U", b"u") + soup(b"O"),
+        "server_no": b"\x01" + soup(b"L", b"no    " + login[6:]) + soup(b"R"),
+        "server_bad": b"\x21" + soup(b"L", login[:-1] + b"x") + soup(b"L", b"short") + second * 20,
+    }
+
+
+def line_reader_seeds() -> dict[str, bytes]:
+    """Packets on two lines of each protocol, with one lost on both and one session more."""
+
+    def sent(*packets: bytes) -> bytes:
+        out = b""
+        for i, one in enumerate(packets):
+            body = one[3:] if one[0] == 0xFF else one[1:]  # without the other targets' length
+            out += struct.pack("<BBH", i % 2, 1, len(body)) + body
+        return out
+
+    itch = [packet(n, message("A", b"\x01"), message("D", b"\x02")) for n in (1, 3, 2, 9)]
+    itch.append(packet(1, message("S", b"O"), session="SESSION__B"))
+    segments = [segment(n, iex("Q", b"\x01"), iex("T", b"\x02")) for n in (1, 2, 3, 9)]
+    units = [unit(n, pitch(0x20, b"\x01"), pitch(0x22, b"\x02")) for n in (1, 2, 3, 9)]
+    cme = [datagram(struct.pack("<IQHHHHH", n, 5, 10, 0, 12, 1, 6)) for n in (1, 1, 2, 7)]
+    which = (itch, itch, segments, segments, units, units, cme)
+    return {f"lines_{i}": bytes([i]) + sent(*packets) for i, packets in enumerate(which)}
+
+
 def main() -> None:
     """Writes the files."""
     mold = {
@@ -230,7 +279,8 @@ def main() -> None:
         + step(1, end, 2, session=1),
     }
     made = {"mold_udp64": mold, "itch50": itch, "arbiter": arbiter, **venues()}
-    made |= {"sbe": sbe_seeds(), "cme": cme_seeds()}
+    made |= {"soup": soup_seeds()}
+    made |= {"sbe": sbe_seeds(), "cme": cme_seeds(), "line_reader": line_reader_seeds()}
     for name, seeds in made.items():
         folder = CORPUS / name
         folder.mkdir(parents=True, exist_ok=True)

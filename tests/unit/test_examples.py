@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import socket
 import subprocess
 import sys
 import time
@@ -63,6 +64,24 @@ def test_a_feed_to_numpy(flow):
     assert "shares added:" in out
     assert "shares executed: 0;" not in out
     assert "3,000 messages, gaps []" in out
+
+
+def test_two_lines(flow):
+    second = (flow[0], flow[1] + 1)
+    texts = [f"{group}:{port}" for group, port in (flow, second)]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        server = f"127.0.0.1:{probe.getsockname()[1]}"
+    with start("feed_lines.py", *texts, "--recovery", server) as example:
+        wait_for_socket(second)
+        lines = [f"{text},loss=0.2,seed={i}" for i, text in enumerate(texts, 1)]
+        options = {"rate": 20_000, "messages": 3000, "end_of_session_interval": 0.02}
+        Publisher(PublishConfig(via="socket:lo", line=lines, retransmit=server, **options)).run()
+        out, errors = example.communicate(timeout=30)
+    assert example.returncode == 0, errors
+    assert "3,000 messages" in out
+    assert "3,000 messages, 0 of them" not in out
+    assert out.splitlines()[-1] == "0 missing"
 
 
 def test_asyncio(flow):

@@ -67,7 +67,8 @@ def _test(options: argparse.Namespace, rest: list[str]) -> int:
     chosen: Sequence[str] = options.only or (("python",) if _selects(rest) else _SECTIONS)
     _set_up(_TEST_EXTRAS, system.RUN_NEEDS + system.TEST_NEEDS)
     with locked():
-        environment.optional("numba")  # not there yet for every Python
+        for extra in ("numba", "parquet", "kafka", "ray"):  # not there yet for every Python
+            environment.optional(extra)
     runners: dict[str, Callable[[], Section]] = {
         "native": checks.run_native,
         "sanitize": checks.run_sanitizers,
@@ -86,8 +87,8 @@ def _selects(words: Sequence[str]) -> bool:
 def _bench(_: argparse.Namespace, rest: list[str]) -> int:
     _set_up(("report", "test"), system.RUN_NEEDS)
     with locked():
-        environment.optional("bench")
-        environment.optional("numba")
+        for extra in ("bench", "numba", "parquet"):
+            environment.optional(extra)
     native.reference()
     return on_terminal([environment.PYTHON, "-m", "benchmarks", *rest])
 

@@ -47,6 +47,8 @@ class Itch50Columns {
   }
   /* Hands the rows over and starts anew. */
   std::vector<uint8_t> take(char type) { return columns_.take(static_cast<uint8_t>(type)); }
+  /* Starts all types anew and keeps their memory. */
+  void clear() { columns_.clear(); }
 
   ItchFileEnd end() const { return end_; }
   Itch50Counters counters() const;

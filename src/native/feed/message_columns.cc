@@ -113,4 +113,8 @@ std::vector<uint8_t> MessageColumns::take(uint8_t type) {
   return taken;
 }
 
+void MessageColumns::clear() {
+  for (Rows& rows : rows_) rows.used = 0;
+}
+
 }  // namespace wp::feed

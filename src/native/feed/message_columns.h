@@ -83,6 +83,8 @@ class MessageColumns {
   std::span<const uint8_t> data(uint8_t type) const;
   /* Hands the rows over and starts anew. */
   std::vector<uint8_t> take(uint8_t type);
+  /* Starts all types anew and keeps their memory. */
+  void clear();
 
   const ColumnTable& table() const { return *table_; }
   const MessageCounters& counters() const { return counters_; }

@@ -53,6 +53,17 @@ inline void mold_encode_header(uint8_t* p, const MoldSession& session, uint64_t 
   net::store_be16(p + 18, count);
 }
 
+/* 1 to 10 characters, padded with spaces. Throws wp::Error. */
+inline MoldSession mold_session(const std::string& name) {
+  if (name.empty() || name.size() > kMoldSessionSize) {
+    throw config_error("session", "\"" + name + "\"", "1 to 10 characters");
+  }
+  MoldSession session;
+  session.fill(' ');
+  std::copy(name.begin(), name.end(), session.begin());
+  return session;
+}
+
 struct MoldRequest {
   MoldSession session{};
   uint64_t sequence = 0;  // first wanted
@@ -84,18 +95,22 @@ class MoldPacketizer {
    * bytes, header included. max_messages: per packet. Throws wp::Error. */
   explicit MoldPacketizer(const std::string& session, uint64_t next_sequence = 1,
                           size_t max_payload = 1472, size_t max_messages = kMoldMaxMessages)
-      : max_payload_(max_payload), max_messages_(max_messages), next_(next_sequence) {
-    if (session.empty() || session.size() > kMoldSessionSize) {
-      throw config_error("session", "\"" + session + "\"", "1 to 10 characters");
-    }
+      : max_payload_(max_payload),
+        max_messages_(max_messages),
+        next_(next_sequence),
+        session_(mold_session(session)) {
     if (max_payload < kMoldHeaderSize + 2 || max_payload > kMoldMaxPayload) {
       throw config_error("max_payload", std::to_string(max_payload), "22 to 65507 bytes");
     }
     if (max_messages == 0 || max_messages > kMoldMaxMessages) {
       throw config_error("max_messages", std::to_string(max_messages), "1 to 65534");
     }
-    session_.fill(' ');
-    std::copy(session.begin(), session.end(), session_.begin());
+  }
+
+  /* The following packets are of this session, and numbered from here. Between packets. */
+  void restart(const MoldSession& session, uint64_t next_sequence) {
+    session_ = session;
+    next_ = next_sequence;
   }
 
   /* Starts a packet in buffer, which holds at least max_payload() bytes. */

@@ -49,6 +49,15 @@ void PublishScheduleOptions::validate() const {
     throw config_error("end_of_session", std::to_string(end_of_session), "0 to 1000 packets");
   if (max_packet < kMoldHeaderSize || max_packet > kMoldMaxPayload)
     throw config_error("max_packet", std::to_string(max_packet), "20 to 65507 bytes");
+  uint64_t least = 1;
+  for (const PublishEpoch& epoch : epochs) {
+    mold_session(epoch.session);
+    if (epoch.sequence == 0) throw config_error("epochs.sequence", "0", "1 or more");
+    if (epoch.at < least)
+      throw config_error("epochs.at", std::to_string(epoch.at),
+                         std::to_string(least) + " or more: ascending, after the first message");
+    least = epoch.at + 1;
+  }
 }
 
 PublishSchedule::PublishSchedule(const PublishScheduleOptions& options)
@@ -71,6 +80,9 @@ PublishSchedule::PublishSchedule(const PublishScheduleOptions& options,
                                  std::shared_ptr<PacketSource> source)
     : PublishSchedule(options) {
   if (!source) throw config_error("source", "none", "a source of packets");
+  if (!options.epochs.empty())
+    throw config_error("epochs", std::to_string(options.epochs.size()),
+                       "none: packets go out as they are");
   packets_ = std::move(source);
   buffer_size_ = options.max_packet;
   can_control_ = false;  // until a packet shows the session
@@ -104,8 +116,45 @@ int64_t PublishSchedule::message_due(std::span<const uint8_t> message) noexcept 
 }
 
 void PublishSchedule::stage() noexcept {
+  held_back_ = false;
   is_staged_ = messages_ ? stage_messages() : stage_packet();
-  exhausted_ = !is_staged_;
+  exhausted_ = !is_staged_ && !held_back_;
+}
+
+// What is said between two epochs; false: nothing more. The new numbers hold from then on.
+bool PublishSchedule::stage_boundary() noexcept {
+  const PublishEpoch& next = options_.epochs[epoch_];
+  staged_ = {};
+  staged_.length = kMoldHeaderSize;
+  staged_.paced = options_.pacing != Pacing::kFast;
+  staged_.due = options_.pacing == Pacing::kPackets ? at_rate(packets_read_) : message_due_;
+  staged_.first = packed_;
+  staged_bytes_ = staging_.data();
+  if (next.end_of_session && boundary_ends_ < options_.end_of_session) {
+    boundary_ends_++;
+    staged_.kind = PlanKind::kEndOfSession;
+    packetizer_.end_of_session(staging_.data());
+  } else {
+    if (!boundary_beat_) {
+      MoldSession session;
+      session.fill(' ');
+      std::copy(next.session.begin(), next.session.end(), session.begin());
+      packetizer_.restart(session, next.sequence);
+    }
+    if (!next.heartbeat || boundary_beat_) {
+      boundary_ends_ = 0;
+      boundary_beat_ = false;
+      epoch_++;
+      return false;
+    }
+    boundary_beat_ = true;
+    staged_.kind = PlanKind::kHeartbeat;
+    packetizer_.heartbeat(staging_.data());
+  }
+  staged_epoch_ = epoch_ + boundary_beat_;
+  staged_session_ = packetizer_.session();
+  after_staged_ = packetizer_.next_sequence();
+  return true;
 }
 
 bool PublishSchedule::stage_messages() noexcept {
@@ -116,7 +165,8 @@ bool PublishSchedule::stage_messages() noexcept {
   staged_ = {};
   for (;;) {
     if (!have_message_) {
-      if (!messages_->next(message_)) break;
+      held_back_ = !messages_->ready();
+      if (held_back_ || !messages_->next(message_)) break;
       if (!packetizer_.fits(message_.size())) {
         too_long_++;
         continue;
@@ -126,19 +176,28 @@ bool PublishSchedule::stage_messages() noexcept {
       have_message_ = true;
     }
     const bool first = packetizer_.pending() == 0;
+    if (epoch_ < options_.epochs.size() && packed_ == options_.epochs[epoch_].at) [[unlikely]] {
+      if (!first) break;
+      if (stage_boundary()) return true;
+      packetizer_.begin(staging_.data());
+      staged_ = {};
+    }
     if (by_message && !first && message_due_ > latest) break;
     if (!packetizer_.append(message_.data(), static_cast<uint16_t>(message_.size()))) break;
     if (first) latest = message_due_ + options_.pack_window_ns;
     staged_.due = message_due_;
     have_message_ = false;
+    packed_++;
   }
   staged_.messages = static_cast<uint32_t>(packetizer_.pending());
   staged_.length = static_cast<uint32_t>(packetizer_.finish());
   if (staged_.messages == 0) return false;
+  staged_.first = packed_ - staged_.messages;
+  staged_epoch_ = epoch_;
   staged_.paced = options_.pacing != Pacing::kFast;
   if (options_.pacing == Pacing::kPackets) staged_.due = at_rate(packets_read_++);
   staged_bytes_ = staging_.data();
-  staged_session_ = session_;
+  staged_session_ = packetizer_.session();
   after_staged_ = packetizer_.next_sequence();
   return true;
 }
@@ -196,7 +255,11 @@ void PublishSchedule::look_into(std::span<const uint8_t> payload) noexcept {
 }
 
 int64_t PublishSchedule::next_due(int64_t now) noexcept {
-  if (!is_staged_ && !exhausted_) stage();
+  if (!is_staged_ && !exhausted_) {
+    stage();
+    // Not even a heartbeat meanwhile: it would be over at once.
+    if (held_back_ && !is_staged_) return now + kHeldBack;
+  }
   const int64_t beat =
       options_.heartbeat_ns && can_control_ ? last_sent_ + options_.heartbeat_ns : kNever;
   if (is_staged_) {
@@ -230,7 +293,8 @@ PlannedPacket PublishSchedule::take(uint8_t* payload, int64_t now) noexcept {
     session_ = staged_session_;
     next_sequence_ = after_staged_;
     can_control_ |= staged_known_;
-    source_ended_ = staged_.kind == PlanKind::kEndOfSession;
+    source_ended_ = packets_ && staged_.kind == PlanKind::kEndOfSession;
+    taken_ += staged_.messages;
     if (!staged_.paced) staged_.due = now;
     return staged_;
   }

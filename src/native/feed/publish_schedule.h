@@ -24,6 +24,16 @@ enum class Pacing : uint8_t {
   kOriginal,  // the source's timestamps, `speed` times as fast
 };
 
+// The stream begins anew: from message `at` on, counted from the source's first as 0, packets are
+// of this session and numbered from `sequence`.
+struct PublishEpoch {
+  uint64_t at = 0;
+  std::string session;
+  uint64_t sequence = 1;
+  bool heartbeat = false;       // a heartbeat of the new numbers goes before the first message
+  bool end_of_session = false;  // the old session's end is said first, as often as at the end
+};
+
 struct PublishScheduleOptions {
   std::string session = "WIREPATH";  // 1 to 10 characters
   uint64_t first_sequence = 1;
@@ -42,6 +52,7 @@ struct PublishScheduleOptions {
   uint32_t end_of_session = 3;                       // packets that say so, 0 to 1000
   int64_t end_of_session_interval_ns = 100'000'000;  // between them, 0 to 60 s
   uint32_t max_packet = 65'507;                      // longest payload that the port carries, bytes
+  std::vector<PublishEpoch> epochs;                  // after the first, ascending; of messages only
 
   void validate() const;  // throws wp::Error naming the field
 };
@@ -54,11 +65,14 @@ struct PlannedPacket {
   int64_t due = 0;        // ns, on the caller's clock
   uint32_t length = 0;    // payload bytes
   uint32_t messages = 0;  // in it
+  uint64_t first = 0;     // of them, counted from the source's first as 0
 };
 
 class PublishSchedule {
  public:
   static constexpr int64_t kNever = INT64_MAX;
+  // A source that is not ready is asked again after this long.
+  static constexpr int64_t kHeldBack = 50'000;
 
   PublishSchedule(const PublishScheduleOptions& options, std::shared_ptr<MessageSource> source);
   PublishSchedule(const PublishScheduleOptions& options, std::shared_ptr<PacketSource> source);
@@ -75,6 +89,13 @@ class PublishSchedule {
   PlannedPacket take(uint8_t* payload, int64_t now) noexcept;
 
   size_t buffer_size() const noexcept { return buffer_size_; }
+  // Of the packet that next_due() announced: data, of which epoch (0: the first).
+  bool data_is_next() const noexcept {
+    return chosen_ == PlanKind::kData && staged_.kind == PlanKind::kData;
+  }
+  size_t next_epoch() const noexcept { return staged_epoch_; }
+  // Messages taken so far, in whatever packets.
+  uint64_t taken() const noexcept { return taken_; }
   // What was left out, in no packet: messages or packets too long to be sent.
   uint64_t too_long() const noexcept { return too_long_; }
   // The number after the highest one taken.
@@ -86,6 +107,7 @@ class PublishSchedule {
   void stage() noexcept;
   bool stage_messages() noexcept;
   bool stage_packet() noexcept;
+  bool stage_boundary() noexcept;
   int64_t at_rate(uint64_t n) const noexcept;
   int64_t at_speed(int64_t time) noexcept;
   int64_t message_due(std::span<const uint8_t> message) noexcept;
@@ -105,9 +127,16 @@ class PublishSchedule {
   bool staged_known_ = false;  // the session has been seen
   bool is_staged_ = false;
   bool exhausted_ = false;
+  bool held_back_ = false;            // the source has more, not now
   std::span<const uint8_t> message_;  // read ahead, in no packet yet
   int64_t message_due_ = 0;
   bool have_message_ = false;
+  uint64_t packed_ = 0;  // messages in packets, taken or staged
+  uint64_t taken_ = 0;   // messages in packets that were taken
+  size_t epoch_ = 0;     // that messages are packed for
+  size_t staged_epoch_ = 0;
+  uint32_t boundary_ends_ = 0;  // ends of session staged at this epoch's end
+  bool boundary_beat_ = false;  // the next epoch's heartbeat has been staged
   PlanKind chosen_ = PlanKind::kData;
   int64_t control_due_ = 0;
   int64_t start_ = 0;

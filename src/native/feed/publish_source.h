@@ -21,6 +21,8 @@ class MessageSource {
   virtual ~MessageSource() = default;
   // The next message, valid until the next call; false at the end. Called by one thread.
   virtual bool next(std::span<const uint8_t>& message) noexcept = 0;
+  // False: next() must wait until somebody else has made room.
+  virtual bool ready() const noexcept { return true; }
 };
 
 struct TimedPacket {

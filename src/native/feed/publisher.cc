@@ -25,11 +25,15 @@ enum : size_t {
   kDropPackets,
   kDropMessages,
   kDropTooLong,
+  kPublished,
+  kLostPackets,  // this and the next: sums of the lines', made when asked for
+  kLostMessages,
   kCounters
 };
 constexpr std::array<const char*, kCounters> kNames{
-    "packets",    "messages",     "bytes",         "heartbeats",   "end_of_session",
-    "tx_refused", "drop.packets", "drop.messages", "drop.too_long"};
+    "packets",        "messages",   "bytes",        "heartbeats",
+    "end_of_session", "tx_refused", "drop.packets", "drop.messages",
+    "drop.too_long",  "published",  "lost.packets", "lost.messages"};
 
 constexpr int64_t kMillisecond = 1'000'000;
 constexpr int64_t kLongestSleep = 50 * kMillisecond;  // stop() is noticed within that
@@ -48,7 +52,10 @@ PublisherOptions fitted(PublisherOptions options, const std::shared_ptr<Port>& p
     throw config_error(
         "tx_queue", std::to_string(options.tx_queue),
         "below " + std::to_string(port->queues()) + ", the queues of " + port->spec());
-  const size_t header = UdpFramer(options.flow, can.ethernet_headers).header_bytes();
+  size_t header = 0;
+  if (options.lines.empty()) header = UdpFramer(options.flow, can.ethernet_headers).header_bytes();
+  for (const PublishLineOptions& line : options.lines)
+    header = std::max(header, UdpFramer(line.flow, can.ethernet_headers).header_bytes());
   if (can.max_frame != 0) {
     const uint32_t room =
         can.max_frame > header ? can.max_frame - static_cast<uint32_t>(header) : 0;
@@ -83,6 +90,17 @@ void PublisherOptions::validate() const {
     throw config_error("name", "\"" + name + "\"", "1 to 48 characters");
   if (cpu_core && (*cpu_core < 0 || *cpu_core >= CPU_SETSIZE))
     throw config_error("cpu_core", std::to_string(*cpu_core), "a core of this machine");
+  if (lines.size() > 16) throw config_error("lines", std::to_string(lines.size()), "at most 16");
+  const bool same = std::all_of(lines.begin(), lines.end(), [&](const PublishLineOptions& line) {
+    return line.max_messages == lines.front().max_messages;
+  });
+  if (schedule.pacing == Pacing::kPackets && !same)
+    throw config_error("pacing", "packets", "messages: these lines pack differently");
+  for (const PublishLineOptions& line : lines) {
+    line.validate();
+    if (schedule.pacing == Pacing::kFast && line.skew_ns != 0)
+      throw config_error("line.skew_ns", std::to_string(line.skew_ns), "0 without a pace");
+  }
   if (burst < 1 || burst > 1'024) throw config_error("burst", std::to_string(burst), "1 to 1024");
   if (retry_timeout_ms < 1 || retry_timeout_ms > 3'600'000)
     throw config_error("retry_timeout_ms", std::to_string(retry_timeout_ms), "1 to 3600000");
@@ -105,20 +123,59 @@ Publisher::Publisher(PublisherOptions options, std::shared_ptr<Port> port, Sourc
     : options_(std::move(options)),
       port_(std::move(port)),
       clock_(clock ? std::move(clock) : std::make_shared<PublishClock>()),
-      schedule_(std::visit(
-          [&](auto& some) { return PublishSchedule(options_.schedule, std::move(some)); }, source)),
-      framer_(options_.flow, port_->capabilities().ethernet_headers),
+      numbers_(options_.schedule),
       batch_(options_.burst),
-      frame_bytes_((framer_.header_bytes() + schedule_.buffer_size() + 63) & ~size_t{63}),
-      frames_(options_.burst * frame_bytes_),
       planned_(options_.burst),
       telemetry_(Telemetry::process()),
       counters_(telemetry_.counters("publisher/" + options_.name, kNames)),
-      lateness_(telemetry_.histogram("publisher/" + options_.name + "/send_lateness_ns")) {}
+      lateness_(telemetry_.histogram("publisher/" + options_.name + "/send_lateness_ns")) {
+  try {
+    make_lines(std::move(source));
+  } catch (...) {
+    release();
+    throw;
+  }
+  for (const auto& line : lines_) frame_bytes_ = std::max(frame_bytes_, line->frame_bytes());
+  frame_bytes_ = (frame_bytes_ + 63) & ~size_t{63};
+  frames_.resize(options_.burst * frame_bytes_);
+}
+
+void Publisher::make_lines(Source source) {
+  const bool whole = port_->capabilities().ethernet_headers;
+  std::vector<PublishLineOptions> lines = options_.lines;
+  if (lines.empty()) lines.push_back({.flow = options_.flow, .impairment = {}});
+  auto* const messages = std::get_if<std::shared_ptr<MessageSource>>(&source);
+  if (!messages && (!options_.lines.empty() || options_.history_bytes != 0))
+    throw config_error(options_.lines.empty() ? "history_bytes" : "lines", "given",
+                       "left out where packets go out as they are");
+  if (messages && (lines.size() > 1 || options_.history_bytes != 0))
+    log_ = std::make_shared<MessageLog>(*messages,
+                                        std::max(options_.history_bytes, MessageLog::kLeastBytes),
+                                        options_.schedule.max_payload - kMoldHeaderSize - 2);
+  everywhere_.lines = static_cast<uint32_t>(lines.size());
+  if (lines.size() > 1) everywhere_.log = log_;
+  for (size_t i = 0; i < lines.size(); i++) {
+    PublishScheduleOptions schedule = options_.schedule;
+    if (lines[i].max_messages != 0) schedule.max_messages = lines[i].max_messages;
+    const std::string name = "publisher/" + options_.name + "/line" + std::to_string(i);
+    Counter* const counters = telemetry_.counters(name, kLineCounterNames);
+    line_counters_.push_back(counters);
+    PublishSchedule made =
+        messages ? PublishSchedule(schedule, log_ ? std::make_shared<LogSource>(log_) : *messages)
+                 : PublishSchedule(schedule, std::get<std::shared_ptr<PacketSource>>(source));
+    lines_.push_back(
+        std::make_unique<PublishLine>(lines[i], std::move(made), whole, everywhere_, counters));
+  }
+}
 
 Publisher::~Publisher() {
   stop();
   if (thread_.joinable()) thread_.join();
+  release();
+}
+
+void Publisher::release() noexcept {
+  for (Counter* counters : line_counters_) telemetry_.release(counters);
   telemetry_.release(counters_);
   telemetry_.release(lateness_);
 }
@@ -182,7 +239,8 @@ void Publisher::run() noexcept {
   pthread_setname_np(pthread_self(), options_.name.substr(0, 15).c_str());
   // The kernel may round the sleeps of this thread by 50 µs otherwise.
   prctl(PR_SET_TIMERSLACK, 1UL);
-  schedule_.start(clock_->now());
+  const int64_t start = clock_->now();
+  for (const auto& line : lines_) line->start(start);
   while (!stop_.load(std::memory_order_relaxed)) {
     const int64_t now = clock_->now();
     const int64_t due = collect(now);
@@ -193,36 +251,58 @@ void Publisher::run() noexcept {
     else
       wait_until(due, now);
   }
-  counters_[kDropTooLong].set(schedule_.too_long());
+  uint64_t too_long = log_ ? log_->too_long() : 0;
+  for (const auto& line : lines_) {
+    too_long += line->schedule().too_long();
+    counters_[kDropPackets].add(line->held());  // stopped before they left
+    counters_[kDropMessages].add(line->held_messages());
+    line->counters()[kLineRefusedMessages].add(line->held_messages());
+  }
+  counters_[kDropTooLong].set(too_long);
   port_->unclaim(options_.tx_queue);
   running_.store(false, std::memory_order_release);
 }
 
 // Frames everything that is due; returns when the next packet is.
 int64_t Publisher::collect(int64_t now) noexcept {
-  const size_t header = framer_.header_bytes();
-  int64_t due = PublishSchedule::kNever;
   collected_ = 0;
-  while (collected_ < options_.burst && (due = schedule_.next_due(now)) <= now) {
-    uint8_t* frame = frames_.data() + collected_ * frame_bytes_;
-    const PlannedPacket packet = schedule_.take(frame + header, now);
-    framer_.finish(frame, static_cast<uint16_t>(packet.length));
-    planned_[collected_++] = packet;
+  // Bounded: where packets are lost, none may come of many.
+  for (uint32_t turn = 0; turn < 4 * options_.burst; turn++) {
+    int64_t due = PublishSchedule::kNever;
+    uint32_t next = 0;
+    for (uint32_t i = 0; i < lines_.size(); i++) {
+      const int64_t its = lines_[i]->next_due(now);
+      // Of lines that are due together, the one that is behind.
+      if (i != 0 && (its > due || (its == due && lines_[i]->schedule().taken() >=
+                                                     lines_[next]->schedule().taken())))
+        continue;
+      due = its;
+      next = i;
+    }
+    if (due > now || collected_ == options_.burst) return due;
+    uint8_t* const frame = frames_.data() + collected_ * frame_bytes_;
+    PlannedPacket packet;
+    const bool leaves = lines_[next]->take(frame, now, packet);
+    const uint64_t taken = lines_[next]->schedule().taken();
+    if (taken > counters_[kPublished].value()) counters_[kPublished].set(taken);
+    if (log_) log_->publish(taken);
+    if (leaves) planned_[collected_++] = {packet, next};
   }
-  return due;
+  return now;
 }
 
 // A port takes frames in order and from the first on, so those refused are the last ones.
 void Publisher::send() noexcept {
   wp_batch& batch = *batch_;
-  const uint32_t header = static_cast<uint32_t>(framer_.header_bytes());
   uint32_t done = 0;
   Refusal refusal{clock_->now(), 0};
   while (done < collected_) {
     batch.count = collected_ - done;
     for (uint32_t i = 0; i < batch.count; i++) {
       batch.data[i] = frames_.data() + (done + i) * frame_bytes_;
-      batch.length[i] = header + planned_[done + i].length;
+      const Planned& planned = planned_[done + i];
+      batch.length[i] =
+          static_cast<uint32_t>(lines_[planned.line]->header_bytes()) + planned.packet.length;
       batch.verdict[i] = WP_TX;
       batch.handle[i] = WP_NO_FRAME;
     }
@@ -236,7 +316,11 @@ void Publisher::send() noexcept {
     if (options_.on_refused == OnRefused::kDrop || !back_off(refusal)) break;
   }
   counters_[kDropPackets].add(collected_ - done);
-  for (; done < collected_; done++) counters_[kDropMessages].add(planned_[done].messages);
+  for (; done < collected_; done++) {
+    const Planned& planned = planned_[done];
+    counters_[kDropMessages].add(planned.packet.messages);
+    lines_[planned.line]->counters()[kLineRefusedMessages].add(planned.packet.messages);
+  }
 }
 
 bool Publisher::back_off(Refusal& refusal) noexcept {
@@ -257,7 +341,10 @@ bool Publisher::back_off(Refusal& refusal) noexcept {
 
 void Publisher::count_sent(uint32_t first, uint32_t n, int64_t now) noexcept {
   uint64_t messages = 0, bytes = 0, heartbeats = 0, ends = 0;
-  for (const PlannedPacket& packet : std::span(planned_).subspan(first, n)) {
+  for (const auto& [packet, line] : std::span(planned_).subspan(first, n)) {
+    Counter* const of_line = lines_[line]->counters();
+    of_line[kLinePackets].add(1);
+    of_line[kLineMessages].add(packet.messages);
     messages += packet.messages;
     bytes += packet.length;
     heartbeats += packet.kind == PlanKind::kHeartbeat;
@@ -281,6 +368,9 @@ void Publisher::wait_until(int64_t due, int64_t now) noexcept {
 uint64_t Publisher::published_packets() const noexcept {
   return counters_[kPackets].value();
 }
+uint64_t Publisher::published() const noexcept {
+  return counters_[kPublished].value();
+}
 uint64_t Publisher::published_messages() const noexcept {
   return counters_[kMessages].value();
 }
@@ -288,6 +378,17 @@ uint64_t Publisher::published_messages() const noexcept {
 std::vector<std::pair<std::string, uint64_t>> Publisher::stats() const {
   std::vector<std::pair<std::string, uint64_t>> out;
   for (size_t i = 0; i < kNames.size(); i++) out.emplace_back(kNames[i], counters_[i].value());
+  for (const Counter* line : line_counters_) {
+    out[kLostPackets].second += line[kLineLostPackets].value();
+    out[kLostMessages].second += line[kLineLostMessages].value();
+  }
+  return out;
+}
+
+std::vector<std::pair<std::string, uint64_t>> Publisher::line_stats(size_t line) const {
+  std::vector<std::pair<std::string, uint64_t>> out;
+  for (size_t i = 0; i < kLineCounters; i++)
+    out.emplace_back(kLineCounterNames[i], line_counters_[line][i].value());
   return out;
 }
 

@@ -15,7 +15,10 @@
 
 #include "core/batch_storage.h"
 #include "core/port.h"
+#include "feed/message_log.h"
+#include "feed/publish_line.h"
 #include "feed/publish_schedule.h"
+#include "feed/stream_numbers.h"
 #include "feed/udp_framer.h"
 
 namespace wp::feed {
@@ -30,6 +33,11 @@ struct PublisherOptions {
   std::optional<int> cpu_core;     // none = no affinity
   PublishScheduleOptions schedule;
   UdpFramerOptions flow;
+  // The same messages by several lines, in the place of the one to `flow`; at most 16. Not of
+  // packets that go out as they are.
+  std::vector<PublishLineOptions> lines;
+  // Bytes of messages that are kept for servers (log()); 0: none, unless lines need them.
+  size_t history_bytes = 0;
   uint32_t tx_queue = 0;
   uint32_t burst = 32;  // packets handed to the port at once, 1 to 1024
   OnRefused on_refused = OnRefused::kRetry;
@@ -70,12 +78,25 @@ class Publisher {
   // after join(), current while running.
   uint64_t published_packets() const noexcept;
   uint64_t published_messages() const noexcept;
+  // Messages of the stream that some line has come to.
+  uint64_t published() const noexcept;
   // packets, messages, bytes (of UDP payload), heartbeats, end_of_session, tx_refused,
-  // drop.packets, drop.messages, drop.too_long.
+  // drop.packets, drop.messages, drop.too_long, published (messages of the stream that any line
+  // has come to), lost.packets, lost.messages (by lines' impairments, on purpose).
+  // messages + lost.messages + drop.messages = lines * published, once every line has ended.
   std::vector<std::pair<std::string, uint64_t>> stats() const;
   // How long after its deadline each paced data packet was handed to the port, ns.
   const Histogram& send_lateness() const noexcept { return *lateness_; }
   const PublisherOptions& options() const noexcept { return options_; }
+  // The messages of the stream and their numbers, for servers; null without lines and history.
+  const std::shared_ptr<MessageLog>& log() const noexcept { return log_; }
+  const StreamNumbers& numbers() const noexcept { return numbers_; }
+  size_t lines() const noexcept { return lines_.size(); }
+  std::vector<std::pair<std::string, uint64_t>> line_stats(size_t line) const;
+  // What a line lost on purpose, and what all of them lost; message numbers from 0. Not while
+  // the publisher runs.
+  const RangeList& lost(size_t line) const noexcept { return lines_[line]->lost(); }
+  const RangeList& lost_everywhere() const noexcept { return everywhere_.ranges; }
   int affinity() const noexcept { return affinity_.load(); }  // core as read back, -1 = none
 
  private:
@@ -86,6 +107,8 @@ class Publisher {
   };
   Publisher(PublisherOptions options, std::shared_ptr<Port> port, Source source,
             std::shared_ptr<PublishClock> clock);
+  void make_lines(Source source);
+  void release() noexcept;
   void run() noexcept;
   int64_t collect(int64_t now) noexcept;
   void send() noexcept;
@@ -98,14 +121,21 @@ class Publisher {
   PublisherOptions options_;
   std::shared_ptr<Port> port_;
   std::shared_ptr<PublishClock> clock_;
-  PublishSchedule schedule_;
-  UdpFramer framer_;
+  struct Planned {
+    PlannedPacket packet;
+    uint32_t line;
+  };
+  StreamNumbers numbers_;
+  std::shared_ptr<MessageLog> log_;
+  LostEverywhere everywhere_;
   BatchStorage batch_;
   size_t frame_bytes_ = 0;
   std::vector<uint8_t> frames_;
-  std::vector<PlannedPacket> planned_;
+  std::vector<Planned> planned_;
   uint32_t collected_ = 0;
   Telemetry& telemetry_;
+  std::vector<std::unique_ptr<PublishLine>> lines_;
+  std::vector<Counter*> line_counters_;
   Counter* counters_ = nullptr;
   Histogram* lateness_ = nullptr;
   std::thread thread_;

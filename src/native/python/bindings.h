@@ -28,12 +28,15 @@ void bind_stage(nb::module_& m);
 void bind_hand_off(nb::module_& m);
 void bind_worker(nb::module_& m);
 void bind_feed(nb::module_& m);
+void bind_feed_channel(nb::module_& m);
 void bind_itch(nb::module_& m);
 void bind_book(nb::module_& m);
 void bind_arbiter(nb::module_& m);
 void bind_sbe(nb::module_& m);
+void bind_soup(nb::module_& m);
 void bind_publisher(nb::module_& m);
 void bind_venues(nb::module_& m);
+void bind_line_reader(nb::module_& m);
 
 nb::object to_python(const Value& value);
 nb::dict to_python(const Info& info);

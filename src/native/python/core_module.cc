@@ -26,13 +26,16 @@ NB_MODULE(_core, m) {
   bind_stage(m);
   bind_hand_off(m);
   bind_worker(m);
-  bind_feed(m);
   bind_itch(m);
   bind_book(m);
   bind_arbiter(m);
   bind_sbe(m);
+  bind_soup(m);
   bind_publisher(m);
   bind_venues(m);
+  bind_line_reader(m);
+  bind_feed_channel(m);
+  bind_feed(m);
   m.def(
       "now", [] { return wp::Clock::process().now(); },
       "Nanoseconds since the Unix epoch by the clock that the data path uses.");

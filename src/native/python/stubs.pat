@@ -132,6 +132,18 @@ parse_port_spec$:
     def gaps(self) -> list[tuple[int, int]]:
         \doc
 
+\.SoupBinTCP\.on_bytes$:
+    def on_bytes(self, data: _Buffer, now: int) -> list[Any]:
+        \doc
+
+\.SoupBinTCP\.on_time$:
+    def on_time(self, now: int) -> list[Any]:
+        \doc
+
+\.SoupBinTCP\.counters$:
+    @property
+    def counters(self) -> dict[str, int]: ...
+
 \.Arbiter\.make$:
     @staticmethod
     def make(framer: str, *, lines: int, recovery_lines: int, units: int, in_order: bool, hold_ns: int, hold_messages: int, hold_bytes: int, max_gaps: int, session: bytes, pin_session: bool, next_sequence: int, reorder_messages: int, reorder_ns: int, restart_packets: int, max_jump: int, skew_packets: int) -> Arbiter: ...
@@ -141,6 +153,9 @@ parse_port_spec$:
 
 \.Arbiter\.on_time$:
     def on_time(self, now: int) -> list[Any]: ...
+
+\.Arbiter\.skip_to$:
+    def skip_to(self, next_sequence: int, now: int, unit: int) -> list[Any]: ...
 
 \.(Arbiter|Recovery)\.deadline$:
     @property
@@ -169,6 +184,29 @@ parse_port_spec$:
     def counters(self) -> dict[str, Any]: ...
 
 \.FeedStage\.snapshot$:
+    def snapshot(self) -> dict[str, Any]:
+        \doc
+
+\.FeedStage\.__init__$:
+    def __init__(self, ring: Ring, channels: Sequence[FeedChannel], name: str = "feed", latency: bool = True, books: Books | None = None) -> None: ...
+
+\.FeedChannel\.make$:
+    @staticmethod
+    def make(protocol: str, *, name: str, channel: int = 0, lines: Sequence[Steering], recovery_lines: Sequence[Steering] = ..., midnight_ns: int = 0, arbiter: dict[str, Any] = ..., recovery: str = "", recovery_options: dict[str, Any] = ..., instruments: Sequence[int] | None = None, symbols: Sequence[str] | None = None, types: Sequence[int] | None = None, schema: tuple[SbePlan, bytes] | None = None, symbol_table: SymbolTable | None = None) -> FeedChannel: ...
+
+\.FeedChannel\.requests$:
+    def requests(self, max: int = 64) -> list[Any]:
+        \doc
+
+\.FeedChannel\.reply$:
+    def reply(self, packet: _Buffer, recv_time: int) -> bool:
+        \doc
+
+\.FeedChannel\.inject$:
+    def inject(self, message: _Buffer, seq: int, recv_time: int, unit: int = 0) -> bool:
+        \doc
+
+\.FeedChannel\.snapshot$:
     def snapshot(self) -> dict[str, Any]:
         \doc
 
@@ -378,3 +416,66 @@ iex_layouts$:
 pitch_layouts$:
     def pitch_layouts() -> dict[int, tuple[str, list[int], int, list[tuple[str, str, int, str]], list[dict[str, Any]]]]:
         \doc
+
+\.LineReader\.make$:
+    @staticmethod
+    def make(
+        protocol: str,
+        *,
+        columns: bool,
+        types: bytes,
+        symbols: SymbolTable,
+        midnight_ns: int,
+        channel: int,
+        units: int,
+        hold_ns: int,
+        hold_messages: int,
+        hold_bytes: int,
+        max_gaps: int,
+    ) -> LineReader: ...
+
+\.LineReader\.on_batch$:
+    def on_batch(self, batch: Batch) -> None: ...
+
+\.LineReader\.take_records$:
+    def take_records(self, dtype: DTypeLike) -> NDArray[np.void]: ...
+
+\.LineReader\.copy_rows$:
+    def copy_rows(self, type: int, dtype: DTypeLike) -> NDArray[np.void]: ...
+
+\.LineReader\.copy_packets$:
+    def copy_packets(
+        self, bytes: DTypeLike, u4: DTypeLike, i8: DTypeLike
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint32], NDArray[np.int64]]: ...
+
+\.LineReader\.counters$:
+    @property
+    def counters(self) -> dict[str, int]: ...
+
+\.LineReader\.messages$:
+    @property
+    def messages(self) -> dict[str, Any]: ...
+
+\.LineReader\.lines$:
+    @property
+    def lines(self) -> list[dict[str, Any]]: ...
+
+\.LineReader\.channels$:
+    @property
+    def channels(self) -> list[dict[str, Any]]: ...
+
+\.LineReader\.abandoned$:
+    @property
+    def abandoned(self) -> list[tuple[int, int, int, int, str]]: ...
+\.Publisher\.lost$:
+    def lost(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        \doc
+
+\.Publisher\.line_stats$:
+    def line_stats(self) -> list[dict[str, int]]: ...
+
+\.(RetransmitServer|SoupServer)\.stats$:
+    def stats(self) -> dict[str, int]: ...
+
+\.(RetransmitServer|SoupServer)\.__init__$:
+    def __init__(self, publisher: Publisher, options: dict[str, Any]) -> None: ...

@@ -18,6 +18,7 @@ from ..errors import (
     BackendUnavailable,
     ConfigError,
     DeviceBusy,
+    ExtraMissing,
     LabUnavailable,
     PermissionDenied,
     StateError,
@@ -36,7 +37,7 @@ def exit_code_of(error: BaseException) -> Exit:
         return Exit.PERMISSION if "CAP_" in str(error) else Exit.UNAVAILABLE
     if isinstance(error, PermissionDenied):
         return Exit.PERMISSION
-    if isinstance(error, (BackendUnavailable, DeviceBusy)):
+    if isinstance(error, (BackendUnavailable, DeviceBusy, ExtraMissing)):
         return Exit.UNAVAILABLE
     if isinstance(error, (ConfigError, StateError, Unsupported)):
         return Exit.USAGE

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import hdr
-from ..accounting import dropped
+from ..accounting import by_type, dropped, feed_totals, gaps
 from ..config import IngestionConfig
 from ..ingestion import IngestionClient, RingBuffer
 from ..measure import Consumer
@@ -17,6 +17,7 @@ from ..stats import IngestionStats
 from . import options as o
 from . import output
 from .exits import Exit
+from .feed_channels import Limits, feed_channels, feed_config
 from .live import live
 from .records import RecordFile
 
@@ -27,8 +28,11 @@ def feed(
         str | None, typer.Argument(metavar="[PORT]", help="Port spec; or --config says it.")
     ] = None,
     flow: Annotated[
-        str | None,
-        typer.Argument(metavar="[GROUP:PORT]", help="The feed's group or address, and UDP port."),
+        list[str] | None,
+        typer.Argument(
+            metavar="[GROUP:PORT]...",
+            help="The feed's group or address, and UDP port; further ones are further lines.",
+        ),
     ] = None,
     config: o.ConfigFile = None,
     session: o.Session = None,
@@ -44,6 +48,20 @@ def feed(
     poll_timeout_us: o.PollTimeout = None,
     idle: o.Idle = None,
     option: o.BackendOptions = None,
+    recovery: Annotated[
+        str | None,
+        typer.Option(
+            "--recovery", metavar="HOST:PORT", help="MoldUDP64 request server to ask for gaps."
+        ),
+    ] = None,
+    state: Annotated[
+        Path | None,
+        typer.Option(
+            "--state",
+            metavar="FILE",
+            help="Go on from the session and number in this file, and keep them there.",
+        ),
+    ] = None,
     buffer_capacity: o.BufferCapacity = 1 << 16,
     policy: o.Policy = "block",
     max_seconds: o.MaxSeconds = None,
@@ -62,34 +80,57 @@ def feed(
     as_json: o.Json = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Take in a MoldUDP64/ITCH 5.0 feed and say what came, what was lost, and how fast.
+    """Take in a feed and say what came, what was lost, and how fast.
 
-    A capture is read to its end. A live feed ends with its session, at a limit, or at Ctrl-C. A
-    capture without GROUP:PORT gives every UDP frame.
+    PORT and GROUP:PORT take one MoldUDP64/ITCH 5.0 channel in, with as many lines as are named. A
+    TOML file (--config) may describe many channels and venues, their lines, recovery servers and
+    sinks. A capture is read to its end. A live feed ends with its sessions, at a limit, or at
+    Ctrl-C. A capture without GROUP:PORT gives every UDP frame.
 
     Example:  [bold]wirepath feed af_xdp:eth0 239.1.1.1:9001 --max-seconds 60 --json[/bold]
+    Example:  [bold]wirepath feed socket:eth0 239.1.1.1:9001 239.1.1.2:9001 --recovery
+    10.0.0.9:9100[/bold]
     """
     o.check_limits(max_seconds, max_messages)
     if latency_histogram is not None:
         hdr.check_path(latency_histogram)
-    settings = o.ingestion_config(
+    flags = {
+        "session": session,
+        "next_sequence": next_sequence,
+        "channel": channel,
+        "session_date": session_date,
+        "rx_ring_size": rx_ring_size,
+        "batch_size": batch_size,
+        "cpu_core": cpu_core,
+        "enable_zero_copy": enable_zero_copy,
+        "enable_numa_awareness": enable_numa_awareness,
+        "zero_copy_threshold": zero_copy_threshold,
+        "poll_timeout_us": poll_timeout_us,
+        "idle": idle,
+    }
+    flows = flow or []
+    several = feed_config(
         port,
-        flow,
+        flows,
         config,
         option,
-        session=session,
-        next_sequence=next_sequence,
-        channel=channel,
-        session_date=session_date,
-        rx_ring_size=rx_ring_size,
-        batch_size=batch_size,
-        cpu_core=cpu_core,
-        enable_zero_copy=enable_zero_copy,
-        enable_numa_awareness=enable_numa_awareness,
-        zero_copy_threshold=zero_copy_threshold,
-        poll_timeout_us=poll_timeout_us,
-        idle=idle,
+        flags,
+        recovery=recovery,
+        state=state,
+        ring=(buffer_capacity, policy),
     )
+    if several is not None:
+        feed_channels(
+            several,
+            limits=Limits(max_seconds, max_messages, follow=follow),
+            out=out,
+            histogram=latency_histogram,
+            fail_on_loss=fail_on_loss,
+            as_json=as_json,
+            quiet=quiet,
+        )
+        return
+    settings = o.ingestion_config(port, flows[0] if flows else None, config, option, **flags)
     ring, stats = RingBuffer(buffer_capacity, policy), IngestionStats()
     client = IngestionClient(settings)
     with ExitStack() as stack:
@@ -134,25 +175,27 @@ def summarise(
 ) -> dict[str, Any]:
     """The object that ``--json`` ends with."""
     snapshot = client.snapshot()
-    mold = snapshot["mold"]
+    total = feed_totals(snapshot)
+    (feed,) = snapshot["channels"]
     return {
         "packets": client.packets_received,
-        "messages": mold["messages"],
+        "messages": total["messages"],
         "delivered": snapshot["delivered"],
-        "by_type": snapshot["by_type"],
-        "gaps": [list(gap) for gap in snapshot["gaps"]],
-        "gaps_forgotten": mold["gaps_forgotten"],
-        "missing": mold["gap_open"] + mold["lost"],
-        "duplicates": mold["duplicates"],
-        "unknown": snapshot["unknown"],
-        "malformed": snapshot["malformed"] + mold["malformed"],
+        "by_type": by_type(snapshot),
+        "gaps": [list(gap) for gap in gaps(snapshot)],
+        "gaps_forgotten": total["gaps_abandoned"],
+        "missing": total["missing"],
+        "duplicates": total["duplicates"],
+        "unknown": total["unknown"],
+        "malformed": total["malformed"] + total["malformed_packets"],
+        "filtered": total["filtered"],
         "ring_full": snapshot["ring_full"],
-        "late": mold["late"],
-        "heartbeats": mold["heartbeats"],
-        "end_of_session": mold["end_of_session"],
-        "session": snapshot["session"],
-        "session_changes": mold["session_changes"],
-        "next_sequence": snapshot["next_sequence"],
+        "late": total["late"],
+        "heartbeats": total["heartbeats"],
+        "end_of_session": total["end_of_session"],
+        "session": feed["session"],
+        "session_changes": total["session_changes"],
+        "next_sequence": feed["next_sequence"],
         "ended": snapshot["ended"],
         "elapsed": stats.elapsed,
         "rate": stats.rate,

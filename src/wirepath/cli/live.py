@@ -10,11 +10,11 @@ from rich.live import Live
 from rich.table import Table
 
 from ..accounting import dropped
-from ..ingestion import IngestionClient
+from ..intake import Intake
 from ..stats import IngestionStats
 from . import output
 
-Show = Callable[[IngestionClient, IngestionStats, float], object]
+Show = Callable[[Intake, IngestionStats, float], object]
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def live(title: str, *, quiet: bool = False) -> Iterator[Show | None]:
     with Live(console=output.stderr, transient=True, auto_refresh=False) as screen:
         before = (time.monotonic(), 0)
 
-        def show(client: IngestionClient, stats: IngestionStats, elapsed: float) -> None:
+        def show(client: Intake, stats: IngestionStats, elapsed: float) -> None:
             nonlocal before
             now, messages = time.monotonic(), stats.messages
             since, then = before
@@ -37,9 +37,7 @@ def live(title: str, *, quiet: bool = False) -> Iterator[Show | None]:
         yield show
 
 
-def _table(
-    title: str, client: IngestionClient, stats: IngestionStats, elapsed: float, rate: float
-) -> Table:
+def _table(title: str, client: Intake, stats: IngestionStats, elapsed: float, rate: float) -> Table:
     latency = stats.latency_ns()
     lost = {name: n for name, n in dropped(client.port_stats(), client.snapshot()).items() if n}
     values: dict[str, object] = {

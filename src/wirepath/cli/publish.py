@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ..publish import PublishConfig, Publisher, flow_of
+from ..errors import ConfigError
+from ..publish import LineConfig, PublishConfig, Publisher, flow_of
+from ..settings import problem
 from . import output
 from .exits import Exit
 from .options import Json, Quiet, check_limits, help_of
 
 _PACE, _SOURCE, _STREAM, _PORT = "Pace (one of them)", "Source", "Stream", "Port"
+_LINES, _ANEW, _SERVERS = "Lines", "Numbers that begin anew", "Servers"
 
 
 def _field(name: str, panel: str, *flags: str, metavar: str | None = None) -> Any:  # noqa: ANN401
@@ -28,12 +32,25 @@ def _field(name: str, panel: str, *flags: str, metavar: str | None = None) -> An
 def publish(
     *,
     source: Annotated[
-        str, typer.Argument(metavar="[generated|FILE]", help="What to publish.")
-    ] = "generated",
+        str | None, typer.Argument(metavar="[generated|FILE]", help="What to publish.")
+    ] = None,
     to: Annotated[
-        str, typer.Option("--to", metavar="GROUP:PORT", help="Where to, multicast or unicast.")
-    ] = "239.1.1.1:9001",
-    via: Annotated[str, _field("via", _PORT, metavar="PORT")] = "socket:",
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="GROUP:PORT",
+            help="Where to, multicast or unicast. \\[default: 239.1.1.1:9001]",
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="TOML file with a table \\[publish]; options given here win.",
+        ),
+    ] = None,
+    via: Annotated[str | None, _field("via", _PORT, metavar="PORT")] = None,
     rate: Annotated[float | None, _field("rate", _PACE)] = None,
     packet_rate: Annotated[float | None, _field("packet_rate", _PACE)] = None,
     speed: Annotated[float | None, _field("speed", _PACE)] = None,
@@ -63,6 +80,38 @@ def publish(
     burst: Annotated[int | None, _field("burst", _PORT)] = None,
     on_refused: Annotated[str | None, _field("on_refused", _PORT, metavar="retry|drop")] = None,
     spin_us: Annotated[int | None, _field("spin_us", _PORT)] = None,
+    line: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--line",
+            metavar="GROUP:PORT[,NAME=VALUE…]",
+            rich_help_panel=_LINES,
+            help="A line in the place of --to; may be repeated. NAME: "
+            + ", ".join(name for name in LineConfig.model_fields if name != "to")
+            + ".",
+        ),
+    ] = None,
+    reset_at: Annotated[int | None, _field("reset_at", _ANEW)] = None,
+    reset_by: Annotated[str | None, _field("reset_by", _ANEW, metavar="data|heartbeat")] = None,
+    rollover_at: Annotated[int | None, _field("rollover_at", _ANEW)] = None,
+    next_session: Annotated[str | None, _field("next_session", _ANEW)] = None,
+    rollover_end: Annotated[
+        bool | None, _field("rollover_end", _ANEW, "--rollover-end/--no-rollover-end")
+    ] = None,
+    history_mb: Annotated[int | None, _field("history_mb", _SERVERS)] = None,
+    retransmit: Annotated[str | None, _field("retransmit", _SERVERS, metavar="HOST:PORT")] = None,
+    retransmit_rate: Annotated[float | None, _field("retransmit_rate", _SERVERS)] = None,
+    retransmit_delay_us: Annotated[int | None, _field("retransmit_delay_us", _SERVERS)] = None,
+    retransmit_loss: Annotated[float | None, _field("retransmit_loss", _SERVERS)] = None,
+    retransmit_silent: Annotated[
+        bool | None,
+        _field("retransmit_silent", _SERVERS, "--retransmit-silent/--no-retransmit-silent"),
+    ] = None,
+    soup: Annotated[str | None, _field("soup", _SERVERS, metavar="HOST:PORT")] = None,
+    glimpse: Annotated[str | None, _field("glimpse", _SERVERS, metavar="HOST:PORT")] = None,
+    username: Annotated[str | None, _field("username", _SERVERS)] = None,
+    password: Annotated[str | None, _field("password", _SERVERS)] = None,
+    serve_linger: Annotated[float | None, _field("serve_linger", _SERVERS)] = None,
     max_seconds: Annotated[
         float | None, typer.Option("--max-seconds", help="Stop after this long.")
     ] = None,
@@ -71,17 +120,23 @@ def publish(
 ) -> None:
     """Publish a generated day, an ITCH file or a capture over MoldUDP64.
 
-    Without a pace a capture goes at its original one and messages at 100,000 a second.
+    Without a pace a capture goes at its original one and messages at 100,000 a second. Lines,
+    each with losses of its own, and servers make it the test peer of a feed handler.
 
     Example:  [bold]wirepath publish --to 239.1.1.1:9001 --via socket:eth0 --rate 2e5[/bold]
     """
     given = dict(locals())
     check_limits(max_seconds, None)
-    host, port = flow_of(given.pop("to"), "--to")
-    for name in ("as_json", "quiet", "max_seconds"):
+    for name in ("as_json", "quiet", "max_seconds", "to", "config"):
         given.pop(name)
-    fields = {name: value for name, value in given.items() if value is not None}
-    publisher = Publisher(PublishConfig(host=host, port=port, **fields))
+    fields = {} if config is None else PublishConfig.read_toml(config)
+    fields |= {name: value for name, value in given.items() if value is not None}
+    if to is not None:
+        if line:
+            raise ConfigError(problem("--to", to, "left out with --line"))
+        fields["host"], fields["port"] = flow_of(to, "--to")
+        fields.pop("line", None)  # a file's
+    publisher = Publisher(PublishConfig(**fields))
     report: dict[str, Any]
     interrupted = False
     about = publisher.source
@@ -94,7 +149,7 @@ def publish(
                 bar.update(task, description="packets", total=about.packets)
 
             def show(running: Publisher) -> None:
-                done = running.packets if about.packets is not None else running.messages
+                done = running.packets if about.packets is not None else running.published
                 bar.update(task, completed=done)
 
             report = publisher.run(on_progress=show, max_seconds=max_seconds)
@@ -131,6 +186,14 @@ def _show(report: dict[str, Any]) -> None:
             "drops",
         )
     }
+    if len(report["lines"]) > 1 or report["lines"][0]["lost"]["messages"]:
+        for number, line in enumerate(report["lines"], 1):
+            shown[f"line {number}"] = {n: v for n, v in line.items() if v and n != "lost"}
+        everywhere = report["lost_everywhere"]
+        shown["lost by every line"] = {n: everywhere[n] for n in ("messages", "ranges")}
+    for server in ("retransmit", "soup", "glimpse"):
+        if report[server] is not None:
+            shown[server] = {n: v for n, v in report[server].items() if v}
     shown["lateness"] = {
         name: output.duration(value) for name, value in report["lateness_ns"].items()
     }

@@ -5,16 +5,30 @@ Clocks and sockets are not in here; what runs over a port runs over a capture an
 
 from __future__ import annotations
 
-from .._core import FeedStage, IexTp, MoldUDP64, Pillar, PitchUnits, SymbolTable
+from .._core import (
+    FeedChannel,
+    FeedStage,
+    IexTp,
+    MoldUDP64,
+    Pillar,
+    PitchUnits,
+    SoupBinTCP,
+    SymbolTable,
+)
 from . import iex, pillar, pitch
 from .arbiter import Arbiter, Recovery
 from .book import Books
+from .channel import make_channel, make_stage
 from .events import (
+    ConnectionLost,
+    Debug,
     Delivered,
     EndOfSession,
     Gap,
     GapAbandoned,
     Heartbeat,
+    LoginAccepted,
+    LoginRejected,
     Message,
     Request,
     Reset,
@@ -23,6 +37,7 @@ from .events import (
 from .generate import Generated, generate
 from .iex import Iex, IexColumns
 from .itch50 import Itch50, Itch50Columns, message_types, midnight_ns, row_dtype, row_units
+from .lines import LineReader
 from .mdp3 import ENTRY_AUX, Mdp3, Mdp3Columns, entry_aux
 from .pitch import Pitch, PitchColumns
 from .raw import Raw
@@ -33,8 +48,11 @@ __all__ = [
     "ENTRY_AUX",
     "Arbiter",
     "Books",
+    "ConnectionLost",
+    "Debug",
     "Delivered",
     "EndOfSession",
+    "FeedChannel",
     "FeedStage",
     "Gap",
     "GapAbandoned",
@@ -45,6 +63,9 @@ __all__ = [
     "IexTp",
     "Itch50",
     "Itch50Columns",
+    "LineReader",
+    "LoginAccepted",
+    "LoginRejected",
     "Mdp3",
     "Mdp3Columns",
     "Message",
@@ -62,11 +83,14 @@ __all__ = [
     "SbeSchema",
     "SbeTable",
     "SessionChange",
+    "SoupBinTCP",
     "SymbolTable",
     "entry_aux",
     "generate",
     "iex",
     "is_null",
+    "make_channel",
+    "make_stage",
     "message_types",
     "midnight_ns",
     "pillar",

@@ -73,7 +73,7 @@ class GapAbandoned(NamedTuple):
     """Messages ``first`` to ``last`` (both inclusive) will not be delivered any more.
 
     reason: "timeout", "buffer full", "too many gaps", "session change", "reset", or recovery's
-    "attempts", "deadline", "refused".
+    "attempts", "deadline", "refused"; "snapshot" where one has them.
     """
 
     first: int
@@ -102,3 +102,30 @@ class Request(NamedTuple):
     attempt: int
     unit: int
     packet: bytes
+
+
+class LoginAccepted(NamedTuple):
+    """The server lets the client in; ``next`` is the number of the next sequenced message."""
+
+    session: str
+    next: int
+
+
+class LoginRejected(NamedTuple):
+    """The server refuses the client, and closes. ``reason``: ``"A"`` not authorised, ``"S"`` no
+    such session."""
+
+    reason: str
+
+
+class ConnectionLost(NamedTuple):
+    """The connection is of no more use: close it. ``reason``: ``"silence"`` of the server, or a
+    ``"login"`` that it left unanswered."""
+
+    reason: str
+
+
+class Debug(NamedTuple):
+    """Text for humans that the server sent."""
+
+    text: str

@@ -1,0 +1,392 @@
+"""Feeds of many channels and venues in one process: lines put together, gaps asked for, sinks fed.
+
+::
+
+    config = wp.FeedConfig.from_toml("feed.toml")
+    with wp.FeedClient(config) as client:
+        client.start_ingestion()
+        for records in client.batches():               # ndarrays of dtype wirepath.RECORD
+            print(len(records), client.events())
+    print(client.summary())
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import feed_state
+from ._core import Ring, Steering, SymbolTable
+from ._core import now as clock
+from .errors import ConfigError, StateError
+from .feed.channel import FeedChannel, make_stage
+from .feed_channels import native_channel, servers
+from .feed_config import ChannelConfig, FeedConfig, label
+from .feed_state import ChannelState, States
+from .feed_watch import ChannelWatch, FeedEvent
+from .intake import Intake, RingBuffer
+from .measure import Consumer, Progress
+from .recovery import (
+    Control,
+    Recovering,
+)
+from .recovery.sides import SECOND
+from .settings import problem
+from .sinks import Fanout, open_sink
+from .stats import IngestionStats
+
+_log = logging.getLogger("wirepath.feed")
+
+_KEPT_EVENTS = 65_536
+
+
+class FeedClient(Intake):
+    """Takes every channel of a :class:`FeedConfig` in, on one worker thread, into one ring.
+
+    ``initialize()`` checks the configuration against this machine, ``connect()`` opens a port on
+    each interface with the flows of all lines there, ``start_ingestion()`` starts the worker, and
+    a control thread that asks servers for what no line brought. ``with`` does the first two, and
+    stops and closes at its end. :meth:`run` also empties the ring into the configured sinks.
+
+    on_event: called with each :class:`FeedEvent` on the control thread; what it raises is logged by
+    the logger ``wirepath.feed``. Without it, :meth:`events` has them.
+
+    Raises :class:`~wirepath.errors.ConfigError`, also for a state file that is none, a password
+    that the environment does not have and a server whose name is not known.
+    """
+
+    def __init__(
+        self, config: FeedConfig, *, on_event: Callable[[FeedEvent], object] | None = None
+    ) -> None:
+        if not isinstance(config, FeedConfig):
+            raise ConfigError(
+                problem("config", config, "a FeedConfig (FeedConfig.from_toml reads one)")
+            )
+        super().__init__(config.feed)
+        self.config = config
+        self.symbols: dict[str, SymbolTable] = {}
+        """Numbers of symbols, by protocol (iex, pitch): the same in all its channels."""
+        self._on_event = on_event
+        self._events: deque[FeedEvent] = deque(maxlen=_KEPT_EVENTS)
+        self._channels: list[FeedChannel] = []
+        self._recovering: list[Recovering] = []
+        self._watches: list[ChannelWatch] = []
+        self._control: Control | None = None
+        self._fanout: Fanout | None = None
+        self._sinks: dict[str, dict[str, Any]] = {}
+        self._pending: tuple[int, States] | None = None
+        self._saved_at = 0
+        self.state_writes = 0
+        self.state_errors = 0
+        self.event_errors = 0
+        self.control_errors = 0
+        self.consumed = 0
+        """Records that :meth:`run` took."""
+        self.started = 0.0
+        """When :meth:`run` began, seconds since the Unix epoch."""
+
+    # --- life ------------------------------------------------------------------------------
+    def initialize(self) -> None:
+        """Load the backend and check what depends on this machine. May be called again."""
+        super().initialize()
+        if self.config.feed.state is not None:
+            feed_state.check_writable(self.config.feed.state)
+            feed_state.read(self.config.feed.state)
+        for channel in self.config.channel:
+            for recovery in channel.recovery:
+                recovery.secret()
+
+    def connect(self) -> None:
+        """Open the ports: bind, join the groups, attach. Raises as :func:`wirepath.open`."""
+        flows: dict[str, Steering] = {}
+        for channel in self.config.channel:
+            for line in (*channel.line, *(x for r in channel.recovery for x in r.line)):
+                flow = flows.get(line.interface)
+                flows[line.interface] = line.flow if flow is None else flow | line.flow
+        home = self.config.feed.interface_name
+        if home and home in flows and "" in flows:  # named in one place and meant in another
+            flows[""] = flows[""] | flows.pop(home)
+        self._connect(list(flows.items()))
+
+    def start_ingestion(
+        self, ring: Ring | None = None, stats: IngestionStats | None = None
+    ) -> None:
+        """Start the worker and the control thread; returns at once.
+
+        ring: what gets the records; None: one as ``[feed]`` describes it. stats: what gets the
+        numbers.
+        """
+        feed = self.config.feed
+        if ring is None:
+            ring = RingBuffer(feed.ring_capacity, feed.ring_policy, feed.ring_name)
+        self._check_start(ring, stats)
+        states = self._states()
+        self._channels, self._recovering, self._watches = [], [], []
+        wanted: list[str] = []
+        for config in self.config.channel:
+            table = None
+            if config.protocol in ("iex", "pitch"):
+                table = self.symbols.setdefault(config.protocol, SymbolTable())
+            native, wants = native_channel(config, states.get(config.name), table)
+            wanted += [config.name] * wants
+            self._channels.append(native)
+            self._recovering.append(servers(config, native))
+            self._watches.append(ChannelWatch())
+        stage = make_stage(ring, self._channels, name=feed.port_spec, latency=feed.live_timestamps)
+        self._control = Control(self._recovering, look=self._look)
+        now = clock()
+        self._control.open(now)
+        self._pending, self._saved_at = None, now
+        try:
+            for each in self._recovering:
+                if each.glimpse is not None and each.name in wanted:
+                    each.glimpse.begin(now)
+            self._launch(stage, ring, stats)
+        except BaseException:
+            self._control.close()
+            raise
+        self._control.start()
+
+    def stop_ingestion(self) -> None:
+        """Stop the worker and the control thread, and wait for them. The ring is closed: what it
+        holds can still be popped."""
+        before = None
+        if self._worker is not None and self.config.feed.state is not None:
+            before = [channel.snapshot() for channel in self._channels]
+        try:
+            super().stop_ingestion()
+            if before is not None:
+                self._note_state(before)
+        finally:
+            control, self._control = self._control, None
+            if control is not None:
+                control.stop()
+                self.control_errors = control.errors
+                self._watch(clock())
+
+    def close(self) -> None:
+        """Stop, write the state file, close the ports; counters stay readable."""
+        try:
+            super().close()
+        finally:
+            self._save(clock())
+            if self._fanout is not None:
+                self._end_sinks()
+
+    def run(
+        self,
+        *,
+        max_seconds: float | None = None,
+        max_messages: int | None = None,
+        follow: bool = False,
+        on_records: Callable[[NDArray[np.void]], object] | None = None,
+        on_progress: Progress | None = None,
+    ) -> bool:
+        """Take records out of the ring into the configured sinks and to ``on_records`` until the
+        feed has ended, a limit is reached, or Ctrl-C, and stop. True when interrupted.
+
+        follow: go on when all sessions have ended. on_progress: called about ten times a second.
+        """
+        if self._ring is None or self._worker is None:
+            raise StateError("run() comes after start_ingestion()")
+        if not isinstance(self._ring, RingBuffer):
+            raise ConfigError(problem("ring", self._ring, "a wirepath.RingBuffer, for run()"))
+        fanout = self._fanout = Fanout([open_sink(sink) for sink in self.config.sink])
+
+        def take(records: NDArray[np.void]) -> None:
+            fanout.write(records)
+            if on_records is not None:
+                on_records(records)
+
+        consumer = Consumer(
+            self,
+            self._stats or IngestionStats(),
+            self._ring,
+            max_seconds=max_seconds,
+            max_messages=max_messages,
+            follow=follow,
+            on_records=take,
+        )
+        try:
+            interrupted = consumer.run(on_progress)
+            self.stop_ingestion()
+            consumer.drain()
+        finally:
+            self.consumed, self.started = consumer.consumed, consumer.started
+            self._end_sinks()
+        return interrupted
+
+    def _end_sinks(self) -> None:
+        if self._fanout is not None:
+            self._fanout.close()
+            self._sinks = self._fanout.counters
+            self._fanout = None
+
+    # --- channels --------------------------------------------------------------------------
+    def _states(self) -> States:
+        feed = self.config.feed
+        if feed.state is None:
+            return {}
+        found = feed_state.read(feed.state)
+        oldest = clock() - int(feed.state_max_age * SECOND)
+        out = {}
+        for config in self.config.channel:
+            state = found.get(config.name)
+            if state is None or state.protocol != config.protocol or state.time < oldest:
+                continue
+            sessions = {u.session.decode("latin-1").rstrip() for u in state.units}
+            if config.session and sessions != {config.session}:
+                continue
+            out[config.name] = state
+        return out
+
+    # --- looks, on the control thread --------------------------------------------------------
+    def _look(self, now: int) -> None:
+        self._watch(now)
+        feed = self.config.feed
+        if feed.state is not None:
+            if self._pending is None:
+                self._note_state()
+            if now - self._saved_at >= int(feed.state_interval * SECOND):
+                self._save(now)
+
+    def _watch(self, now: int) -> None:
+        for channel, watch, each in zip(
+            self._channels, self._watches, self._recovering, strict=True
+        ):
+            for event in watch.look(channel.snapshot(), each.status()):
+                told = FeedEvent(channel.name, now, event)
+                if self._on_event is None:
+                    self._events.append(told)
+                    continue
+                try:
+                    self._on_event(told)
+                except Exception:
+                    self.event_errors += 1
+                    _log.exception("on_event failed")
+
+    def events(self) -> list[FeedEvent]:
+        """What happened since the last call, oldest first, the newest 65,536: gaps, gaps
+        abandoned, messages recovered, resets, session changes, ends of sessions, troubles with
+        servers. Seen about 20 times a second; gaps that are filled sooner are only counted."""
+        out = []
+        while self._events:
+            out.append(self._events.popleft())
+        return out
+
+    # --- the state file --------------------------------------------------------------------
+    def _note_state(self, before: list[dict[str, Any]] | None = None) -> None:
+        """Remember where the channels stand; written once the ring's consumer has taken it all.
+
+        before: snapshots from before the worker ended. Its end gives up what is missing: there a
+        restart goes on from before that, to ask for it, and has what came since a second time.
+        """
+        if self._ring is None:
+            return
+        now = clock()
+        found = [channel.snapshot() for channel in self._channels]
+        for snapshot, earlier in zip(found, before or (), strict=False):
+            units = {unit["unit"]: unit for unit in earlier["state"]}
+            snapshot["state"] = [
+                earlier_unit
+                if (earlier_unit := units.get(unit["unit"])) is not None
+                and earlier_unit["counters"]["abandoned"] != unit["counters"]["abandoned"]
+                else unit
+                for unit in snapshot["state"]
+            ]
+        states = {c["name"]: ChannelState.of(c, now) for c in found}
+        if any(state.units for state in states.values()):
+            self._pending = (self._ring.pushed, states)
+
+    def _save(self, now: int) -> None:
+        path, pending = self.config.feed.state, self._pending
+        if path is None or pending is None or self._ring is None:
+            return
+        if self._ring.popped < pending[0]:
+            return  # not consumed yet: after a crash it would be lost
+        self._pending = None
+        self._saved_at = now
+        try:
+            feed_state.write(path, pending[1])
+            self.state_writes += 1
+        except OSError as error:
+            self.state_errors += 1
+            _log.error("the state file %s cannot be written: %s", path, error)
+
+    # --- state -----------------------------------------------------------------------------
+    @property
+    def ended(self) -> bool:
+        """Nothing more will come: every session said so and nothing is missing that could still
+        be recovered, or the worker has ended by itself."""
+        if self._stage is None:
+            return False
+        if not self.is_running:
+            return True
+        snapshot = self._stage.snapshot()
+        if not snapshot["ended"]:
+            return False
+        return not any(c["counters"]["gap_open"] for c in snapshot["channels"])
+
+    def summary(self) -> dict[str, Any]:
+        """Everything as plain values, ready for JSON: totals, and by channel its lines (packets,
+        loss, skew), messages, gaps abandoned, recovery and servers."""
+        snapshot = self.snapshot()
+        found = {c["name"]: c for c in snapshot.get("channels", ())}
+        channels: list[dict[str, Any]] = []
+        if found:
+            every = zip(self.config.channel, self._recovering, self._watches, strict=True)
+            channels = [_summary(c, found[c.name], each, w.covered) for c, each, w in every]
+        return {
+            "packets": self.packets_received,
+            "messages": self.messages_received,
+            "frames": {k: snapshot.get(k, 0) for k in ("frames", "other_flow", "not_udp")},
+            "ring_full": snapshot.get("ring_full", 0),
+            "missing": sum(c["missing"] for c in channels),
+            "ended": snapshot.get("ended", False),
+            "channels": channels,
+            "sinks": self._fanout.counters if self._fanout is not None else self._sinks,
+            "state": {
+                "file": self.config.feed.state,
+                "writes": self.state_writes,
+                "errors": self.state_errors,
+            },
+            "control_errors": self._control.errors if self._control else self.control_errors,
+            "event_errors": self.event_errors,
+        }
+
+
+def _summary(
+    config: ChannelConfig, found: dict[str, Any], each: Recovering, covered: int
+) -> dict[str, Any]:
+    counters = found["counters"]
+    lines = []
+    for i, line in enumerate(found["lines"]):
+        name = label(config.line[i], i) if i < len(config.line) else line["label"]
+        lines.append({**line, "label": name})
+    return {
+        "name": config.name,
+        "protocol": config.protocol,
+        "session": found["session"],
+        "next_sequence": found["next_sequence"],
+        "messages": found["messages"],
+        "delivered": found["delivered"],
+        "missing": counters["gap_open"] + counters["abandoned"] - covered,
+        "covered_by_snapshots": covered,
+        "ended": found["ended"],
+        "counters": counters,
+        "lines": lines,
+        "gaps": [list(gap) for gap in found["gaps"]],
+        "abandoned": [list(gap) for gap in found["abandoned"]],
+        "by_type": found["by_type"],
+        "filtered": found["filtered"],
+        "unknown": found["unknown"],
+        "malformed": found["malformed"],
+        "ring_full": found["ring_full"],
+        "recovery": found["recovery"],
+        "servers": each.status(),
+    }

@@ -1,0 +1,139 @@
+"""Records to several sinks, none of which another one has to wait for unless it says so."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..dtypes import RECORD
+from ..errors import ConfigError, StateError
+from .base import Sink
+
+_log = logging.getLogger("wirepath.sinks")
+_IDLE_SECONDS = 0.2
+
+
+class Fanout:
+    """Gives every batch to every sink, by the sink's policy; a thread each.
+
+    Sinks start with the fan-out. A sink that fails, is slow or never returns keeps nobody else
+    waiting, but for policy block, which is what that says. What goes wrong is counted, and logged
+    by the logger ``wirepath.sinks``.
+
+    Raises :class:`~wirepath.errors.ConfigError` for two sinks of one name, and what a sink raises
+    that cannot start.
+    """
+
+    def __init__(self, sinks: Sequence[Sink]) -> None:
+        names = [sink.name for sink in sinks]
+        for name in names:
+            if names.count(name) > 1:
+                raise ConfigError(
+                    f'name = "{name}" is not usable: it must be another one for each sink'
+                )
+        self._sinks = list(sinks)
+        self._closed = False
+        opened: list[Sink] = []
+        try:
+            for sink in self._sinks:
+                sink.open()
+                opened.append(sink)
+        except BaseException:
+            for sink in opened:
+                sink.queue.close()
+                sink.close()
+            raise
+        self._threads = [
+            threading.Thread(target=self._run, args=(sink,), name=f"sink-{sink.name}", daemon=True)
+            for sink in self._sinks
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def write(self, records: NDArray[np.void]) -> None:
+        """A batch (dtype :data:`wirepath.RECORD`) for every sink. The array is kept, not copied: it
+        must not be written to again (what ``Ring.pop_batch`` returns never is)."""
+        if self._closed:
+            raise StateError("the fan-out is closed: make a new one")
+        if records.dtype != RECORD:
+            raise ConfigError(f"records have dtype {records.dtype}; it must be wirepath.RECORD")
+        for sink in self._sinks:
+            sink.queue.offer(records)
+
+    @property
+    def counters(self) -> dict[str, dict[str, Any]]:
+        """By sink. ``offered = written + dropped + conflated + refused_after_disconnect +
+        queued``; further ones are the sink's own."""
+        return {sink.name: sink.queue.counters | sink.extra_counters for sink in self._sinks}
+
+    def close(self, timeout: float | None = 60.0) -> bool:
+        """Let every sink write what waits, and end. Returns whether all did in time; one that did
+        not is left to itself, and what it did not write stays in ``queued``."""
+        self._closed = True
+        for sink in self._sinks:
+            sink.queue.close()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for sink, thread in zip(self._sinks, self._threads, strict=True):
+            thread.join(None if deadline is None else max(deadline - time.monotonic(), 0))
+            if thread.is_alive():
+                queued = sink.queue.counters["queued"]
+                sink.queue.error(f"it did not end within {timeout:g} s")
+                _log.error(
+                    "sink %s did not end within %g s: %d records are left",
+                    sink.name,
+                    timeout,
+                    queued,
+                )
+        return not any(thread.is_alive() for thread in self._threads)
+
+    @staticmethod
+    def _run(sink: Sink) -> None:
+        queue = sink.queue
+        latest_idle = time.monotonic()
+        while (records := queue.take(_IDLE_SECONDS)) is not None:
+            if len(records):
+                error: Exception | None = None
+                try:
+                    sink.write(records)
+                except Exception as raised:
+                    error = raised
+                    _tell(sink, raised, "writing")
+                sink.settle(records, error)
+            now = time.monotonic()
+            if now - latest_idle >= _IDLE_SECONDS or not len(records):
+                latest_idle = now
+                try:
+                    sink.idle()
+                except Exception as raised:
+                    _tell(sink, raised, "between records")
+        if queue.disconnected:
+            _log.error("sink %s was too slow and is disconnected", sink.name)
+        try:
+            sink.close()
+        except Exception as raised:
+            _tell(sink, raised, "closing")
+        if left := queue.held:
+            queue.failed(left)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _tell(sink: Sink, error: Exception, when: str) -> None:
+    sink.queue.error(error)
+    _log.error("sink %s failed while %s: %s", sink.name, when, error)
