@@ -14,6 +14,7 @@ from .harness import Group, Outcome, Settings, favour, processors, run_group
 from .itch import ITCH
 from .latency import LATENCY
 from .null import NULL
+from .observe import OBSERVE
 from .peers import PEERS
 from .receive import AF_XDP, SOCKET
 from .report import Report
@@ -30,6 +31,7 @@ GROUPS: tuple[Group, ...] = (
     NULL,
     RING,
     STAGES,
+    OBSERVE,
     ITCH,
     PEERS,
 )
