@@ -16,6 +16,7 @@ from .harness import Group, Outcome, Settings, favour, processors, run_group
 from .itch import ITCH
 from .latency import LATENCY
 from .null import NULL
+from .observe import OBSERVE
 from .peers import PEERS
 from .receive import AF_XDP, SOCKET
 from .report import Report
@@ -34,6 +35,7 @@ GROUPS: tuple[Group, ...] = (
     NULL,
     RING,
     STAGES,
+    OBSERVE,
     ITCH,
     ARBITER,
     PEERS,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import backends, bench, convert, demo, feed, generate, info, lab, publish
+from . import backends, bench, convert, demo, feed, generate, info, lab, publish, top
 from .exits import MEANINGS
 
 _EPILOG = "Exit codes: " + "; ".join(f"{code.value} {text}" for code, text in MEANINGS.items())
@@ -46,5 +46,7 @@ app.command("generate")(generate.generate)
 app.command("feed")(feed.feed)
 app.command("convert")(convert.convert)
 app.command("demo")(demo.demo)
+app.command("top")(top.top)
+app.command("metrics")(top.metrics)
 app.add_typer(bench.app, name="bench")
 app.add_typer(lab.app, name="lab")
