@@ -67,7 +67,8 @@ void run(Maker maker, uint32_t units, const uint8_t* data, size_t size, auto che
     delivered += u.delivered;
   }
   require(c.payloads == payloads, "payloads");
-  require(payloads == packets + c.other_line + c.other_channel + c.no_session, "packets");
+  require(payloads == packets + c.foreign + c.other_line + c.other_channel + c.no_session,
+          "packets");
   check(reader.maker(), delivered + unsequenced);
 }
 

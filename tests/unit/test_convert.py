@@ -444,9 +444,12 @@ def test_every_payload_of_a_capture_is_in_one_counter(day, tmp_path):
     assert told["frames"] == told["payloads"] + told["not_udp"] == len(sent)
     lines = sum(line["packets"] for line in reader.lines)
     assert told["payloads"] == lines + sum(
-        told[name] for name in ("other_line", "other_channel", "no_session")
+        told[name] for name in ("foreign", "other_line", "other_channel", "no_session")
     )
-    assert (len(reader.lines), told["other_line"], told["no_session"]) == (16, 26, 3)
+    assert (len(reader.lines), told["other_line"], told["foreign"]) == (16, 25, 3)
+    done = wp.convert(source, out=str(tmp_path / "o"), to="npy")
+    assert "more than 16 lines" in done.captures[0]["error"]
+    assert wp.convert(source, out=str(tmp_path / "o"), to="npy", flows=("239.1.2.3:5000",)).ok
 
 
 def test_a_line_reader_refuses_what_makes_no_sense():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -30,20 +31,27 @@ def config(**more):
 
 def consume(kafka, sink, wanted):
     """(partition, key, value) of messages, read from the sink's own cluster."""
-    brokers = sink._producer.list_topics(timeout=10).brokers.values()
+    deadline = time.monotonic() + 60
+    while sink.queue.counters["written"] < wanted:
+        assert time.monotonic() < deadline, sink.queue.counters
+        time.sleep(0.05)
+    told = sink._producer.list_topics("records", timeout=20)
     consumer = kafka.Consumer(
         {
-            "bootstrap.servers": ",".join(f"{b.host}:{b.port}" for b in brokers),
+            "bootstrap.servers": ",".join(f"{b.host}:{b.port}" for b in told.brokers.values()),
             "group.id": "test",
-            "auto.offset.reset": "earliest",
         }
     )
-    consumer.subscribe(["records"])
+    partitions = told.topics["records"].partitions
+    # Assigned, not subscribed: no waiting for a group to form.
+    consumer.assign([kafka.TopicPartition("records", p, 0) for p in partitions])
     out = []
     try:
         while sum(len(value) for _, _, value in out) < wanted * 64:
-            message = consumer.poll(20)
-            assert message is not None, f"{len(out)} messages came"
+            assert time.monotonic() < deadline, f"{len(out)} messages came"
+            message = consumer.poll(1)
+            if message is None:
+                continue
             assert message.error() is None, message.error()
             out.append((message.partition(), message.key(), message.value()))
     finally:

@@ -55,11 +55,13 @@ struct LineAddress {
   friend bool operator==(const LineAddress&, const LineAddress&) = default;
 };
 
-/* payloads = Σ packets of all channels' lines + other_line + other_channel + no_session. */
+/* payloads = Σ packets of all channels' lines + foreign + other_line + other_channel + no_session.
+ */
 struct LineReaderCounters {
   uint64_t frames = 0;
   uint64_t not_udp = 0;        // frames without a whole UDP datagram
   uint64_t payloads = 0;       // offered
+  uint64_t foreign = 0;        // to destinations that have carried nothing of the protocol so far
   uint64_t other_line = 0;     // to a destination beyond kMaxLines
   uint64_t other_channel = 0;  // of a session beyond kMaxChannels
   uint64_t no_session = 0;     // too short to name one
@@ -107,7 +109,11 @@ class LineReader {
 
   void on_payload(const LineAddress& to, const uint8_t* p, size_t n, int64_t recv_time) {
     ++counters_.payloads;
-    const size_t line = line_of(to);
+    const size_t line = line_of(to, p, n);
+    if (line == kNoLine) {
+      ++counters_.foreign;
+      return;
+    }
     if (line == kMaxLines) {
       ++counters_.other_line;
       return;
@@ -166,12 +172,16 @@ class LineReader {
     }
   };
 
-  size_t line_of(const LineAddress& to) {
+  static constexpr size_t kNoLine = SIZE_MAX;
+
+  size_t line_of(const LineAddress& to, const uint8_t* p, size_t n) {
     if (latest_line_ < lines_.size() && lines_[latest_line_] == to) [[likely]]
       return latest_line_;
     for (size_t i = 0; i < lines_.size(); ++i) {
       if (lines_[i] == to) return latest_line_ = i;
     }
+    Packet packet;
+    if (!Framer::parse(p, n, packet)) return kNoLine;  // whatever else is in the capture
     if (lines_.size() == kMaxLines) return kMaxLines;
     lines_.push_back(to);
     return latest_line_ = lines_.size() - 1;

@@ -75,7 +75,8 @@ uint64_t line_packets(const Reader& reader) {
 void check_account(const Reader& reader) {
   const LineReaderCounters& c = reader.counters();
   CHECK(c.frames >= c.not_udp);
-  CHECK(c.payloads == line_packets(reader) + c.other_line + c.other_channel + c.no_session);
+  CHECK(c.payloads ==
+        line_packets(reader) + c.foreign + c.other_line + c.other_channel + c.no_session);
 }
 
 TEST_CASE("line reader: two lines that pack and lose differently make every message, in order") {
@@ -162,6 +163,21 @@ TEST_CASE("line reader: lines, sessions and payloads beyond what there is room f
   reader.on_payload(address(1, 1), little, sizeof little, 200);
   reader.on_payload(address(1, 1), nullptr, 0, 200);
   CHECK(reader.counters().no_session == 2);
+  check_account(reader);
+}
+
+TEST_CASE("line reader: other traffic takes no line, a damaged packet of a line is malformed") {
+  Reader reader({}, {});
+  const std::vector<uint8_t> noise(60, 0x55);
+  for (uint16_t port = 1; port <= 100; ++port) send(reader, address(9, port), noise, port);
+  CHECK(reader.counters().foreign == 100);
+  CHECK(reader.lines().empty());
+  send(reader, address(1), packet("DAY       ", 1, 1), 200);
+  std::vector<uint8_t> cut = packet("DAY       ", 2, 2);
+  cut.pop_back();
+  send(reader, address(1), cut, 201);
+  CHECK(reader.arbiter(0).lines()[0].counters.malformed == 1);
+  CHECK(reader.maker().kept.size() == 1);
   check_account(reader);
 }
 

@@ -349,6 +349,7 @@ void bind_line_reader(nb::module_& m) {
                      out["frames"] = c.frames;
                      out["not_udp"] = c.not_udp;
                      out["payloads"] = c.payloads;
+                     out["foreign"] = c.foreign;
                      out["other_line"] = c.other_line;
                      out["other_channel"] = c.other_channel;
                      out["no_session"] = c.no_session;

@@ -131,6 +131,7 @@ class Source:
             "frames_not_taken": {
                 "filtered": stats.get("drop.filtered", 0),
                 "not_udp": reader.counters["not_udp"],
+                "foreign": reader.counters["foreign"],
                 "other_line": reader.counters["other_line"],
                 "other_channel": reader.counters["other_channel"],
                 "no_session": reader.counters["no_session"],
@@ -150,6 +151,11 @@ class Source:
             raise ConfigError(
                 f"{self.path} holds no packet of {self.config.protocol}: name its protocol "
                 "(--protocol), and its flows where it has others too (--flow GROUP:PORT)"
+            )
+        if reader.counters["other_line"] or reader.counters["other_channel"]:
+            raise ConfigError(
+                f"{self.path} holds more than 16 lines or 64 sessions of {self.config.protocol}: "
+                "convert them in several runs, naming lines with flows (--flow GROUP:PORT)"
             )
         lines = [line for line in reader.lines if line["data"]]
         apart = len(lines) > 1 and not any(line["duplicates"] for line in lines)

@@ -31,7 +31,7 @@ _MAX_GAPS = {"pitch": 128}
 
 
 class LineReader:
-    """Decodes whole captures: every UDP destination is a line of the channel.
+    """Decodes whole captures: every UDP destination with packets of it is a line of the channel.
 
     protocol: one of :data:`PROTOCOLS`. Lines are found as they come, 16 at most, and put together
     message by message, the first arrival winning; a session that the header names (MoldUDP64,
@@ -43,8 +43,9 @@ class LineReader:
     makes ``event_time`` of ITCH and PITCH Unix time. schema: CME's. channel: of the first session's
     records; further sessions count up from it.
 
-    ``frames = not_udp + payloads``, and ``payloads = Σ packets of lines + other_line +
-    other_channel + no_session``.
+    ``frames = not_udp + payloads``, and ``payloads = Σ packets of lines + foreign + other_line +
+    other_channel + no_session``; foreign are those to destinations that have carried no packet of
+    the protocol.
 
     Raises :class:`~wirepath.errors.ConfigError` naming the option.
     """
@@ -161,7 +162,7 @@ class LineReader:
 
     @property
     def counters(self) -> dict[str, int]:
-        """``frames``, ``not_udp``, ``payloads``, ``other_line``, ``other_channel``,
+        """``frames``, ``not_udp``, ``payloads``, ``foreign``, ``other_line``, ``other_channel``,
         ``no_session``."""
         return self._native.counters
 
