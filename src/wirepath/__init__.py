@@ -24,7 +24,19 @@ from ._core import (
     everything,
     now,
 )
-from .dtypes import BBO, HEADERS, LEVEL, ORDER, RECORD, Action, RecordFlag, Verdict
+from .dtypes import (
+    BBO,
+    HEADERS,
+    LEVEL,
+    OFFENCE,
+    ORDER,
+    RECORD,
+    Action,
+    BookCheck,
+    Phase,
+    RecordFlag,
+    Verdict,
+)
 from .errors import (
     BackendUnavailable,
     CompileError,
@@ -60,6 +72,7 @@ __all__ = [
     "HEADERS",
     "KEEP",
     "LEVEL",
+    "OFFENCE",
     "ORDER",
     "PASS",
     "RECORD",
@@ -69,6 +82,7 @@ __all__ = [
     "BackendStatus",
     "BackendUnavailable",
     "Batch",
+    "BookCheck",
     "CompileError",
     "ConfigError",
     "DeviceBusy",
@@ -81,6 +95,7 @@ __all__ = [
     "LabUnavailable",
     "Merge",
     "PermissionDenied",
+    "Phase",
     "Port",
     "PortError",
     "RecordFlag",

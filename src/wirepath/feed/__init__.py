@@ -8,7 +8,8 @@ from __future__ import annotations
 from .._core import FeedStage, IexTp, MoldUDP64, Pillar, PitchUnits, SymbolTable
 from . import iex, pillar, pitch
 from .arbiter import Arbiter, Recovery
-from .book import Books
+from .book import BookChecks, Books
+from .cme_recovery import CmeRecovery
 from .events import (
     Delivered,
     EndOfSession,
@@ -32,7 +33,9 @@ from .sbe_schema import SbeField, SbeSchema, is_null
 __all__ = [
     "ENTRY_AUX",
     "Arbiter",
+    "BookChecks",
     "Books",
+    "CmeRecovery",
     "Delivered",
     "EndOfSession",
     "FeedStage",

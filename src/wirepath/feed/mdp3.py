@@ -140,7 +140,8 @@ def _kind(message: model.MessageType, entries: model.Group | None) -> int:
     return _ENTRIES if _field(entries.block, ("SecurityID",)) else _ADMIN
 
 
-def _map_words(schema: SbeSchema) -> bytes:
+def map_words(schema: SbeSchema) -> bytes:
+    """The native map of a schema (src/native/feed/cme_map.h)."""
     words = array("I", [_MAGIC, len(schema.messages)])
 
     def group(message: model.MessageType, names: tuple[str, ...]) -> model.Group | None:
@@ -200,7 +201,7 @@ class Mdp3:
         if not 0 <= channel <= 0xFFFF:
             raise ConfigError(f"channel = {channel} is not usable: it must be from 0 to 65535")
         self.schema = schema
-        self._native = _core.CmeMdp3(schema.plan, _map_words(schema), channel)
+        self._native = _core.CmeMdp3(schema.plan, map_words(schema), channel)
 
     def packet(self, payload: Buffer, recv_time: int = 0) -> NDArray[np.void]:
         """The records of one UDP payload."""
