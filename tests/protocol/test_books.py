@@ -110,7 +110,7 @@ def test_cme_books_at_every_end_of_an_event_are_those_kept_by_hand(line_a):
 def test_tops_quotes_are_the_best_prices():
     decoder, books, table = wp.feed.Iex(), Books(), {}
     for payload, _ in payloads("iex/tops16.pcapng.gz"):
-        records = decoder.packet(payload)
+        records = decoder.on_packet(payload)
         books.apply(records)
         for r in records[records["type"] == ord("Q")]:
             key = (int(r["instrument"]), chr(r["side"]))
@@ -131,7 +131,7 @@ def test_pitch_orders_are_those_kept_by_hand():
     for payload, ends in payloads("pitch/realtime_ab.pcap"):
         if ends[0] != bytes([239, 39, 62, 190]):
             continue
-        records = decoder.packet(payload)
+        records = decoder.on_packet(payload)
         books.apply(records)
         for r in records:
             at = int(r["order_id"])

@@ -363,13 +363,7 @@ Books::Change Books::set_quote(const wp_record& r, uint64_t qty) {
   return {Did::kApplied, book};
 }
 
-// aux: see cme_mdp3.h.
-Books::Change Books::set_numbered(const wp_record& r) {
-  const size_t at = r.aux >> 32 & 0xff;
-  const uint8_t update = r.aux >> 40 & 0xff, type = r.aux >> 48 & 0xff;
-  const bool implied = type == 'E' || type == 'F';
-  if ((!implied && type != '0' && type != '1') || update > 5) return {Did::kIgnored};
-  const uint32_t book = book_of(r.instrument);
+NumberedBook& Books::numbered_of(uint32_t book) {
   uint32_t& number = books_[book].numbered;
   if (number == kNone) [[unlikely]] {
     number = static_cast<uint32_t>(numbered_.size());
@@ -377,7 +371,17 @@ Books::Change Books::set_numbered(const wp_record& r) {
     numbered_.back().depth = depth_;
     numbered_.back().implied_depth = implied_depth_;
   }
-  NumberedBook& levels = numbered_[number];
+  return numbered_[number];
+}
+
+// aux: see cme_mdp3.h.
+Books::Change Books::set_numbered(const wp_record& r) {
+  const size_t at = r.aux >> 32 & 0xff;
+  const uint8_t update = r.aux >> 40 & 0xff, type = r.aux >> 48 & 0xff;
+  const bool implied = type == 'E' || type == 'F';
+  if ((!implied && type != '0' && type != '1') || update > 5) return {Did::kIgnored};
+  const uint32_t book = book_of(r.instrument);
+  NumberedBook& levels = numbered_of(book);
   const size_t depth = implied ? levels.implied_depth : levels.depth;
   if (at == 0 || at > depth) {
     counters_.unknown_level++;
@@ -415,7 +419,10 @@ Books::Change Books::clear(const wp_record& r) {
   const uint32_t book = book_of(r.instrument);
   const Scope scope = scope_of(r);
   if (scope != Scope::kLevels) clear_orders(book);
-  if (scope != Scope::kOrders && books_[book].numbered != kNone)
+  // A snapshot of levels says that the venue publishes some, if only none just now.
+  if (scope == Scope::kLevels)
+    numbered_of(book).clear();
+  else if (scope == Scope::kBoth && books_[book].numbered != kNone)
     numbered_[books_[book].numbered].clear();
   return {Did::kApplied, book};
 }
@@ -575,12 +582,7 @@ void Books::clear(uint32_t instrument) {
 void Books::set_depth(uint32_t instrument, size_t depth, size_t implied) {
   checked("depth", depth, 1, kMostLevels);
   checked("implied", implied, 1, kMostLevels);
-  Book& book = books_[book_of(instrument)];
-  if (book.numbered == kNone) {
-    book.numbered = static_cast<uint32_t>(numbered_.size());
-    numbered_.emplace_back();
-  }
-  NumberedBook& levels = numbered_[book.numbered];
+  NumberedBook& levels = numbered_of(book_of(instrument));
   levels.depth = static_cast<uint8_t>(depth);
   levels.implied_depth = static_cast<uint8_t>(implied);
   for (size_t side = 0; side < levels.sides.size(); side++)

@@ -182,6 +182,7 @@ class Books {
   Change remove(const wp_record& r);
   Change set_level(const wp_record& r, uint64_t qty);
   Change set_quote(const wp_record& r, uint64_t qty);
+  NumberedBook& numbered_of(uint32_t book);
   Change set_numbered(const wp_record& r);
   Change without_order(const wp_record& r, uint64_t qty);
   Change clear(const wp_record& r);

@@ -215,6 +215,7 @@ class Books {
       case WP_ACTION_CLEAR: {
         const bool levels_only = cme && std::set<int>{38, 52, 61, 68, 69}.count(r.type);
         const bool orders_only = cme && std::set<int>{44, 53, 59}.count(r.type);
+        if (levels_only && r.instrument != 0) numbered_[r.instrument];
         for (auto& [key, side] : sides_)
           if (r.instrument == 0 || (key.first == r.instrument && !levels_only)) wipe(side);
         for (auto& [instrument, sides] : numbered_)

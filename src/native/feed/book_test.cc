@@ -12,12 +12,11 @@
 #include "feed/alloc_counter.h"
 #include "feed/book_naive.h"
 #include "feed/cme_mdp3.h"
-#include "feed/cme_writer.h"
+#include "feed/cme_publisher.h"
 #include "feed/iex.h"
 #include "feed/itch50.h"
 #include "feed/itch_generator.h"
 #include "feed/pitch.h"
-#include "feed/sbe_plan_words.h"
 
 namespace wp::feed {
 namespace {
@@ -308,6 +307,82 @@ TEST_CASE("the same as the naive books, whatever comes") {
   }
 }
 
+TEST_CASE("streams of IEX and PITCH messages, and a CME channel with both kinds of books") {
+  for (uint32_t seed = 0; seed < 12; seed++) {
+    CAPTURE(seed);
+    std::mt19937 rng(seed);
+    const auto upto = [&](uint32_t n) { return static_cast<uint32_t>(rng() % n); };
+    std::vector<wp_record> records;
+    SymbolTable symbols(16);
+    IexDecoder iex(symbols);
+    PitchDecoder pitch(symbols);
+    CmeMdp3 cme = test::cme_channel_decoder();
+    test::CmePublisher channel(seed, 4);
+    std::vector<uint64_t> open;  // orders that rest
+    for (uint64_t i = 1; i <= 3000; i++) {
+      const size_t at = open.empty() ? 0 : upto(static_cast<uint32_t>(open.size()));
+      const uint32_t what = open.size() < 5 ? 0 : upto(5);
+      test::CmeBytes m;
+      wp_record out[kMaxRecords];
+      if (seed % 3 == 0) {  // DEEP: levels in events
+        const char* const symbol = upto(2) ? "AAPL    " : "MSFT    ";
+        m.put(static_cast<uint8_t>(upto(2) ? '8' : '5')).put(static_cast<uint8_t>(upto(3) == 0));
+        m.put(int64_t{1});
+        for (int k = 0; k < 8; k++) m.put(symbol[k]);
+        m.put(uint32_t{upto(4) * 100}).put(int64_t{10'000} * (1 + upto(40)));
+        const size_t n = iex.decode(m.bytes.data(), m.bytes.size(), {.seq = i}, out);
+        REQUIRE(n == 1);
+        records.push_back(out[0]);
+      } else if (seed % 3 == 1) {  // PITCH: orders, some of them in transactions
+        const auto header = [&](uint8_t length, uint8_t type) {
+          m.put(length).put(type).put(uint32_t{0});
+        };
+        if (upto(10) == 0) {
+          header(6, upto(2) ? 0xBC : 0xBD);
+        } else if (what == 0) {
+          header(26, 0x22);
+          m.put(i).put(upto(2) ? 'B' : 'S').put(static_cast<uint16_t>(1 + upto(300)));
+          for (const char c : {'A', 'B', upto(2) ? 'C' : 'D', ' ', ' ', ' '}) m.put(c);
+          m.put(static_cast<uint16_t>(1 + upto(50))).put(uint8_t{1});
+          open.push_back(i);
+        } else if (what == 1) {
+          header(26, 0x23);
+          m.put(open[at]).put(uint32_t{1 + upto(100)}).put(i);
+        } else if (what == 2) {
+          header(16, 0x26);
+          m.put(open[at]).put(static_cast<uint16_t>(1 + upto(100)));
+        } else if (what == 3) {
+          header(19, 0x28);
+          m.put(open[at]).put(static_cast<uint16_t>(1 + upto(300)));
+          m.put(static_cast<uint16_t>(1 + upto(50))).put(static_cast<uint8_t>(upto(4)));
+        } else {
+          header(14, 0x29);
+          m.put(open[at]);
+          open.erase(open.begin() + static_cast<ptrdiff_t>(at));
+        }
+        const size_t n = pitch.decode(m.bytes.data(), m.bytes.size(), {.seq = i}, out);
+        REQUIRE(n == 1);
+        records.push_back(out[0]);
+      } else {
+        for (const wp_record& r : test::cme_records(cme, channel.next())) records.push_back(r);
+      }
+    }
+    Books books({.orders = 1, .instruments = 1});
+    naive::Books naive;
+    const std::vector<Bbo> told = apply_in_parts(books, records, rng);
+    for (const wp_record& r : records) naive.apply(r);
+    for (uint32_t instrument = 0; instrument < 8; instrument++)
+      check_equal(books, naive, instrument);
+    check_told(books, naive, told);
+    CHECK(books.counters().events > 500);
+    CHECK(books.counters().negative_size == 0);
+    if (seed % 3 == 2) {
+      CHECK(books.counters().unknown_order == 0);
+      CHECK(books.counters().unknown_level == 0);
+    }
+  }
+}
+
 TEST_CASE("a generated day: no crossed book, every order known, nothing allocated when warm") {
   ItchGenerator generator({.seed = 3, .messages = 200'000});
   std::vector<uint8_t> day(size_t{64} << 20);
@@ -322,8 +397,11 @@ TEST_CASE("a generated day: no crossed book, every order known, nothing allocate
   REQUIRE(n > 190'000);
   Books books({.orders = 1 << 18});
   naive::Books naive;
-  books.apply(records.data(), n, nullptr);
+  records.resize(n);
+  std::mt19937 rng(1);
+  const std::vector<Bbo> told = apply_in_parts(books, records, rng);
   for (size_t i = 0; i < n; i++) naive.apply(records[i]);
+  check_told(books, naive, told);
   for (const uint32_t instrument : books.instruments()) check_equal(books, naive, instrument);
   CHECK(books.counters().unknown_order == 0);
   CHECK(books.counters().duplicate_order == 0);

@@ -147,12 +147,14 @@ class CmePublisher {
 
   /* A packet that ends the event, so that all is in order behind it. */
   std::vector<uint8_t> last() {
-    return cme_packet(++seq_, 0, {cme_book(seq_, 0x80, {}, {})}).bytes;
+    ++seq_;
+    return cme_packet(seq_, 0, {cme_book(seq_, 0x80, {}, {})}).bytes;
   }
 
   std::vector<uint8_t> reset() {
+    ++seq_;
     const std::vector<uint8_t> bytes =
-        cme_packet(++seq_, 0, {cme_header(9, 4).put(uint64_t{seq_}).put(uint8_t{0x80})}).bytes;
+        cme_packet(seq_, 0, {cme_header(9, 4).put(uint64_t{seq_}).put(uint8_t{0x80})}).bytes;
     books_.assign(books_.size(), {});
     return bytes;
   }

@@ -310,7 +310,7 @@ const std::vector<wp_record>& CmeRecovery::on_snapshot(const wp_record* records,
   const Kind kind = of_orders(records[0].type) ? Kind::kOrders : Kind::kLevels;
   Loop& loop = loops_[static_cast<size_t>(kind)];
   const uint64_t packet = records[0].seq;
-  const bool begins = packet == 1 && (loop.packet != 1 || loop.seen == loop.total);
+  const bool begins = packet == 1;  // a copy of which begins once more, and does no harm
   if (packet == loop.packet && !begins) return out_;  // a copy
   if (begins || packet != loop.packet + 1) {
     if (loop.loading < kSkipped) counters_.snapshots_broken++;

@@ -77,12 +77,9 @@ class CmeRecovery:
         """Instruments with a book that is stale."""
         return self._native.stale
 
-    def state(
-        self, instrument: int, of: Literal["levels", "orders"] = "levels"
-    ) -> Literal["unseen", "live", "stale"]:
-        """Of an instrument's levels or orders."""
-        state: Literal["unseen", "live", "stale"] = self._native.state(instrument, of)  # type: ignore[assignment]
-        return state
+    def state(self, instrument: int, of: Literal["levels", "orders"] = "levels") -> str:
+        """``unseen``, ``live`` or ``stale``: an instrument's levels or orders."""
+        return self._native.state(instrument, of)
 
     @property
     def counters(self) -> dict[str, int]:
