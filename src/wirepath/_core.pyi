@@ -528,71 +528,6 @@ class Worker:
 
     def stats(self) -> dict[str, int]: ...
 
-class MoldUDP64:
-    """
-    A MoldUDP64 session without I/O: datagrams in, events out (Nasdaq MoldUDP64 1.00).
-
-    session: the one to accept, "" adopts the first packet's and follows changes.
-    next_sequence: first message wanted, 0 begins with the first packet.
-    """
-
-    def __init__(self, session: str = "", next_sequence: int = 0) -> None: ...
-    def on_packet(self, packet: _Buffer, recv_time: int = 0) -> list[Any]:
-        """
-        One UDP payload; returns the list of events (wirepath.feed.events) that it caused.
-        """
-
-    @property
-    def gaps(self) -> list[tuple[int, int]]:
-        """Open gaps: list of (first, last), both inclusive."""
-
-    @property
-    def next_sequence(self) -> int: ...
-    @property
-    def session(self) -> str: ...
-    @property
-    def ended(self) -> bool: ...
-    @property
-    def missing(self) -> int:
-        """Messages known to exist and not received."""
-
-    @property
-    def counters(self) -> dict[str, Any]: ...
-
-class FeedStage(Stage):
-    """
-    UDP payload -> MoldUDP64 -> ITCH 5.0 -> records in a Ring, as a stage of a Worker.
-    """
-
-    def __init__(
-        self,
-        ring: Ring,
-        name: str = "feed",
-        session: str = "",
-        next_sequence: int = 0,
-        channel: int = 0,
-        midnight_ns: int = 0,
-        flow: Steering = ...,
-        latency: bool = True,
-    ) -> None: ...
-    def snapshot(self) -> dict[str, Any]:
-        """
-        Counters and state as of the stage's latest pause; exact once the worker stopped.
-        """
-
-    @property
-    def messages(self) -> int:
-        """Records pushed so far."""
-
-    @property
-    def packets(self) -> int:
-        """Frames seen so far."""
-
-    def wire_to_ring(self) -> Histogram:
-        """
-        Histogram of ns from the receive timestamp to the ring, one sample per message.
-        """
-
 class Itch50Decoder:
     """Native ITCH 5.0 decoder; see wirepath.feed.Itch50."""
 
@@ -700,6 +635,7 @@ class Arbiter:
         skew_packets: int,
     ) -> Arbiter: ...
     def on_packet(self, line: int, packet: _Buffer, recv_time: int) -> list[Any]: ...
+    def skip_to(self, next_sequence: int, now: int, unit: int) -> list[Any]: ...
     def on_time(self, now: int) -> list[Any]: ...
     @property
     def deadline(self) -> int | None: ...
@@ -1183,6 +1119,138 @@ def pitch_layouts() -> dict[
     """
     By type: (name, lengths, row bytes, [(column, format, offset, unit)], [record map]).
     """
+
+class FeedChannel:
+    """Native channel of a feed; see wirepath.feed.make_channel."""
+
+    @staticmethod
+    def make(
+        protocol: str,
+        *,
+        name: str,
+        channel: int = 0,
+        lines: Sequence[Steering],
+        recovery_lines: Sequence[Steering] = ...,
+        midnight_ns: int = 0,
+        arbiter: dict[str, Any] = ...,
+        recovery: str = "",
+        recovery_options: dict[str, Any] = ...,
+        instruments: Sequence[int] | None = None,
+        symbols: Sequence[str] | None = None,
+        types: Sequence[int] | None = None,
+        schema: tuple[SbePlan, bytes] | None = None,
+        symbol_table: SymbolTable | None = None,
+    ) -> FeedChannel: ...
+    @property
+    def name(self) -> str: ...
+    def requests(self, max: int = 64) -> list[Any]:
+        """What recovery wants sent to the venue's server, oldest first."""
+
+    def reply(self, packet: _Buffer, recv_time: int) -> bool:
+        """A datagram of the venue's server. False: no room for it, counted."""
+
+    def refuse(self, first: int, last: int, unit: int = 0) -> None:
+        """The server will not send these: given up."""
+
+    def pause(self, until: int) -> None:
+        """
+        The server counts too many requests: none before `until`, ns since the Unix epoch.
+        """
+
+    def skip_to(self, next_sequence: int, unit: int = 0) -> None:
+        """
+        A snapshot has everything before this number: what is missing of it is given up as
+        "snapshot", what is held of it dropped, and the sequence goes on from there.
+        """
+
+    def inject(self, message: _Buffer, seq: int, recv_time: int, unit: int = 0) -> bool:
+        """
+        A message of a snapshot: filtered, decoded and put into the ring with the flag
+        RECOVERED, outside the sequence. False: no room for it, counted.
+        """
+
+    def snapshot(self) -> dict[str, Any]:
+        """Counters and state as of a moment ago; exact once the worker stopped."""
+
+    def behind(self, line: int) -> Histogram:
+        """ns by which the line's packets came after another's with the same."""
+
+class MoldUDP64:
+    """
+    A MoldUDP64 session without I/O: datagrams in, events out (Nasdaq MoldUDP64 1.00).
+
+    session: the one to accept, "" adopts the first packet's and follows changes.
+    next_sequence: first message wanted, 0 begins with the first packet.
+    """
+
+    def __init__(self, session: str = "", next_sequence: int = 0) -> None: ...
+    def on_packet(self, packet: _Buffer, recv_time: int = 0) -> list[Any]:
+        """
+        One UDP payload; returns the list of events (wirepath.feed.events) that it caused.
+        """
+
+    @property
+    def gaps(self) -> list[tuple[int, int]]:
+        """Open gaps: list of (first, last), both inclusive."""
+
+    @property
+    def next_sequence(self) -> int: ...
+    @property
+    def session(self) -> str: ...
+    @property
+    def ended(self) -> bool: ...
+    @property
+    def missing(self) -> int:
+        """Messages known to exist and not received."""
+
+    @property
+    def counters(self) -> dict[str, Any]: ...
+
+class FeedStage(Stage):
+    """
+    UDP frames -> channels -> records in a Ring, as a stage of a Worker.
+
+    channels: each in one stage only. latency: the frames' timestamps are of now, so fill the
+    histograms; False for a capture's, at whose end what is held is delivered. books: every
+    record is applied to them before it is published.
+
+    Raises ConfigError for a flow that two lines have, BusyError for a channel that another
+    stage has.
+    """
+
+    def __init__(
+        self,
+        ring: Ring,
+        channels: Sequence[FeedChannel],
+        name: str = "feed",
+        latency: bool = True,
+        books: Books | None = None,
+    ) -> None: ...
+    def snapshot(self) -> dict[str, Any]:
+        """
+        ``frames``, ``other_flow``, ``not_udp``, ``delivered``, ``ring_full``, ``ended`` (all
+        channels are) and ``channels`` (FeedChannel.snapshot of each), as of a moment ago;
+        exact once the worker stopped.
+        """
+
+    @property
+    def messages(self) -> int:
+        """Records pushed so far."""
+
+    @property
+    def packets(self) -> int:
+        """Frames seen so far."""
+
+    def wire_to_ring(self) -> Histogram:
+        """
+        Histogram of ns from the receive timestamp to the ring, one sample per record.
+        """
+
+    def wire_to_book(self) -> Histogram:
+        """
+        Histogram of ns from the receive timestamp until the books know, one sample per record;
+        empty without books.
+        """
 
 def now() -> int:
     """Nanoseconds since the Unix epoch by the clock that the data path uses."""

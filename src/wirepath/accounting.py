@@ -6,6 +6,7 @@ or a difference of sequence numbers; what remains is the residual, and it must b
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,23 @@ _WHY = {
     "tap_queue_full": "the TAP's queue was full",
     "multi_segment": "longer than a frame buffer",
 }
+# What feed_totals takes from where.
+_OF_UNITS = (
+    *("late", "recovered", "empty", "held", "superseded", "gaps", "gap_messages", "gap_filled"),
+    *("gap_open", "abandoned", "gaps_abandoned", "session_changes", "resets"),
+)
+_OF_LINES = (
+    *("packets", "wrong_session", "unknown_unit", "stale", "doubted", "ignored", "heartbeats"),
+    "end_of_session",
+)
+_OF_DECODER = (
+    *("filtered", "filtered_records", "unknown", "malformed", "no_record", "delivered"),
+    "ring_full",
+)
+_TOTALS = (
+    *(*_OF_UNITS, *_OF_LINES, *_OF_DECODER),
+    *("messages", "missing", "duplicates", "malformed_packets", "injected"),
+)
 # Frames of other flows than the one published: a port that sees all of them counts them.
 _OTHERS = ("port.filtered", "port.fragment")
 
@@ -110,24 +128,67 @@ def port_drops(stats: Mapping[str, int]) -> list[Line]:
     return out
 
 
+def feed_totals(snapshot: Mapping[str, Any]) -> dict[str, int]:
+    """Counters of a feed's snapshot summed over its channels, their units and live lines.
+
+    ``packets`` of the lines; ``messages`` passed on by the arbiters, with those outside any
+    sequence; ``duplicates`` of the other line or of the same; ``missing``: known to exist, and not
+    come. All 0 for an empty snapshot.
+    """
+    out: Counter[str] = Counter(dict.fromkeys(_TOTALS, 0))
+    for channel in snapshot.get("channels", ()):
+        units, lines = channel["counters"], channel["lines"]
+        out.update({name: units[name] for name in _OF_UNITS})
+        out["messages"] += units["delivered"]
+        out["missing"] += units["gap_open"] + units["abandoned"]
+        for line in lines:
+            out["messages"] += line["unsequenced_messages"]
+            out["duplicates"] += line["duplicates"] + line["too_late"]
+            if line["live"]:
+                out["malformed_packets"] += line["malformed"]
+                out.update({name: line[name] for name in _OF_LINES})
+        out.update({name: channel[name] for name in _OF_DECODER})
+        out["injected"] += channel["recovery"]["injected"]
+    return dict(out)
+
+
+def by_type(snapshot: Mapping[str, Any]) -> dict[str | int, int]:
+    """Messages by type, over all channels."""
+    out: Counter[str | int] = Counter()
+    for channel in snapshot.get("channels", ()):
+        out.update(channel["by_type"])
+    return dict(out)
+
+
+def gaps(snapshot: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """Open gaps of all channels, first and last number inclusive."""
+    return [gap for channel in snapshot.get("channels", ()) for gap in channel["gaps"]]
+
+
 def feed_packet_drops(snapshot: Mapping[str, Any]) -> list[Line]:
     """Frames that reached the feed and carried nothing for it."""
-    mold = snapshot.get("mold", {})
+    total = feed_totals(snapshot)
     return [
         Line("feed.not_udp", snapshot.get("not_udp", 0), "no UDP datagram"),
         Line("feed.other_flow", snapshot.get("other_flow", 0), "another address or port"),
-        Line("feed.malformed_packet", mold.get("malformed", 0), "no MoldUDP64 packet"),
-        Line("feed.wrong_session", mold.get("wrong_session", 0), "another session"),
+        Line("feed.malformed_packet", total["malformed_packets"], "no packet of the protocol"),
+        Line("feed.wrong_session", total["wrong_session"], "another session"),
+        Line("feed.unknown_unit", total["unknown_unit"], "more units than there is room for"),
+        Line("feed.stale", total["stale"], "of a session or sequence that was over"),
+        Line("feed.doubted", total["doubted"], "a sequence number out of reach"),
+        Line("feed.ignored", total["ignored"], "nothing in it for a receiver"),
     ]
 
 
 def feed_message_drops(snapshot: Mapping[str, Any]) -> list[Line]:
     """Messages that arrived and did not go into the ring."""
+    total = feed_totals(snapshot)
     return [
-        Line(
-            "feed.unknown", snapshot.get("unknown", 0), "message type that ITCH 5.0 does not have"
-        ),
-        Line("feed.malformed_message", snapshot.get("malformed", 0), "wrong length for its type"),
+        Line("feed.unknown", total["unknown"], "message type that the protocol does not have"),
+        Line("feed.malformed_message", total["malformed"], "wrong length for its type"),
+        Line("feed.filtered", total["filtered"] + total["filtered_records"], "not asked for"),
+        Line("feed.held", total["held"], "waiting for what is missing before it"),
+        Line("feed.superseded", total["superseded"], "a snapshot had it"),
         Line("ring.full", snapshot.get("ring_full", 0), "the ring was full"),
     ]
 
@@ -135,9 +196,8 @@ def feed_message_drops(snapshot: Mapping[str, Any]) -> list[Line]:
 def dropped(stats: Mapping[str, int], snapshot: Mapping[str, Any]) -> dict[str, int]:
     """Layer to count: everything that a receiver knows to have lost or left out."""
     lines = [*port_drops(stats), *feed_packet_drops(snapshot), *feed_message_drops(snapshot)]
-    mold = snapshot.get("mold", {})
     out = {line.layer: line.count for line in lines}
-    out["line.missing"] = mold.get("gap_open", 0) + mold.get("lost", 0)
+    out["line.missing"] = feed_totals(snapshot)["missing"]
     return out
 
 
@@ -174,26 +234,27 @@ def account(
         )
     lines += [line for line in port_drops(stats) if line.layer not in _OTHERS]
     lines += feed_packet_drops(snapshot)
-    mold = snapshot["mold"]
-    accepted = mold["packets"] - mold["malformed"] - mold["wrong_session"]
+    total = feed_totals(snapshot)
+    refused = ("malformed_packets", "wrong_session", "unknown_unit", "stale", "doubted", "ignored")
+    accepted = total["packets"] - sum(total[name] for name in refused)
     packets = Side(published["packets"], accepted, tuple(lines))
 
     drops = [
         *feed_message_drops(snapshot),
-        Line("feed.empty", mold["empty"], "sequence numbers without a message"),
+        Line("feed.empty", total["empty"], "sequence numbers without a message"),
     ]
     following = published.get("next_sequence")
     if following is None:
         # A capture brings its own gaps and repeats, so numbers say nothing of what was lost here.
-        drops.append(Line("feed.duplicate", mold["duplicates"], "repeated by the capture"))
+        drops.append(Line("feed.duplicate", total["duplicates"], "repeated by the capture"))
         known = snapshot["delivered"] + sum(line.count for line in drops)
         lost = published["messages"] - known if packets.dropped else 0
         drops.append(Line("line.lost", lost, "in the packets that were lost"))
     else:
-        tail = following - (snapshot["next_sequence"] or published["first_sequence"])
-        drops.append(
-            Line("line.gaps", mold["gap_open"] + mold["lost"], "in packets lost on the way")
-        )
+        units = [unit for channel in snapshot["channels"] for unit in channel["state"]]
+        highest = max((unit["highest"] for unit in units), default=0)
+        tail = following - (highest or published["first_sequence"])
+        drops.append(Line("line.gaps", total["missing"], "in packets lost on the way"))
         drops.append(Line("line.tail", max(tail, 0), "after the last packet that arrived"))
     # Messages that the publisher itself left out have sequence numbers, so the receiver misses
     # them too: they were never published.

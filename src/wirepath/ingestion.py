@@ -26,6 +26,7 @@ from . import _core, numa, registry
 from ._core import Histogram, Ring
 from .config import IngestionConfig, known_backends
 from .errors import ConfigError, StateError
+from .feed.channel import make_channel, make_stage
 from .feed.itch50 import midnight_ns
 from .ports import Port
 from .ports import open as open_port
@@ -174,16 +175,21 @@ class IngestionClient:
                 raise StateError("this ring is being filled by another client: give each its own")
             ring._producer = self
         config = self.config
-        stage = _core.FeedStage(
-            ring,
-            name=config.port_spec,
-            session=config.session,
-            next_sequence=config.next_sequence,
+        channel = make_channel(
+            "itch",
+            name="itch",
+            lines=[config.flow],
             channel=config.channel,
             midnight_ns=midnight_ns(config.session_date) if config.session_date else 0,
-            flow=config.flow,
-            latency=config.live_timestamps,
+            # One line has nothing to wait for: what comes late is flagged.
+            arbiter={
+                "in_order": False,
+                "session": config.session.ljust(10).encode("ascii") if config.session else b"",
+                "pin_session": bool(config.session),
+                "next_sequence": config.next_sequence,
+            },
         )
+        stage = make_stage(ring, [channel], name=config.port_spec, latency=config.live_timestamps)
         worker = Worker(
             "wp-feed",
             cpu_core=config.cpu_core,
@@ -313,8 +319,8 @@ class IngestionClient:
         raise StateError("backend_info is known once connect() has opened the port")
 
     def snapshot(self) -> dict[str, Any]:
-        """The feed's counters and state (see :class:`wirepath.feed.FeedStage`); empty before the
-        start. Exact once stopped."""
+        """The feed's counters and state (see :meth:`wirepath.feed.FeedStage.snapshot`); empty
+        before the start. Exact once stopped."""
         return self._stage.snapshot() if self._stage else {}
 
     def port_stats(self) -> dict[str, int]:

@@ -20,11 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._core import Histogram
-from .accounting import Account, account
+from .accounting import Account, account, by_type, gaps
 from .config import IngestionConfig
 from .errors import PortError
 from .ingestion import IngestionClient, RingBuffer
 from .lab import Host
+from .plain import plain
 from .publish import PublishConfig, flow_text
 from .publish_source import kind_of
 from .stats import IngestionStats, percentiles
@@ -87,9 +88,9 @@ class Run:
             },
             "account": self.account.to_dict() if self.account else None,
             "published": self.published,
-            "gaps": [list(gap) for gap in self.snapshot["gaps"]],
-            "by_type": self.snapshot["by_type"],
-            "feed": {k: v for k, v in self.snapshot.items() if k not in ("gaps", "by_type")},
+            "gaps": [list(gap) for gap in gaps(self.snapshot)],
+            "by_type": by_type(self.snapshot),
+            "feed": plain(self.snapshot),
             "ring": self.ring,
             "port_stats": self.port_stats,
             "worker": self.worker_stats,

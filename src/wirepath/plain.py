@@ -9,7 +9,7 @@ from typing import Any
 
 
 def plain(value: object) -> Any:  # noqa: ANN401  # what json.dumps takes
-    """Dataclasses, NumPy numbers, paths and tuples as plain JSON values."""
+    """Dataclasses, NumPy numbers, paths, bytes and tuples as plain JSON values."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return plain(dataclasses.asdict(value))
     if isinstance(value, Mapping):
@@ -18,8 +18,8 @@ def plain(value: object) -> Any:  # noqa: ANN401  # what json.dumps takes
         return [plain(v) for v in value]
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
-    if isinstance(value, Path):
-        return str(value)
+    if isinstance(value, (Path, bytes)):
+        return value.decode("latin-1") if isinstance(value, bytes) else str(value)
     item = getattr(value, "item", None)
     return item() if item is not None else str(value)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from . import accounting
 from ._core import Histogram
 from .errors import ConfigError
 
@@ -162,13 +163,12 @@ class IngestionStats:
     @property
     def gaps(self) -> list[tuple[int, int]]:
         """Ranges of sequence numbers that are missing, first and last inclusive."""
-        return list(self._snapshot().get("gaps", []))
+        return accounting.gaps(self._snapshot())
 
     @property
     def missing(self) -> int:
         """Messages that are known to exist and have not come."""
-        mold: Mapping[str, int] = self._snapshot().get("mold", {})
-        return mold.get("gap_open", 0) + mold.get("lost", 0)
+        return accounting.feed_totals(self._snapshot())["missing"]
 
     @property
     def wire_to_ring(self) -> Histogram:
@@ -192,7 +192,7 @@ class IngestionStats:
             "packets": self.packets,
             "messages": self.messages,
             "rate": self.rate,
-            "gaps": [list(gap) for gap in snapshot.get("gaps", [])],
+            "gaps": [list(gap) for gap in accounting.gaps(snapshot)],
             "missing": self.missing,
             "ring_full": snapshot.get("ring_full", 0),
             "latency_ns": self.latency_ns(),

@@ -447,7 +447,7 @@ def test_bench_of_the_null_backend(wirepath):
     ).json
     assert told["backend"] == "null"
     assert told["packets"] == 100_000
-    assert told["feed"]["mold"]["packets"] == 100_000
+    assert told["feed"]["channels"][0]["lines"][0]["packets"] == 100_000
     assert told["account"] is None
 
 

@@ -41,6 +41,7 @@ UnitCounters& operator+=(UnitCounters& sum, const UnitCounters& c) {
   sum.held += c.held;
   sum.held_total += c.held_total;
   sum.held_peak += c.held_peak;
+  sum.superseded += c.superseded;
   sum.gaps += c.gaps;
   sum.gap_messages += c.gap_messages;
   sum.gap_filled += c.gap_filled;

@@ -38,13 +38,20 @@ class Arbiter {
     }
   }
 
-  /* One datagram's payload. line < options.lines: live; the next recovery_lines: retransmissions.
-   * recv_time: ns on the clock that on_time has too. */
+  /* One datagram's payload; damaged, it is dropped as a whole, for another line may have it whole
+   * (MoldUDP64 on a line alone: see Sequencer::continues). line < options.lines: live; the next
+   * recovery_lines: retransmissions. recv_time: ns on the clock that on_time has too. */
   template <class Sink>
   void on_packet(uint32_t line, const uint8_t* p, size_t n, int64_t recv_time, Sink&& sink) {
     LineCounters& c = lines_[line].counters;
     ++c.packets;
     c.last_time = recv_time;
+    if constexpr (requires(Packet & out) { Framer::open(p, n, out); }) {
+      if (lines_.size() == 1 && used_ == 1 &&
+          units_[0]->template continues<Framer>(p, n, recv_time, c, sink)) [[likely]] {
+        return;
+      }
+    }
     Packet packet;
     if (!Framer::parse(p, n, packet)) [[unlikely]] {
       ++c.malformed;
@@ -79,6 +86,17 @@ class Arbiter {
     for (size_t i = 0; i < used_; ++i) {
       if (units_[i]->unit() == unit) units_[i]->assembler().abandon(first, last, reason, sink);
     }
+  }
+
+  /* A snapshot has everything of a unit before `next`, which is as on the wire: goes on from there,
+   * see Assembler::skip_to. False: more units than there is room for. */
+  template <class Sink>
+  bool skip_to(uint32_t unit, uint64_t next, int64_t now, Sink&& sink) {
+    Sequencer* const sequencer = unit_of(unit);
+    if (sequencer == nullptr) return false;
+    Assembler& assembler = sequencer->assembler();
+    assembler.skip_to(extend_sequence(Framer::kNumbers, next, assembler.next()), now, sink);
+    return true;
   }
 
   /* Units heard of so far, in the order of their first packets. */

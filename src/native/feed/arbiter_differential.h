@@ -92,6 +92,16 @@ class ArbiterDifferential {
     return difference();
   }
 
+  /* Of a unit that was heard of. */
+  const char* skip_to(uint32_t unit, uint64_t next, int64_t now) {
+    recorder_.events.clear();
+    for (auto& [number, model] : models_) model.events.clear();
+    if (models_.count(unit) == 0) return nullptr;
+    models_.at(unit).skip_to(next, now);
+    arbiter_.skip_to(unit, next, now, recorder_);
+    return difference();
+  }
+
   const Arbiter<Framer>& arbiter() const { return arbiter_; }
   const std::vector<ArbiterEvent>& events(uint32_t unit = 0) { return recorder_.events[unit]; }
 
@@ -134,6 +144,7 @@ class ArbiterDifferential {
     if (c.empty != m.empty) return "empty";
     if (c.held != model.held.size()) return "held now";
     if (c.held_total != m.held_total) return "held ever";
+    if (c.superseded != m.superseded) return "superseded";
     if (c.gaps != m.gaps) return "gaps";
     if (c.gap_messages != m.gap_messages) return "gap messages";
     if (c.gap_filled != m.gap_filled) return "gap filled";

@@ -6,6 +6,7 @@
  */
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <set>
@@ -50,6 +51,24 @@ class ArbiterUnit {
     }
   }
 
+  void skip_to(uint64_t wire, int64_t now) {
+    const uint64_t to = near(wire, next);
+    if (!started_) {
+      started_ = true;
+      next = to;
+      given_up_.clear();
+      return;
+    }
+    while (!held.empty() && held.begin()->first < to) {
+      held.erase(held.begin());
+      ++c.superseded;
+    }
+    reveal(to, now);
+    while (!missing.empty() && missing.begin()->first < to) {
+      abandon(missing_below(to), AbandonReason::kSnapshot, UINT64_MAX);
+    }
+  }
+
   void on_packet(uint32_t index, const ParsedPacket& parsed, int64_t now) {
     const Packet& p = parsed.packet;
     Line& line = lines[index];
@@ -69,8 +88,7 @@ class ArbiterUnit {
              data);
       }
     } else if (p.kind == PacketKind::kReset) {
-      ++line.c.resets;
-      if (!repeat) announced(index, p.first, now);
+      reset(index, parsed, repeat, first, now);
     } else if (p.kind == PacketKind::kData && parsed.messages.empty()) {
       ++line.c.malformed;
     } else if (repeat) {
@@ -81,6 +99,7 @@ class ArbiterUnit {
       line.proof.clear();
       if (p.kind == PacketKind::kData) {
         for (size_t i = 0; i < parsed.messages.size(); ++i) line.passes(first + i, o.max_gaps);
+        ++line.c.data;
         data(index, parsed.messages, first, now, 0);
       } else {
         line.told(first, o.max_gaps);
@@ -236,18 +255,37 @@ class ArbiterUnit {
     emit(ArbiterEvent::kReset, from, 0, static_cast<int>(cause), 0, "");
   }
 
-  void announced(uint32_t index, uint64_t wire, int64_t now) {
+  void reset(uint32_t index, const ParsedPacket& parsed, bool repeat, uint64_t first, int64_t now) {
+    Line& line = lines[index];
+    const size_t own = parsed.messages.size();
+    if (repeat && own != 0 && (!started_ || too_far(first))) {
+      ++line.c.stale;
+      return;
+    }
+    ++line.c.resets;
+    if (!repeat) {
+      first = parsed.packet.first;
+      announced(index, first, own, now);
+      if (own != 0) heard_ = true;
+      if (own != 0) line.last_time = now;
+      for (size_t i = 0; i < own; ++i) line.passes(first + i, o.max_gaps);
+    }
+    if (own != 0) data(index, parsed.messages, first, now, repeat ? 8 : 0);
+  }
+
+  void announced(uint32_t index, uint64_t wire, uint64_t own, int64_t now) {
     Line& line = lines[index];
     const bool behind = line.known && line.epoch >= session_epoch_ && line.epoch != epoch_;
     const bool again = reset_line_ >= 0 && reset_next_ == wire &&
-                       (next == wire || (reset_line_ != static_cast<int>(index) &&
-                                         now - reset_time_ <= o.reorder_ns));
+                       (next == reset_after_ || (reset_line_ != static_cast<int>(index) &&
+                                                 now - reset_time_ <= o.reorder_ns));
     if (started_ && (behind || again)) {
       if (line.epoch != epoch_) line.join(epoch_, wire);
       return;
     }
     reset_line_ = static_cast<int>(index);
     reset_next_ = wire;
+    reset_after_ = wire + own;
     reset_time_ = now;
     restart(line, wire, wire, ResetCause::kAnnounced);
   }
@@ -321,6 +359,7 @@ class ArbiterUnit {
     } else if (!started_ || too_far(first)) {
       ++line.c.stale;
     } else {
+      ++line.c.data;
       data(index, parsed.messages, first, now, 8);
     }
   }
@@ -328,7 +367,6 @@ class ArbiterUnit {
   void data(uint32_t index, const std::vector<std::string>& messages, uint64_t first, int64_t now,
             int flags) {
     Line& line = lines[index];
-    ++line.c.data;
     reveal(first, now);
     for (size_t i = 0; i < messages.size(); ++i) {
       const uint64_t seq = first + i;
@@ -411,7 +449,16 @@ class ArbiterUnit {
   }
 
   void abandon_lowest(AbandonReason reason, uint64_t limit) {
+    abandon(gaps().front(), reason, limit);
+  }
+
+  // The lowest gap, as far as it is below `to`.
+  Range missing_below(uint64_t to) const {
     const Range run = gaps().front();
+    return {run.first, std::min(run.second, to - 1)};
+  }
+
+  void abandon(const Range& run, AbandonReason reason, uint64_t limit) {
     for (uint64_t seq = run.first; seq <= run.second; ++seq) missing.erase(seq);
     c.abandoned += run.second - run.first + 1;
     ++c.gaps_abandoned;
@@ -443,7 +490,7 @@ class ArbiterUnit {
   std::set<SessionName> previous_;
   std::set<Range> given_up_;
   int reset_line_ = -1;
-  uint64_t reset_next_ = 0;
+  uint64_t reset_next_ = 0, reset_after_ = 0;
   int64_t reset_time_ = 0;
 };
 

@@ -253,6 +253,90 @@ TEST_CASE("an announced reset counts once, from whichever lines it comes") {
   CHECK(feed(d, 1, announcement, 1'000'000'000) == Events{reset(1, ResetCause::kAnnounced)});
 }
 
+TEST_CASE("a reset's own messages are the first of the new sequence, once from all lines") {
+  ArbiterDifferential<Wide> d(options());
+  const std::string announcement = plain_packet(PacketKind::kReset, 1, {"r", "s"});
+  for (uint32_t line : {0, 1}) feed(d, line, data(50, {"m"}));
+  CHECK(feed(d, 0, announcement, 10) ==
+        Events{reset(1, ResetCause::kAnnounced), msg(1, "r", 0, 10), msg(2, "s", 0, 10)});
+  CHECK(feed(d, 0, announcement, 20).empty());
+  CHECK(feed(d, 0, data(3, {"3"}), 30) == Events{msg(3, "3", 0, 30)});
+  CHECK(feed(d, 1, announcement, 40).empty());
+  CHECK(feed(d, 1, data(3, {"3", "4"}), 50) == Events{msg(4, "4", 1, 50)});
+  const LineCounters& a = d.arbiter().lines()[0].counters;
+  CHECK(a.resets == 2);
+  CHECK(a.data == 2);
+  CHECK(a.duplicates == 2);
+  CHECK(d.arbiter().lines()[1].counters.missing == 0);
+  CHECK(d.arbiter().counters().resets == 1);
+  // A line that lost the reset itself follows by its data; what it lost was the other's.
+  const std::string second = plain_packet(PacketKind::kReset, 1, {"x"});
+  CHECK(feed(d, 1, second, 1'000'000'000) ==
+        Events{reset(1, ResetCause::kAnnounced), msg(1, "x", 1, 1'000'000'000)});
+  CHECK(feed(d, 0, data(2, {"y"}), 1'000'000'010) == Events{msg(2, "y", 0, 1'000'000'010)});
+}
+
+TEST_CASE("a snapshot's numbers are given up, what is held of them is dropped, the rest goes on") {
+  ArbiterDifferential<Wide> d(options());
+  feed(d, 0, data(1, {"1"}));
+  feed(d, 0, data(3, {"3", "4"}));
+  feed(d, 0, data(7, {"7"}));
+  CHECK(d.skip_to(0, 4, 5) == nullptr);
+  CHECK(d.events() == Events{abandoned(2, 2, AbandonReason::kSnapshot), msg(4, "4")});
+  CHECK(d.arbiter().counters().superseded == 1);
+  CHECK(feed(d, 1, data(2, {"2", "3"}), 6).empty());
+  CHECK(d.arbiter().lines()[1].counters.too_late == 1);
+  CHECK(d.arbiter().lines()[1].counters.duplicates == 1);
+  // Into a gap, and beyond all that is known.
+  CHECK(d.skip_to(0, 6, 7) == nullptr);
+  CHECK(d.events() == Events{abandoned(5, 5, AbandonReason::kSnapshot)});
+  CHECK(d.skip_to(0, 10, 8) == nullptr);
+  CHECK(d.events() == Events{gap(8, 9), abandoned(6, 6, AbandonReason::kSnapshot),
+                             abandoned(8, 9, AbandonReason::kSnapshot)});
+  CHECK(feed(d, 0, data(10, {"10"}), 9) == Events{msg(10, "10", 0, 9)});
+  CHECK(d.skip_to(0, 3, 10) == nullptr);
+  CHECK(d.events().empty());
+}
+
+TEST_CASE("a line alone gives what stands before damage, two lines wait for the whole packet") {
+  const auto packet = [](uint64_t first, size_t cut) {
+    std::string p = naive::mold_packet("SESSION001", first, {"one", "two", "three"});
+    p.resize(p.size() - cut);
+    return p;
+  };
+  const auto take = [](auto& arbiter, naive::ArbiterRecorder& seen, uint32_t line,
+                       const std::string& p) {
+    const std::vector<uint8_t> copy(p.begin(), p.end());
+    arbiter.on_packet(line, copy.data(), copy.size(), 0, seen);
+  };
+  ArbiterOptions o = options();
+  o.lines = 1;
+  Arbiter<MoldFramer> alone(o);
+  naive::ArbiterRecorder seen;
+  take(alone, seen, 0, packet(1, 0));
+  seen.events.clear();
+  take(alone, seen, 0, packet(4, 3));
+  CHECK(seen.events[0] == Events{msg(4, "one"), msg(5, "two")});
+  seen.events.clear();
+  take(alone, seen, 0, packet(7, 0));
+  CHECK(seen.events[0] == Events{gap(6, 6)});
+  CHECK(alone.lines()[0].counters.malformed == 1);
+  CHECK(alone.lines()[0].counters.data == 2);
+  CHECK(alone.lines()[0].counters.messages == 8);
+  CHECK(alone.lines()[0].counters.missing == 1);
+  take(alone, seen, 0, packet(10, 30));
+  CHECK(alone.lines()[0].counters.malformed == 2);
+
+  o.lines = 2;
+  Arbiter<MoldFramer> two(o);
+  take(two, seen, 0, packet(1, 0));
+  seen.events.clear();
+  take(two, seen, 0, packet(4, 3));
+  CHECK(seen.events.empty());
+  take(two, seen, 1, packet(4, 0));
+  CHECK(seen.events[0].size() == 3);
+}
+
 TEST_CASE("u32 sequences roll over and go on counting") {
   ArbiterDifferential<Wide> d(options());
   CHECK(feed(d, 0, data(4294967294, {"a", "b", "c"})).back() == msg(4294967296, "c"));
@@ -410,6 +494,10 @@ TEST_CASE("random lines: the arbiter agrees with the naive model") {
       const auto line = static_cast<uint32_t>(below(o.lines + o.recovery_lines));
       const char* difference = d.on_packet(line, packet, now);
       if (difference == nullptr && below(10) == 0) difference = d.on_time(now += 20);
+      if (difference == nullptr && below(60) == 0) {
+        const uint64_t to = wire_sequence(Narrow::kNumbers, at[unit] + below(20));
+        difference = d.skip_to(static_cast<uint32_t>(unit), to, now);
+      }
       INFO("round " << round << " packet " << i << " differs in "
                     << std::string(difference == nullptr ? "" : difference));
       REQUIRE(difference == nullptr);
@@ -433,6 +521,7 @@ TEST_CASE("random lines: the arbiter agrees with the naive model") {
   CHECK(sum.gaps_abandoned > 2'000);
   CHECK(sum.session_changes > 500);
   CHECK(sum.resets > 500);
+  CHECK(sum.superseded > 300);
   CHECK(lines.stale > 500);
   CHECK(lines.doubted > 300);
   CHECK(lines.too_late > 500);

@@ -61,10 +61,11 @@ enum class AbandonReason : uint8_t {
   kAttempts,       // recovery asked as often as it may
   kDeadline,       // recovery's time ran out
   kRefused,        // the server will not send it
+  kSnapshot,       // a snapshot has it
 };
 inline constexpr const char* kAbandonReasons[] = {"timeout",        "buffer full", "too many gaps",
                                                   "session change", "reset",       "attempts",
-                                                  "deadline",       "refused"};
+                                                  "deadline",       "refused",     "snapshot"};
 
 enum class ResetCause : uint8_t {
   kAnnounced,  // the venue said so
@@ -92,7 +93,7 @@ struct LineCounters {
   uint64_t unsequenced = 0;           // packets
   uint64_t unsequenced_messages = 0;  // delivered, from every line that carries them
 
-  uint64_t messages = 0;    // sequence numbers in data packets
+  uint64_t messages = 0;    // sequence numbers in data packets and in resets
   uint64_t won = 0;         // of those: this line was first
   uint64_t duplicates = 0;  // another one was, or this one before
   uint64_t too_late = 0;    // abandoned before
@@ -116,6 +117,7 @@ struct UnitCounters {
   uint64_t held = 0;        // in the buffer now
   uint64_t held_total = 0;  // ever
   uint64_t held_peak = 0;
+  uint64_t superseded = 0;    // held, and dropped because a snapshot has them
   uint64_t gaps = 0;          // gap events
   uint64_t gap_messages = 0;  // sequence numbers in them
   uint64_t gap_filled = 0;

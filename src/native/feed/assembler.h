@@ -70,7 +70,7 @@ class Assembler {
             Sink&& sink) {
     const uint64_t after = first + packet.count;
     if (first == next_ && !blocked_) [[likely]] {
-      take_next<Framer>(packet, info, line, sink);
+      take_next<Framer, false>(packet, info, line, sink);
     } else if (after <= next_ && first >= settled_from_) [[likely]] {
       line.duplicates += packet.count;
     } else {
@@ -81,6 +81,15 @@ class Assembler {
       });
       refresh();
     }
+  }
+
+  /* Whether a packet that begins with this number is delivered as it is. */
+  bool continues_at(uint64_t first) const { return started_ && first == next_ && !blocked_; }
+  /* Such a packet, opened and not checked: what stands before any damage. Returns how many. */
+  template <class Framer, class Sink>
+  uint64_t take_whole(const Packet& packet, const MessageInfo& info, LineCounters& line,
+                      Sink&& sink) {
+    return take_next<Framer, true>(packet, info, line, sink);
   }
 
   /* Everything before next exists. */
@@ -98,6 +107,20 @@ class Assembler {
       abandon_front(AbandonReason::kTimeout, UINT64_MAX, sink);
       refresh();
     }
+  }
+
+  /* A snapshot has everything before `next`: what is missing of that is given up, what is held of
+   * it dropped. Sequence numbers from `next` on go on as they were. */
+  template <class Sink>
+  void skip_to(uint64_t next, int64_t now, Sink&& sink) {
+    if (!started_) {
+      start(next);
+      return;
+    }
+    if (next == 0) return;
+    discard(next);
+    reveal(next, now, sink);
+    abandon(0, next - 1, AbandonReason::kSnapshot, sink);
   }
 
   /* Gives up what is missing of [first, last]. */
@@ -119,26 +142,33 @@ class Assembler {
   }
 
  private:
-  template <class Framer, class Sink>
-  void take_next(const Packet& packet, const MessageInfo& packet_info, LineCounters& line,
-                 Sink&& sink) {
+  template <class Framer, bool kCheck, class Sink>
+  uint64_t take_next(const Packet& packet, const MessageInfo& packet_info, LineCounters& line,
+                     Sink&& sink) {
     MessageInfo info = packet_info;
     info.seq = next_;
     uint64_t empty = 0;
-    Framer::for_each(packet, [&](const uint8_t* data, size_t length) {
+    const auto each = [&](const uint8_t* data, size_t length) {
       if (length != 0) [[likely]] {
         sink.message(info, data, length);
       } else {
         ++empty;
       }
       ++info.seq;
-    });
-    next_ += packet.count;
-    line.won += packet.count;
+    };
+    uint64_t taken = packet.count;
+    if constexpr (kCheck) {
+      taken = Framer::for_each_whole(packet, each);
+    } else {
+      Framer::for_each(packet, each);
+    }
+    next_ += taken;
+    line.won += taken;
     counters_.empty += empty;
-    counters_.delivered += packet.count - empty;
+    counters_.delivered += taken - empty;
     if (info.flags & WP_FLAG_RECOVERED) [[unlikely]]
-      counters_.recovered += packet.count - empty;
+      counters_.recovered += taken - empty;
+    return taken;
   }
 
   template <class Sink>
@@ -225,6 +255,25 @@ class Assembler {
       hold_.erase(e);
       --counters_.held;
       ++seq;
+    }
+  }
+
+  /* Forgets what is held below `to`. It lies between gaps and behind the last. */
+  void discard(uint64_t to) {
+    const std::span<const SequenceRange> gaps = gaps_.ranges();
+    for (size_t i = 0; i < gaps.size() && gaps[i].last < to; ++i) {
+      const uint64_t end = std::min(to, i + 1 < gaps.size() ? gaps[i + 1].first : next_);
+      for (uint64_t seq = gaps[i].last + 1; seq < end && !hold_.empty();) {
+        const HoldBuffer::Entry* const e = hold_.find(seq);
+        if (e == nullptr) {
+          if (!hold_.lowest_from(seq, &seq)) return;
+          continue;
+        }
+        hold_.erase(e);
+        --counters_.held;
+        ++counters_.superseded;
+        ++seq;
+      }
     }
   }
 

@@ -6,9 +6,25 @@
 #include <atomic>
 #include <memory>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "backends/builtin.h"
 #include "core/worker.h"
+#include "feed/channel.h"
+
+namespace {
+
+std::vector<std::shared_ptr<wp::feed::Channel>> one_channel() {
+  wp::feed::ChannelOptions o;
+  o.name = "only";
+  o.protocol = "itch";
+  o.lines = {wp::FlowRule{}};
+  o.arbiter.in_order = false;
+  return {wp::feed::make_channel(std::move(o))};
+}
+
+}  // namespace
 
 TEST_CASE(
     "feed stage: the snapshot is exact once the worker has stopped, whoever looks meanwhile") {
@@ -16,7 +32,8 @@ TEST_CASE(
   uint64_t wrong = 0;
   for (int round = 0; round < 200; round++) {
     auto ring = std::make_shared<wp::Ring>(16, wp::FullPolicy::kDrop, "");
-    auto stage = std::make_shared<wp::feed::FeedStage>(wp::feed::FeedOptions{}, ring);
+    auto stage =
+        std::make_shared<wp::feed::FeedStage>(wp::feed::FeedOptions{}, ring, one_channel());
     std::atomic<bool> stop{false};
     std::thread reader([&] {
       while (!stop.load()) stage->snapshot();
@@ -35,7 +52,7 @@ TEST_CASE(
 
 TEST_CASE("feed stage: abandoned, it closes a full ring rather than wait for its consumer") {
   auto ring = std::make_shared<wp::Ring>(16, wp::FullPolicy::kBlock, "");
-  wp::feed::FeedStage stage({}, ring);
+  wp::feed::FeedStage stage({}, ring, one_channel());
   CHECK_FALSE(ring->closed());
   stage.abandon();
   CHECK(ring->closed());

@@ -19,7 +19,6 @@ namespace wp::feed {
 
 struct MoldFramer {
   static constexpr SequenceNumbers kNumbers{};
-  static constexpr const char* kName = "mold_udp64";
 
   /* A packet whose header counts more blocks than it holds is malformed as a whole: what is lost
    * with it is a gap that the other line or a request fills. */
@@ -54,6 +53,40 @@ struct MoldFramer {
     out.count = count;
     out.end = at;
     return true;
+  }
+
+  /* The header alone of a packet with messages, whose blocks are still to be checked; false:
+   * another packet, or none. For a line that comes alone, see Sequencer::continues. */
+  static bool open(const uint8_t* p, size_t n, Packet& out) {
+    if (n < kMoldHeaderSize) return false;
+    const uint16_t count = net::load_be16(p + 18);
+    const uint64_t first = net::load_be64(p + 10);
+    if (count == kMoldHeartbeat || count == kMoldEndOfSession || first > UINT64_MAX - count)
+      return false;
+    const uint64_t session[2] = {net::load_le<uint64_t>(p), net::load_le<uint16_t>(p + 8)};
+    std::memcpy(out.session.data(), &session[0], 8);
+    std::memcpy(out.session.data() + 8, &session[1], 8);
+    out.kind = PacketKind::kData;
+    out.first = first;
+    out.count = count;
+    out.messages = p + kMoldHeaderSize;
+    out.end = p + n;
+    return true;
+  }
+
+  /* Of an open packet: as for_each, until a block leaves it. Returns how many did not. */
+  template <class F>
+  static uint64_t for_each_whole(const Packet& packet, F&& f) {
+    const uint8_t* at = packet.messages;
+    for (uint32_t i = 0; i < packet.count; ++i) {
+      const size_t left = static_cast<size_t>(packet.end - at);
+      if (left < 2) return i;
+      const size_t length = net::load_be16(at);
+      if (length > left - 2) return i;
+      f(at + 2, length);
+      at += 2 + length;
+    }
+    return packet.count;
   }
 
   template <class F>

@@ -13,6 +13,9 @@
  *   // Calls f(const uint8_t* data, size_t length) for packet.count messages in
  *   // order. A message of length 0 takes a sequence number as any other.
  *   template <class F> static void for_each(const Packet& packet, F&& f);
+ * and may have, where checking all bounds first would cost a second walk (MoldFramer):
+ *   static bool open(const uint8_t* p, size_t n, Packet& out);
+ *   template <class F> static uint64_t for_each_whole(const Packet& packet, F&& f);
  */
 #pragma once
 

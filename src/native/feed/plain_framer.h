@@ -2,8 +2,8 @@
  *
  * For tests and fuzzing only: a venue that does everything that any venue does,
  * and rolls over soon. Layout, little-endian: kind u8, flags u8 (1: retransmitted),
- * unit u8, session u8 ('A' and up; 0: none), first u32, then for data and
- * unsequenced packets blocks of u8 length and data.
+ * unit u8, session u8 ('A' and up; 0: none), first u32, then for data, resets
+ * and unsequenced packets blocks of u8 length and data.
  */
 #pragma once
 
@@ -33,7 +33,10 @@ struct PlainFramer {
     if (out.kind != PacketKind::kUnsequenced && (first < AfterLast || first > Last)) return false;
     out.first = first;
     out.messages = out.end = p + kHeader;
-    if (out.kind != PacketKind::kData && out.kind != PacketKind::kUnsequenced) return true;
+    if (out.kind != PacketKind::kData && out.kind != PacketKind::kUnsequenced &&
+        out.kind != PacketKind::kReset) {
+      return true;
+    }
     for (const uint8_t* at = p + kHeader; at != p + n; at += 1 + *at) {
       if (*at > p + n - at - 1) return false;
       ++out.count;

@@ -24,6 +24,10 @@ constexpr size_t kNyseHeader = 16;
 constexpr size_t kRetransmissionRequestSize = 24;
 constexpr uint8_t kOriginal = 11;  // delivery flag
 
+constexpr uint8_t kIexVersion = 1;
+constexpr size_t kIexRequestHeader = 16;
+constexpr size_t kIexRange = 16;
+
 }  // namespace
 
 size_t MoldRequests::encode(const RecoveryRequest& request, const SessionName& session,
@@ -95,6 +99,48 @@ RecoveryOptions NyseRequests::limits() const {
   o.max_per_request = 1000;
   o.per_day = 10'000;
   return o;
+}
+
+size_t IexRequests::encode(const RecoveryRequest& request, const SessionName& session,
+                           uint8_t* out) const {
+  constexpr size_t size = kIexRequestHeader + kIexRange;
+  static_assert(size <= kMaxBytes);
+  out[0] = kIexVersion;
+  out[1] = IexGapRequest::kSequences;
+  // Protocol, channel and session stand in both as they do in a segment's header.
+  std::memcpy(out + 2, session.data(), 10);
+  net::store_le<uint32_t>(out + 12, 1);
+  net::store_le<uint64_t>(out + 16, request.first);
+  net::store_le<uint64_t>(out + 24, request.first + request.count - 1);
+  return size;
+}
+
+RecoveryOptions IexRequests::limits() const {
+  RecoveryOptions o;
+  o.continue_at_once = true;
+  return o;
+}
+
+bool decode_iex_gap_request(const uint8_t* p, size_t n, IexGapRequest* out) {
+  if (n < kIexRequestHeader || p[0] != kIexVersion) return false;
+  if (p[1] != IexGapRequest::kSequences && p[1] != IexGapRequest::kBytes) return false;
+  const uint32_t count = net::load_le<uint32_t>(p + 12);
+  if ((n - kIexRequestHeader) / kIexRange != count || (n - kIexRequestHeader) % kIexRange != 0)
+    return false;
+  out->type = p[1];
+  out->protocol = net::load_le<uint16_t>(p + 2);
+  out->channel = net::load_le<uint32_t>(p + 4);
+  out->session = net::load_le<uint32_t>(p + 8);
+  out->ranges.clear();
+  for (const uint8_t* at = p + kIexRequestHeader; at != p + n; at += kIexRange) {
+    const auto first = net::load_le<int64_t>(at);
+    const auto last = net::load_le<int64_t>(at + 8);
+    if (first < 0 || last < first) return false;
+    const SequenceRange range{static_cast<uint64_t>(first), static_cast<uint64_t>(last)};
+    if (!out->ranges.empty() && range.first <= out->ranges.back().last) return false;
+    out->ranges.push_back(range);
+  }
+  return true;
 }
 
 bool decode_pitch_gap_response(const uint8_t* message, size_t n, PitchGapResponse* out) {

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "feed/packet.h"
 #include "feed/recovery.h"
@@ -62,6 +63,27 @@ class NyseRequests final : public RequestEncoder {
   uint8_t product_id_;
   uint8_t channel_id_;
 };
+
+/* A gap fill request by sequence numbers, in a UDP datagram or over TCP; the answer is segments of
+ * the same session, of which UDP gives only the first few (IEX-TP 1.26, "Gap Fill"). session: as
+ * IexTpFramer names it, protocol, channel and session. */
+class IexRequests final : public RequestEncoder {
+ public:
+  size_t encode(const RecoveryRequest& request, const SessionName& session,
+                uint8_t* out) const override;
+  RecoveryOptions limits() const override;
+};
+
+struct IexGapRequest {
+  enum Type : uint8_t { kSequences = 1, kBytes = 2 };
+  uint8_t type = 0;
+  uint16_t protocol = 0;
+  uint32_t channel = 0;
+  uint32_t session = 0;
+  std::vector<SequenceRange> ranges;  // ascending, none overlaps another; none: a sign of life
+};
+/* The server's side; false: not such a request, or its ranges are not in order. */
+bool decode_iex_gap_request(const uint8_t* p, size_t n, IexGapRequest* out);
 
 /* A Gap Response (0x04) of the Gap Request Proxy. */
 struct PitchGapResponse {

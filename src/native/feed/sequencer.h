@@ -56,6 +56,31 @@ class Sequencer {
   bool ended() const { return ended_; }
   SequenceState state() const { return {unit(), session_, assembler_.undelivered()}; }
 
+  /* A line that comes alone, a packet that continues it, nothing missing: walked once, messages
+   * delivered as they are checked. False: something else, and nothing was done. There is no other
+   * copy to wait for, so a packet that is damaged gives what stands before the damage; the rest is
+   * a gap when the next comes. */
+  template <class Framer, class Sink>
+  [[gnu::always_inline]] bool continues(const uint8_t* p, size_t n, int64_t recv_time,
+                                        LineCounters& c, Sink&& sink) {
+    static_assert(sequence_period(Framer::kNumbers) == 0);
+    Packet packet;
+    if (!Framer::open(p, n, packet)) return false;
+    LineTrack& track = tracks_[0];
+    if (packet.first != track.next() || track.epoch() != epoch_ ||
+        !assembler_.continues_at(packet.first) || !have_session_ ||
+        !same(packet.session, session_) || recv_time >= assembler_.deadline()) [[unlikely]] {
+      return false;
+    }
+    heard_ = true;
+    const uint64_t taken = assembler_.template take_whole<Framer>(
+        packet, {0, recv_time, packet.send_time, unit(), 0, 0}, c, sink);
+    if (taken != 0) track.passed(packet.first, taken, recv_time, c);
+    c.messages += taken;
+    ++(taken == packet.count ? c.data : c.malformed);
+    return true;
+  }
+
   template <class Framer, class Sink>
   void on_packet(uint32_t line, const Packet& packet, int64_t recv_time,
                  std::vector<ArbiterLine>& lines, Sink&& sink) {
@@ -83,7 +108,10 @@ class Sequencer {
         ++c.stale;
         return;
       }
-      data<Framer>(line, repeat, packet, first, recv_time, lines, sink);
+      ++c.data;
+      messages<Framer>(line, repeat, packet, first, recv_time, lines, sink);
+    } else if (packet.kind == PacketKind::kReset) {
+      reset<Framer>(line, repeat, packet, first, recv_time, lines, sink);
     } else {
       control<Framer>(line, repeat, packet, first, recv_time, c, sink);
     }
@@ -106,10 +134,9 @@ class Sequencer {
   static constexpr uint64_t distance(uint64_t a, uint64_t b) { return a > b ? a - b : b - a; }
 
   template <class Framer, class Sink>
-  void data(uint32_t line, bool repeat, const Packet& packet, uint64_t first, int64_t recv_time,
-            std::vector<ArbiterLine>& lines, Sink&& sink) {
+  void messages(uint32_t line, bool repeat, const Packet& packet, uint64_t first, int64_t recv_time,
+                std::vector<ArbiterLine>& lines, Sink&& sink) {
     LineCounters& c = lines[line].counters;
-    ++c.data;
     c.messages += packet.count;
     const MessageInfo info{0,
                            recv_time,
@@ -119,7 +146,7 @@ class Sequencer {
                            static_cast<uint8_t>(repeat ? WP_FLAG_RECOVERED : 0)};
     const uint64_t before = assembler_.next();
     assembler_.take<Framer>(packet, first, info, c, sink);
-    if (repeat) return;
+    if (repeat || tracks_.size() == 1) return;
     if (first + packet.count > before) {
       arrivals_.add({std::max(first, before), first + packet.count, recv_time, line});
     }
@@ -142,16 +169,13 @@ class Sequencer {
                LineCounters& c, Sink&& sink) {
     switch (packet.kind) {
       case PacketKind::kData:
+      case PacketKind::kReset:
         return;
       case PacketKind::kIgnored:
         ++c.ignored;
         return;
       case PacketKind::kUnsequenced:
         unsequenced<Framer>(line, repeat, packet, recv_time, c, sink);
-        return;
-      case PacketKind::kReset:
-        ++c.resets;
-        if (!repeat) announced(line, packet.first, recv_time, sink);
         return;
       case PacketKind::kHeartbeat:
       case PacketKind::kEndOfSession:
@@ -285,14 +309,42 @@ class Sequencer {
     return true;
   }
 
-  /* A reset that the venue announces comes on every line, and may be repeated on each. */
+  /* Its own messages are the first of the new sequence (NYSE). A retransmission is no news of a
+   * reset, but what it carries may be missing. */
+  template <class Framer, class Sink>
+  void reset(uint32_t line, bool repeat, const Packet& packet, uint64_t first, int64_t recv_time,
+             std::vector<ArbiterLine>& lines, Sink&& sink) {
+    LineCounters& c = lines[line].counters;
+    if (packet.first > UINT64_MAX - packet.count) [[unlikely]] {
+      ++c.malformed;
+      return;
+    }
+    if (repeat && packet.count != 0 && !reachable(first)) {
+      ++c.stale;
+      return;
+    }
+    ++c.resets;
+    if (!repeat) {
+      announced(line, packet.first, packet.first + packet.count, recv_time, sink);
+      first = packet.first;
+    }
+    if (packet.count == 0) return;
+    if (!repeat) {
+      heard_ = true;
+      tracks_[line].passed(first, packet.count, recv_time, c);
+    }
+    messages<Framer>(line, repeat, packet, first, recv_time, lines, sink);
+  }
+
+  /* A reset that the venue announces comes on every line, and may be repeated on each. `after`: one
+   * past its own messages. */
   template <class Sink>
-  void announced(uint32_t line, uint64_t next, int64_t recv_time, Sink&& sink) {
+  void announced(uint32_t line, uint64_t next, uint64_t after, int64_t recv_time, Sink&& sink) {
     LineTrack& track = tracks_[line];
     const bool behind = track.known() && track.epoch() >= session_epoch_ && track.epoch() != epoch_;
     const bool again =
         reset_heard_ && reset_next_ == next &&
-        (assembler_.next() == next ||
+        (assembler_.next() == reset_after_ ||
          (reset_line_ != line && !long_after(recv_time, reset_time_, options_.reorder_ns)));
     if (assembler_.started() && (behind || again)) {
       if (track.epoch() != epoch_) track.join(epoch_, next);
@@ -300,6 +352,7 @@ class Sequencer {
     }
     reset_heard_ = true;
     reset_next_ = next;
+    reset_after_ = after;
     reset_line_ = line;
     reset_time_ = recv_time;
     restart(track, next, next, ResetCause::kAnnounced, sink);
@@ -343,6 +396,7 @@ class Sequencer {
   std::vector<LineTrack> tracks_;
   SessionName previous_session_{};
   uint64_t reset_next_ = 0;
+  uint64_t reset_after_ = 0;
   int64_t reset_time_ = 0;
   uint32_t reset_line_ = 0;
 };

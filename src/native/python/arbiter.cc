@@ -1,36 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "feed/arbiter.h"
 
-#include <cstring>
 #include <memory>
 #include <string>
 #include <utility>
 
 #include "core/error.h"
+#include "feed/cme_packet.h"
+#include "feed/iex_tp.h"
 #include "feed/mold_framer.h"
+#include "feed/pillar.h"
+#include "feed/pitch_units.h"
 #include "feed/recovery.h"
 #include "feed/recovery_requests.h"
 #include "feed/wire_sequence.h"
 #include "python/bindings.h"
+#include "python/feed_options.h"
 
 namespace wp::python {
 namespace {
 
 using namespace wp::feed;
-
-nb::bytes session_bytes(const SessionName& session) {
-  size_t n = session.size();
-  while (n > 0 && session[n - 1] == '\0') n--;
-  return nb::bytes(session.data(), n);
-}
-
-SessionName session_of(const nb::bytes& name) {
-  SessionName session{};
-  if (name.size() > session.size())
-    throw config_error("session", std::to_string(name.size()) + " bytes", "at most 16 bytes");
-  std::memcpy(session.data(), name.c_str(), name.size());
-  return session;
-}
 
 // What the arbiter says, as the tuples of wirepath.feed.events.
 struct Events {
@@ -78,6 +68,7 @@ class AnyArbiter {
   virtual void on_packet(uint32_t line, const uint8_t* p, size_t n, int64_t now, Events& e) = 0;
   virtual void on_time(int64_t now, Events& e) = 0;
   virtual void abandon(const GivenUp& g, Events& e) = 0;
+  virtual bool skip_to(uint32_t unit, uint64_t next, int64_t now, Events& e) = 0;
   virtual int64_t deadline() const = 0;
   virtual size_t units() const = 0;
   virtual const Sequencer& unit(size_t i) const = 0;
@@ -96,6 +87,9 @@ class ArbiterOf final : public AnyArbiter {
   void on_time(int64_t now, Events& e) override { arbiter_.on_time(now, e); }
   void abandon(const GivenUp& g, Events& e) override {
     arbiter_.abandon(g.unit, g.first, g.last, g.reason, e);
+  }
+  bool skip_to(uint32_t unit, uint64_t next, int64_t now, Events& e) override {
+    return arbiter_.skip_to(unit, next, now, e);
   }
   int64_t deadline() const override { return arbiter_.deadline(); }
   size_t units() const override { return arbiter_.units(); }
@@ -116,7 +110,9 @@ std::unique_ptr<AnyArbiter> make(const ArbiterOptions& options) {
 // A framer more is a row more.
 constexpr std::pair<const char*, std::unique_ptr<AnyArbiter> (*)(const ArbiterOptions&)>
     kFramers[] = {
-        {MoldFramer::kName, &make<MoldFramer>},
+        {"mold_udp64", &make<MoldFramer>}, {"iex_tp", &make<IexTpFramer>},
+        {"pitch", &make<PitchFramer>},     {"pillar", &make<PillarFramer>},
+        {"cme", &make<CmeFramer>},
 };
 
 std::unique_ptr<AnyArbiter> arbiter_named(const std::string& framer, const ArbiterOptions& o) {
@@ -126,66 +122,6 @@ std::unique_ptr<AnyArbiter> arbiter_named(const std::string& framer, const Arbit
     known += (known.empty() ? "" : ", ") + std::string(name);
   }
   throw config_error("framer", "\"" + framer + "\"", "one of " + known);
-}
-
-nb::dict counters_of(const UnitCounters& c) {
-  nb::dict out;
-  out["delivered"] = c.delivered;
-  out["late"] = c.late;
-  out["recovered"] = c.recovered;
-  out["empty"] = c.empty;
-  out["held"] = c.held;
-  out["held_total"] = c.held_total;
-  out["held_peak"] = c.held_peak;
-  out["gaps"] = c.gaps;
-  out["gap_messages"] = c.gap_messages;
-  out["gap_filled"] = c.gap_filled;
-  out["gap_open"] = c.gap_open;
-  out["abandoned"] = c.abandoned;
-  out["gaps_abandoned"] = c.gaps_abandoned;
-  out["session_changes"] = c.session_changes;
-  out["resets"] = c.resets;
-  return out;
-}
-
-nb::dict counters_of(const LineCounters& c) {
-  nb::dict out;
-  out["packets"] = c.packets;
-  out["malformed"] = c.malformed;
-  out["unknown_unit"] = c.unknown_unit;
-  out["ignored"] = c.ignored;
-  out["wrong_session"] = c.wrong_session;
-  out["stale"] = c.stale;
-  out["doubted"] = c.doubted;
-  out["heartbeats"] = c.heartbeats;
-  out["end_of_session"] = c.end_of_session;
-  out["resets"] = c.resets;
-  out["data"] = c.data;
-  out["unsequenced"] = c.unsequenced;
-  out["unsequenced_messages"] = c.unsequenced_messages;
-  out["messages"] = c.messages;
-  out["won"] = c.won;
-  out["duplicates"] = c.duplicates;
-  out["too_late"] = c.too_late;
-  out["expected"] = c.expected;
-  out["missing"] = c.missing;
-  out["reordered"] = c.reordered;
-  out["repeated"] = c.repeated;
-  out["last_time"] = c.last_time;
-  return out;
-}
-
-nb::dict counters_of(const RecoveryCounters& c) {
-  nb::dict out;
-  out["requests"] = c.requests;
-  out["requested"] = c.requested;
-  out["retries"] = c.retries;
-  out["continued"] = c.continued;
-  out["refused"] = c.refused;
-  out["abandoned"] = c.abandoned;
-  out["ranges_abandoned"] = c.ranges_abandoned;
-  out["waited"] = c.waited;
-  return out;
 }
 
 nb::object time_or_none(int64_t time) {
@@ -233,15 +169,6 @@ class AnyRecovery {
   std::unique_ptr<RequestEncoder> encoder_;
   Recovery recovery_;
 };
-
-std::unique_ptr<RequestEncoder> encoder_named(const std::string& venue,
-                                              const std::string& source_id, uint8_t product_id,
-                                              uint8_t channel_id) {
-  if (venue == "mold_udp64") return std::make_unique<MoldRequests>();
-  if (venue == "pitch") return std::make_unique<PitchRequests>();
-  if (venue == "nyse") return std::make_unique<NyseRequests>(source_id, product_id, channel_id);
-  throw config_error("venue", "\"" + venue + "\"", "one of mold_udp64, pitch, nyse");
-}
 
 }  // namespace
 
@@ -291,6 +218,15 @@ void bind_arbiter(nb::module_& m) {
             return events.list;
           },
           nb::arg("line"), nb::arg("packet"), nb::arg("recv_time"))
+      .def(
+          "skip_to",
+          [](AnyArbiter& a, uint64_t next_sequence, int64_t now, uint32_t unit) {
+            Events events;
+            if (!a.skip_to(unit, next_sequence, now, events))
+              throw config_error("unit", std::to_string(unit), "one of those there is room for");
+            return events.list;
+          },
+          nb::arg("next_sequence"), nb::arg("now"), nb::arg("unit"))
       .def(
           "on_time",
           [](AnyArbiter& a, int64_t now) {
@@ -358,35 +294,7 @@ void bind_arbiter(nb::module_& m) {
              uint8_t product_id, uint8_t channel_id, const nb::dict& options) {
             auto encoder = encoder_named(venue, source_id, product_id, channel_id);
             RecoveryOptions o = encoder->limits();
-            for (const auto& [key, value] : options) {
-              const std::string name = nb::cast<std::string>(key);
-              if (name == "hold_ns")
-                o.hold_ns = nb::cast<int64_t>(value);
-              else if (name == "retry_ns")
-                o.retry_ns = nb::cast<int64_t>(value);
-              else if (name == "max_retry_ns")
-                o.max_retry_ns = nb::cast<int64_t>(value);
-              else if (name == "max_attempts")
-                o.max_attempts = nb::cast<uint32_t>(value);
-              else if (name == "deadline_ns")
-                o.deadline_ns = nb::cast<int64_t>(value);
-              else if (name == "max_per_request")
-                o.max_per_request = nb::cast<uint64_t>(value);
-              else if (name == "coalesce")
-                o.coalesce = nb::cast<uint64_t>(value);
-              else if (name == "max_in_flight")
-                o.max_in_flight = nb::cast<uint32_t>(value);
-              else if (name == "continue_at_once")
-                o.continue_at_once = nb::cast<bool>(value);
-              else if (name == "per_second")
-                o.per_second = nb::cast<uint32_t>(value);
-              else if (name == "per_minute")
-                o.per_minute = nb::cast<uint32_t>(value);
-              else if (name == "per_day")
-                o.per_day = nb::cast<uint32_t>(value);
-              else
-                throw config_error("option", name, "one that Recovery documents");
-            }
+            set_recovery_options(options, o);
             new (self) AnyRecovery(std::move(encoder), o);
           },
           nb::arg("venue"), nb::arg("source_id"), nb::arg("product_id"), nb::arg("channel_id"),

@@ -28,6 +28,7 @@ void bind_stage(nb::module_& m);
 void bind_hand_off(nb::module_& m);
 void bind_worker(nb::module_& m);
 void bind_feed(nb::module_& m);
+void bind_feed_channel(nb::module_& m);
 void bind_itch(nb::module_& m);
 void bind_book(nb::module_& m);
 void bind_cme_recovery(nb::module_& m);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "feed/locked_books.h"
 #include "python/bindings.h"
 
 namespace wp::python {
@@ -16,14 +17,9 @@ using feed::BookCounters;
 using feed::BookLevel;
 using feed::BookOptions;
 using feed::BookOrder;
-using feed::Books;
 
-// Python threads may call at the same time while apply runs without the GIL.
-struct PyBooks {
-  explicit PyBooks(const BookOptions& options) : books(options) {}
-  Books books;
-  std::mutex mutex;
-};
+// Python threads may call at the same time while apply runs without the GIL, or a feed's worker.
+using PyBooks = feed::LockedBooks;
 
 char checked_side(const std::string& side) {
   if (side != "B" && side != "S") throw config_error("side", "\"" + side + "\"", "\"B\" or \"S\"");

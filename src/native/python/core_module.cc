@@ -26,7 +26,6 @@ NB_MODULE(_core, m) {
   bind_stage(m);
   bind_hand_off(m);
   bind_worker(m);
-  bind_feed(m);
   bind_itch(m);
   bind_book(m);
   bind_arbiter(m);
@@ -34,6 +33,8 @@ NB_MODULE(_core, m) {
   bind_cme_recovery(m);
   bind_publisher(m);
   bind_venues(m);
+  bind_feed_channel(m);
+  bind_feed(m);
   m.def(
       "now", [] { return wp::Clock::process().now(); },
       "Nanoseconds since the Unix epoch by the clock that the data path uses.");

@@ -2,10 +2,13 @@
 #include "feed/feed_stage.h"
 
 #include <cstring>
+#include <memory>
 #include <utility>
 
 #include "core/error.h"
+#include "feed/mold_udp64.h"
 #include "python/bindings.h"
+#include "python/feed_snapshot.h"
 
 namespace wp::python {
 namespace {
@@ -64,13 +67,6 @@ nb::list ranges_of(const Ranges& ranges) {
   return out;
 }
 
-nb::dict by_type_of(const feed::Itch50Counters& c) {
-  nb::dict out;
-  for (size_t t = 0; t < c.by_type.size(); t++)
-    if (c.by_type[t]) out[nb::str(std::string(1, static_cast<char>(t)).c_str())] = c.by_type[t];
-  return out;
-}
-
 // Session events as the tuples of wirepath.feed.events.
 struct EventSink {
   nb::list events;
@@ -88,22 +84,29 @@ struct EventSink {
   }
 };
 
-nb::dict snapshot_of(const FeedStage& stage) {
+nb::dict stage_snapshot(const FeedStage& stage) {
   const FeedStage::Snapshot s = stage.snapshot();
+  nb::list channels;
+  bool ended = true;
+  for (const auto& channel : stage.channels()) {
+    nb::dict each = snapshot_of(*channel);
+    ended &= nb::cast<bool>(each["ended"]);
+    channels.append(each);
+  }
   nb::dict out;
   out["frames"] = s.frames;
   out["other_flow"] = s.other_flow;
   out["not_udp"] = s.not_udp;
   out["delivered"] = s.delivered;
   out["ring_full"] = s.ring_full;
-  out["unknown"] = s.messages.unknown;
-  out["malformed"] = s.messages.malformed;
-  out["by_type"] = by_type_of(s.messages);
-  out["session"] = session_text(s.session_name);
-  out["next_sequence"] = s.next_sequence;
-  out["ended"] = s.ended;
-  out["gaps"] = ranges_of(s.gaps);
-  out["mold"] = counters_of(s.session);
+  out["ended"] = ended;
+  out["channels"] = channels;
+  return out;
+}
+
+std::shared_ptr<Histogram> copy_of(const Histogram& histogram) {
+  auto out = std::make_shared<Histogram>();
+  out->merge(histogram);
   return out;
 }
 
@@ -142,38 +145,36 @@ void bind_feed(nb::module_& m) {
 
   nb::class_<FeedStage, Stage>(
       m, "FeedStage",
-      "UDP payload -> MoldUDP64 -> ITCH 5.0 -> records in a Ring, as a stage of a Worker.")
+      "UDP frames -> channels -> records in a Ring, as a stage of a Worker.\n\n"
+      "channels: each in one stage only. latency: the frames' timestamps are of now, so fill the\n"
+      "histograms; False for a capture's, at whose end what is held is delivered. books: every\n"
+      "record is applied to them before it is published.\n\n"
+      "Raises ConfigError for a flow that two lines have, BusyError for a channel that another\n"
+      "stage has.")
       .def(
           "__init__",
-          [](FeedStage* self, std::shared_ptr<Ring> ring, const std::string& name,
-             const std::string& session, uint64_t next_sequence, uint16_t channel,
-             int64_t midnight_ns, const Steering& flow, bool latency) {
-            feed::FeedOptions options;
-            options.name = name;
-            options.session = mold_options(session, next_sequence);
-            options.channel = channel;
-            options.midnight_ns = midnight_ns;
-            if (flow.rules.size() > 1)
-              throw config_error("flow", flow.describe(), "one flow, or everything");
-            if (!flow.rules.empty()) options.flow = flow.rules.front();
-            options.latency = latency;
-            new (self) FeedStage(options, std::move(ring));
+          [](FeedStage* self, std::shared_ptr<Ring> ring,
+             std::vector<std::shared_ptr<feed::Channel>> channels, const std::string& name,
+             bool latency, std::shared_ptr<feed::LockedBooks> books) {
+            new (self)
+                FeedStage({name, latency}, std::move(ring), std::move(channels), std::move(books));
           },
-          nb::arg("ring"), nb::arg("name") = "feed", nb::arg("session") = "",
-          nb::arg("next_sequence") = 0, nb::arg("channel") = 0, nb::arg("midnight_ns") = 0,
-          nb::arg("flow") = Steering{true, {}}, nb::arg("latency") = true)
-      .def("snapshot", &snapshot_of,
-           "Counters and state as of the stage's latest pause; exact once the worker stopped.")
+          nb::arg("ring"), nb::arg("channels"), nb::arg("name") = "feed", nb::arg("latency") = true,
+          nb::arg("books") = nb::none())
+      .def("snapshot", &stage_snapshot,
+           "``frames``, ``other_flow``, ``not_udp``, ``delivered``, ``ring_full``, ``ended`` (all\n"
+           "channels are) and ``channels`` (FeedChannel.snapshot of each), as of a moment ago;\n"
+           "exact once the worker stopped.")
       .def_prop_ro("messages", &FeedStage::messages_delivered, "Records pushed so far.")
       .def_prop_ro("packets", &FeedStage::packets_received, "Frames seen so far.")
       .def(
-          "wire_to_ring",
-          [](const FeedStage& s) {
-            auto out = std::make_shared<Histogram>();
-            out->merge(s.wire_to_ring());
-            return out;
-          },
-          "Histogram of ns from the receive timestamp to the ring, one sample per message.");
+          "wire_to_ring", [](const FeedStage& s) { return copy_of(s.wire_to_ring()); },
+          "Histogram of ns from the receive timestamp to the ring, one sample per record.")
+      .def(
+          "wire_to_book", [](const FeedStage& s) { return copy_of(s.wire_to_book()); },
+          "Histogram of ns from the receive timestamp until the books know, one sample per "
+          "record;\n"
+          "empty without books.");
 }
 
 }  // namespace wp::python

@@ -142,6 +142,9 @@ parse_port_spec$:
 \.Arbiter\.on_time$:
     def on_time(self, now: int) -> list[Any]: ...
 
+\.Arbiter\.skip_to$:
+    def skip_to(self, next_sequence: int, now: int, unit: int) -> list[Any]: ...
+
 \.(Arbiter|Recovery)\.deadline$:
     @property
     def deadline(self) -> int | None: ...
@@ -169,6 +172,29 @@ parse_port_spec$:
     def counters(self) -> dict[str, Any]: ...
 
 \.FeedStage\.snapshot$:
+    def snapshot(self) -> dict[str, Any]:
+        \doc
+
+\.FeedStage\.__init__$:
+    def __init__(self, ring: Ring, channels: Sequence[FeedChannel], name: str = "feed", latency: bool = True, books: Books | None = None) -> None: ...
+
+\.FeedChannel\.make$:
+    @staticmethod
+    def make(protocol: str, *, name: str, channel: int = 0, lines: Sequence[Steering], recovery_lines: Sequence[Steering] = ..., midnight_ns: int = 0, arbiter: dict[str, Any] = ..., recovery: str = "", recovery_options: dict[str, Any] = ..., instruments: Sequence[int] | None = None, symbols: Sequence[str] | None = None, types: Sequence[int] | None = None, schema: tuple[SbePlan, bytes] | None = None, symbol_table: SymbolTable | None = None) -> FeedChannel: ...
+
+\.FeedChannel\.requests$:
+    def requests(self, max: int = 64) -> list[Any]:
+        \doc
+
+\.FeedChannel\.reply$:
+    def reply(self, packet: _Buffer, recv_time: int) -> bool:
+        \doc
+
+\.FeedChannel\.inject$:
+    def inject(self, message: _Buffer, seq: int, recv_time: int, unit: int = 0) -> bool:
+        \doc
+
+\.FeedChannel\.snapshot$:
     def snapshot(self) -> dict[str, Any]:
         \doc
 

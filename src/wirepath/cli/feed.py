@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import hdr
-from ..accounting import dropped
+from ..accounting import by_type, dropped, feed_totals, gaps
 from ..config import IngestionConfig
 from ..ingestion import IngestionClient, RingBuffer
 from ..measure import Consumer
@@ -134,25 +134,27 @@ def summarise(
 ) -> dict[str, Any]:
     """The object that ``--json`` ends with."""
     snapshot = client.snapshot()
-    mold = snapshot["mold"]
+    total = feed_totals(snapshot)
+    (feed,) = snapshot["channels"]
     return {
         "packets": client.packets_received,
-        "messages": mold["messages"],
+        "messages": total["messages"],
         "delivered": snapshot["delivered"],
-        "by_type": snapshot["by_type"],
-        "gaps": [list(gap) for gap in snapshot["gaps"]],
-        "gaps_forgotten": mold["gaps_forgotten"],
-        "missing": mold["gap_open"] + mold["lost"],
-        "duplicates": mold["duplicates"],
-        "unknown": snapshot["unknown"],
-        "malformed": snapshot["malformed"] + mold["malformed"],
+        "by_type": by_type(snapshot),
+        "gaps": [list(gap) for gap in gaps(snapshot)],
+        "gaps_forgotten": total["gaps_abandoned"],
+        "missing": total["missing"],
+        "duplicates": total["duplicates"],
+        "unknown": total["unknown"],
+        "malformed": total["malformed"] + total["malformed_packets"],
+        "filtered": total["filtered"],
         "ring_full": snapshot["ring_full"],
-        "late": mold["late"],
-        "heartbeats": mold["heartbeats"],
-        "end_of_session": mold["end_of_session"],
-        "session": snapshot["session"],
-        "session_changes": mold["session_changes"],
-        "next_sequence": snapshot["next_sequence"],
+        "late": total["late"],
+        "heartbeats": total["heartbeats"],
+        "end_of_session": total["end_of_session"],
+        "session": feed["session"],
+        "session_changes": total["session_changes"],
+        "next_sequence": feed["next_sequence"],
         "ended": snapshot["ended"],
         "elapsed": stats.elapsed,
         "rate": stats.rate,

@@ -5,10 +5,11 @@ Clocks and sockets are not in here; what runs over a port runs over a capture an
 
 from __future__ import annotations
 
-from .._core import FeedStage, IexTp, MoldUDP64, Pillar, PitchUnits, SymbolTable
+from .._core import FeedChannel, FeedStage, IexTp, MoldUDP64, Pillar, PitchUnits, SymbolTable
 from . import iex, pillar, pitch
 from .arbiter import Arbiter, Recovery
 from .book import BookChecks, Books
+from .channel import make_channel, make_stage
 from .cme_recovery import CmeRecovery
 from .events import (
     Delivered,
@@ -38,6 +39,7 @@ __all__ = [
     "CmeRecovery",
     "Delivered",
     "EndOfSession",
+    "FeedChannel",
     "FeedStage",
     "Gap",
     "GapAbandoned",
@@ -70,6 +72,8 @@ __all__ = [
     "generate",
     "iex",
     "is_null",
+    "make_channel",
+    "make_stage",
     "message_types",
     "midnight_ns",
     "pillar",

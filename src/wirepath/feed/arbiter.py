@@ -30,7 +30,8 @@ class Arbiter:
     each message wins. Times are ns on one clock of the caller's. Memory is bounded and allocated
     here.
 
-    framer: the session layer, ``"mold_udp64"``.
+    framer: the session layer, ``"mold_udp64"``, ``"iex_tp"``, ``"pitch"``, ``"pillar"`` or
+    ``"cme"``, whose messages are whole packets, for CME numbers these.
     lines, recovery_lines: how many carry the feed live (numbered from 0), and on how many more
     retransmissions come, whose messages are flagged RECOVERED and prove nothing.
     units: independent sequences within the channel, adopted as they come.
@@ -97,6 +98,12 @@ class Arbiter:
         """Lets the hold timers run when no packet comes."""
         return self._native.on_time(now)
 
+    def skip_to(self, next_sequence: int, now: int, unit: int = 0) -> list[Event]:
+        """A snapshot has everything before ``next_sequence`` (as on the wire): what is missing of
+        that is given up as "snapshot", what is held of it dropped (``superseded``), and the
+        sequence goes on from there."""
+        return self._native.skip_to(next_sequence, now, unit)
+
     @property
     def deadline(self) -> int | None:
         """When :meth:`on_time` will have something to do; None: not until a packet comes."""
@@ -111,8 +118,8 @@ class Arbiter:
 
     @property
     def counters(self) -> dict[str, int]:
-        """Over all units. delivered + empty + held + gap_open + abandoned is every number from
-        the first expected; gap_messages = gap_filled + gap_open + abandoned."""
+        """Over all units. delivered + empty + held + superseded + gap_open + abandoned is every
+        number from the first expected; gap_messages = gap_filled + gap_open + abandoned."""
         return self._native.counters
 
     @property
@@ -134,8 +141,8 @@ class Arbiter:
 class Recovery:
     """Says what to request of a venue's server for an arbiter's gaps, and when to give up.
 
-    venue: ``"mold_udp64"``, ``"pitch"`` or ``"nyse"`` (which needs source_id, product_id and
-    channel_id). Options, all of them named; those not given are the venue's or the defaults:
+    venue: ``"mold_udp64"``, ``"iex"``, ``"pitch"`` or ``"nyse"`` (which needs source_id, product_id
+    and channel_id). Options, all of them named; those not given are the venue's or the defaults:
     ``hold_ns`` (age of a gap before the first request), ``retry_ns``, ``max_retry_ns`` (wait for an
     answer, doubled each time), ``max_attempts`` (in a row that brought nothing), ``deadline_ns``
     (age at which a gap is given up), ``max_per_request``, ``coalesce`` (received messages asked for

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from .. import _core
 from ..errors import ConfigError
-from .mdp3 import map_words
+from .mdp3 import native_schema
 from .sbe import Buffer
 from .sbe_schema import SbeSchema
 
@@ -45,9 +45,7 @@ class CmeRecovery:
             if value < 1:
                 raise ConfigError(f"{name} = {value} is not usable: it must be at least 1")
         self.schema = schema
-        self._native = _core.CmeRecovery(
-            schema.plan, map_words(schema), channel, held_records, instruments
-        )
+        self._native = _core.CmeRecovery(*native_schema(schema), channel, held_records, instruments)
 
     def packet(self, payload: Buffer, recv_time: int = 0) -> NDArray[np.void]:
         """The records (dtype :data:`wirepath.RECORD`) to apply for one UDP payload of the

@@ -73,7 +73,7 @@ class GapAbandoned(NamedTuple):
     """Messages ``first`` to ``last`` (both inclusive) will not be delivered any more.
 
     reason: "timeout", "buffer full", "too many gaps", "session change", "reset", or recovery's
-    "attempts", "deadline", "refused".
+    "attempts", "deadline", "refused"; "snapshot" where one has them.
     """
 
     first: int

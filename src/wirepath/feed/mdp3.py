@@ -140,8 +140,7 @@ def _kind(message: model.MessageType, entries: model.Group | None) -> int:
     return _ENTRIES if _field(entries.block, ("SecurityID",)) else _ADMIN
 
 
-def map_words(schema: SbeSchema) -> bytes:
-    """The native map of a schema (src/native/feed/cme_map.h)."""
+def _map_words(schema: SbeSchema) -> bytes:
     words = array("I", [_MAGIC, len(schema.messages)])
 
     def group(message: model.MessageType, names: tuple[str, ...]) -> model.Group | None:
@@ -176,6 +175,11 @@ def map_words(schema: SbeSchema) -> bytes:
     return words.tobytes()
 
 
+def native_schema(schema: SbeSchema) -> tuple[_core.SbePlan, bytes]:
+    """A schema as the native decoder of CME's messages takes it."""
+    return schema.plan, _map_words(schema)
+
+
 def _times(recv_times: ArrayLike | None) -> NDArray[np.int64]:
     if recv_times is None:
         return np.empty(0, "<i8")
@@ -201,7 +205,7 @@ class Mdp3:
         if not 0 <= channel <= 0xFFFF:
             raise ConfigError(f"channel = {channel} is not usable: it must be from 0 to 65535")
         self.schema = schema
-        self._native = _core.CmeMdp3(schema.plan, map_words(schema), channel)
+        self._native = _core.CmeMdp3(*native_schema(schema), channel)
 
     def packet(self, payload: Buffer, recv_time: int = 0) -> NDArray[np.void]:
         """The records of one UDP payload."""

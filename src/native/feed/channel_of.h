@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The channel of a protocol: arbiter, recovery and codec put together, so that
+ * from a packet to its records there is one virtual call.
+ */
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <utility>
+
+#include "feed/arbiter.h"
+#include "feed/channel.h"
+#include "feed/wire_sequence.h"
+
+namespace wp::feed {
+
+template <class Codec>
+class ChannelOf final : public Channel {
+ public:
+  using Framer = typename Codec::Framer;
+
+  explicit ChannelOf(ChannelOptions options)
+      : Channel(std::move(options)),
+        arbiter_(options_.arbiter),
+        codec_(options_),
+        reports_gaps_late_(options_.arbiter.in_order) {
+    if (options_.encoder) recovery_.emplace(options_.recovery);
+    prepare_snapshot(options_.arbiter.units, arbiter_.lines().size(), codec_.types());
+    for (const ArbiterLine& line : arbiter_.lines()) behind_.push_back(&line.behind);
+  }
+
+  bool letters() const noexcept override { return Codec::kLetters; }
+
+  void on_packet(uint32_t line, const uint8_t* p, size_t n, int64_t recv_time) noexcept override {
+    stamp_ = recv_time;
+    stamped_ = true;
+    const uint64_t lost = output_->ring_full();
+    arbiter_.on_packet(line, p, n, recv_time, Sink{*this});
+    ring_full_ += output_->ring_full() - lost;
+    if (line >= arbiter_.live_lines()) [[unlikely]]
+      due_ = INT64_MIN;
+  }
+
+  void service(int64_t now) noexcept override {
+    if (std::exchange(stamped_, false)) clock_.saw(stamp_, now);
+    const int64_t time = clock_.at(now);
+    const uint64_t lost = output_->ring_full();
+    const Sink sink{*this};
+    for (size_t i = 0; i < kMailAtATime; ++i) {
+      const auto handle = [&](const MailHeader& h, const uint8_t* p, size_t n) {
+        receive(h, p, n, time, sink);
+      };
+      if (!mail_.take(handle)) break;
+    }
+    arbiter_.on_time(time, sink);
+    if (recovery_) recovery_->poll(time, arbiter_, Decisions{*this});
+    ring_full_ += output_->ring_full() - lost;
+    due_ = arbiter_.deadline();
+    if (recovery_) due_ = std::min(due_, recovery_->deadline());
+  }
+
+  void finish() noexcept override {
+    const uint64_t lost = output_->ring_full();
+    for (size_t i = 0; i < arbiter_.units(); ++i) {
+      if (arbiter_.unit(i).assembler().hold().empty()) continue;
+      arbiter_.abandon(arbiter_.unit(i).unit(), 0, UINT64_MAX, AbandonReason::kTimeout,
+                       Sink{*this});
+    }
+    ring_full_ += output_->ring_full() - lost;
+  }
+
+ private:
+  // So that a server that sends much does not keep the lines waiting.
+  static constexpr size_t kMailAtATime = 64;
+
+  struct Sink {
+    ChannelOf& self;
+
+    // Inline: two calls a message would cost a third of what decoding it does.
+    [[gnu::always_inline]] void message(const MessageInfo& info, const uint8_t* p, size_t n) const {
+      if (info.recv_time == self.stamp_) [[likely]] {
+        self.codec_.message(info, p, n, *self.output_);
+      } else {
+        self.other_message(info, p, n);
+      }
+    }
+    void gap(uint32_t unit, uint64_t, uint64_t) const {
+      self.due_ = INT64_MIN;
+      if (!self.reports_gaps_late_) self.codec_.gap(unit);
+    }
+    void gap_abandoned(uint32_t unit, uint64_t first, uint64_t last, AbandonReason reason) const {
+      self.note_abandoned(unit, first, last, reason);
+      if (self.reports_gaps_late_) self.codec_.lost(unit);
+    }
+    void heartbeat(uint32_t, uint64_t, uint16_t) const {}
+    void end_of_session(uint32_t, uint64_t) const {}
+    void session_change(uint32_t unit, const SessionName&, const SessionName&) const {
+      self.codec_.lost(unit);
+      self.codec_.session_change();
+    }
+    void reset(uint32_t unit, uint64_t, ResetCause) const { self.codec_.lost(unit); }
+  };
+
+  struct Decisions {
+    ChannelOf& self;
+
+    void request(const RecoveryRequest& what) const {
+      ChannelRequest request;
+      request.what = what;
+      SessionName session{};
+      for (size_t i = 0; i < self.arbiter_.units(); ++i) {
+        if (self.arbiter_.unit(i).unit() == what.unit) session = self.arbiter_.unit(i).session();
+      }
+      request.length =
+          static_cast<uint32_t>(self.options_.encoder->encode(what, session, request.bytes));
+      if (!self.requests_.put(request)) ++self.mail_counters_.requests_dropped;
+    }
+    void give_up(uint32_t unit, uint64_t first, uint64_t last, AbandonReason reason) const {
+      self.arbiter_.abandon(unit, first, last, reason, Sink{self});
+    }
+  };
+
+  /* Not of the packet that is under way. */
+  [[gnu::noinline]] void other_message(const MessageInfo& info, const uint8_t* p, size_t n) {
+    const uint64_t before = output_->put();
+    codec_.message(info, p, n, *output_);
+    output_->waited(info.recv_time, output_->put() - before);
+  }
+
+  void receive(const MailHeader& h, const uint8_t* p, size_t n, int64_t time, const Sink& sink) {
+    switch (h.what) {
+      case Mail::kReply:
+        ++mail_counters_.replies;
+        arbiter_.on_packet(reply_line(), p, n, clock_.at(h.time), sink);
+        return;
+      case Mail::kRefuse:
+        if (recovery_) recovery_->refuse(h.unit, h.first, h.last);
+        return;
+      case Mail::kPause:
+        if (recovery_) recovery_->pause(clock_.at(h.time));
+        return;
+      case Mail::kSkip:
+        arbiter_.skip_to(h.unit, h.first, time, sink);
+        return;
+      case Mail::kInject:
+        ++mail_counters_.injected;
+        codec_.inject({.seq = h.first,
+                       .recv_time = h.time,
+                       .unit = h.unit,
+                       .line = static_cast<uint16_t>(reply_line()),
+                       .flags = WP_FLAG_RECOVERED},
+                      p, n, *output_);
+        return;
+    }
+  }
+
+  void fill(ChannelSnapshot& out, int64_t now) const noexcept override {
+    out.used = std::min(arbiter_.units(), out.units.size());
+    for (size_t i = 0; i < out.used; ++i) {
+      const Sequencer& from = arbiter_.unit(i);
+      const Assembler& assembler = from.assembler();
+      const SequenceState state = from.state();
+      UnitSnapshot& unit = out.units[i];
+      unit.unit = from.unit();
+      unit.session = state.session;
+      unit.next_sequence = state.next;
+      unit.next_on_wire = wire_sequence(Framer::kNumbers, state.next);
+      unit.highest = assembler.next();
+      unit.ended = from.ended();
+      unit.gaps.assign(assembler.gaps().begin(), assembler.gaps().end());
+      unit.counters = assembler.counters();
+    }
+    for (size_t i = 0; i < out.lines.size(); ++i) out.lines[i] = arbiter_.lines()[i].counters;
+    codec_.fill(out.decoded);
+    out.decoded.ring_full = ring_full_;
+    out.decoded.delivered = out.decoded.records - ring_full_;
+    if (recovery_) {
+      out.recovery = recovery_->counters();
+      out.requests_in_day = recovery_->requests_in_day(clock_.at(now));
+    }
+    if (codec_.resolved() != nullptr) {
+      out.resolved.assign(codec_.resolved()->begin(), codec_.resolved()->end());
+    }
+  }
+
+  Arbiter<Framer> arbiter_;
+  Codec codec_;
+  std::optional<Recovery> recovery_;
+  // In order, a gap that fills was none for the decoder.
+  const bool reports_gaps_late_;
+  int64_t stamp_ = 0;
+  bool stamped_ = false;
+  uint64_t ring_full_ = 0;
+};
+
+}  // namespace wp::feed
