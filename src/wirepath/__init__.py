@@ -25,7 +25,19 @@ from ._core import (
     now,
 )
 from .conversion import Conversion, ConvertConfig, convert
-from .dtypes import BBO, HEADERS, LEVEL, ORDER, RECORD, Action, RecordFlag, Verdict
+from .dtypes import (
+    BBO,
+    HEADERS,
+    LEVEL,
+    OFFENCE,
+    ORDER,
+    RECORD,
+    Action,
+    BookCheck,
+    Phase,
+    RecordFlag,
+    Verdict,
+)
 from .errors import (
     BackendUnavailable,
     CompileError,
@@ -65,6 +77,7 @@ __all__ = [
     "HEADERS",
     "KEEP",
     "LEVEL",
+    "OFFENCE",
     "ORDER",
     "PASS",
     "RECORD",
@@ -74,6 +87,7 @@ __all__ = [
     "BackendStatus",
     "BackendUnavailable",
     "Batch",
+    "BookCheck",
     "CompileError",
     "ConfigError",
     "Conversion",
@@ -92,6 +106,7 @@ __all__ = [
     "LabUnavailable",
     "Merge",
     "PermissionDenied",
+    "Phase",
     "Port",
     "PortError",
     "RecordFlag",

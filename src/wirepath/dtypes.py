@@ -48,6 +48,28 @@ class RecordFlag(IntEnum):
     KEEPS_PRIORITY = 32
 
 
+class BookCheck(IntEnum):
+    """The rule that a record broke (``check`` of :data:`OFFENCE`)."""
+
+    CROSSED = 0
+    LOCKED = 1
+    UNKNOWN_ORDER = 2
+    UNKNOWN_LEVEL = 3
+    OVER_REDUCED = 4
+    DUPLICATE_ORDER = 5
+    NEGATIVE_SIZE = 6
+
+
+class Phase(IntEnum):
+    """What the trading state of an instrument means; bid and ask may meet but in TRADING."""
+
+    UNKNOWN = 0
+    TRADING = 1
+    AUCTION = 2
+    HALTED = 3
+    CLOSED = 4
+
+
 NO_PRICE = (1 << 63) - 1
 """``price`` of a record that has none, where the venue knows prices of 0 and below (CME)."""
 
@@ -123,6 +145,22 @@ ORDER = np.dtype(
     ]
 )
 """An order that rests in a book."""
+
+OFFENCE = np.dtype(
+    [
+        ("seq", "<u8"),
+        ("event_time", "<i8"),
+        ("order_id", "<u8"),
+        ("price", "<i8"),
+        ("qty", "<u4"),
+        ("instrument", "<u4"),
+        ("type", "<u2"),
+        ("action", "u1"),
+        ("check", "u1"),
+        ("reserved", "<u4"),
+    ]
+)
+"""A record that broke a rule of its venue, 48 bytes; ``check`` is a :class:`BookCheck`."""
 
 HEADERS = np.dtype(
     [

@@ -281,6 +281,13 @@ def main() -> None:
     made = {"mold_udp64": mold, "itch50": itch, "arbiter": arbiter, **venues()}
     made |= {"soup": soup_seeds()}
     made |= {"sbe": sbe_seeds(), "cme": cme_seeds(), "line_reader": line_reader_seeds()}
+    made["cme_recovery"] = {
+        "no_loss": bytes([1, 0, 255]) + bytes(60),
+        "losses": bytes([2, 0, 255]) + bytes([0, 8, 12, 1, 8, 12]) * 20,
+        "little_room": bytes([3, 0, 2]) + bytes([1, 0, 0, 0, 0, 8, 12]) * 30,
+        "reset": bytes([4, 0, 99]) + bytes([0, 1, 8, 12]) * 9 + b"\xf0" + bytes([0, 12, 8, 1]) * 9,
+        "copies": bytes([5, 0, 99]) + bytes([1, 6, 136, 140, 10, 14]) * 20,
+    }
     for name, seeds in made.items():
         folder = CORPUS / name
         folder.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,7 @@ from wirepath.feed import (
     GapAbandoned,
     Heartbeat,
     Recovery,
+    Request,
     Reset,
     SessionChange,
 )
@@ -50,21 +51,22 @@ class Reference:
         self.hold_ns = hold_ns
         self.reset()
         self.counts = {"won": {}, "duplicates": {}, "too_late": {}}
-        self.abandoned_total = 0
+        self.abandoned_total = self.superseded = 0
 
     def reset(self) -> None:
         self.data: dict[int, bytes] = {}
         self.missing: dict[int, int] = {}  # number -> found missing at
         self.given_up: set[int] = set()
+        self.dropped: set[int] = set()
         self.next = 0
-        self.handed = 0  # everything below was delivered or given up
+        self.handed = 0  # everything below was delivered, given up, or in a snapshot
 
     def count(self, what: str, line: int) -> None:
         self.counts[what][line] = self.counts[what].get(line, 0) + 1
 
     def deliver(self, out: list) -> None:
         while self.handed < self.next and self.handed not in self.missing:
-            if self.handed not in self.given_up:
+            if self.handed not in self.given_up and self.handed not in self.dropped:
                 out.append(("message", self.handed, self.data[self.handed]))
             self.handed += 1
 
@@ -96,6 +98,18 @@ class Reference:
             out.append(("gap", self.next, upto - 1))
             self.missing |= dict.fromkeys(range(self.next, upto), now)
             self.next = upto
+
+    def skip_to(self, to: int, now: int, out: list) -> None:
+        """What is held below `to` goes without a word."""
+        for seq in range(self.handed, min(to, self.next)):
+            if seq not in self.missing and seq not in self.given_up:
+                self.superseded += 1
+                self.dropped.add(seq)
+        self.reveal(to, now, out)
+        while self.missing and min(self.missing) < to:
+            first, last = self.runs()[0]
+            self.give_up(first, min(last, to - 1), out)
+        self.deliver(out)
 
     def on_data(self, line: int, first: int, messages: list[bytes], now: int) -> list:
         out: list = []
@@ -151,15 +165,29 @@ class Lines(RuleBasedStateMachine):
     """A sender, two lines that lose and reorder, a server of retransmissions, a clock."""
 
     HOLD = 1000
+    FRAMER, VENUE = "mold_udp64", "mold_udp64"
+    SESSIONS, END = True, True  # what the session layer has
+
+    def wire(self, first: int, messages: list[bytes], session: bytes) -> bytes:
+        return packet(first, messages, session)
+
+    def control(self, following: int, count: int = 0) -> bytes:
+        return control(following, count, self.session)
+
+    def name(self, number: int) -> bytes:
+        return b"SESSION_%02d" % (number % 100) if number else SESSION
+
+    def asked(self, request: Request) -> bytes:
+        return self.session + struct.pack(">QH", request.first, request.messages)
 
     @initialize(start=st.integers(1, 50))
     def begin(self, start: int) -> None:
         self.arbiter = Arbiter(
-            "mold_udp64", recovery_lines=1, hold_ns=self.HOLD, max_gaps=500, reorder_ns=10**6
+            self.FRAMER, recovery_lines=1, hold_ns=self.HOLD, max_gaps=500, reorder_ns=10**6
         )
-        self.recovery = Recovery("mold_udp64", hold_ns=100, retry_ns=200, deadline_ns=10**9)
+        self.recovery = Recovery(self.VENUE, hold_ns=100, retry_ns=200, deadline_ns=10**9)
         self.reference = Reference(self.HOLD)
-        self.session = SESSION
+        self.session = self.name(0)
         self.sent = start  # the sender's next number
         self.now = 0
         self.latest = 0
@@ -180,7 +208,7 @@ class Lines(RuleBasedStateMachine):
     def arrive(self, line: int, first: int, count: int) -> None:
         messages = [self.message(seq) for seq in range(first, first + count)]
         expected = self.reference.on_data(line, first, messages, self.now)
-        events = self.arbiter.on_packet(line, packet(first, messages, self.session), self.now)
+        events = self.arbiter.on_packet(line, self.wire(first, messages, self.session), self.now)
         self.packets += 1
         self.check(events, expected)
         if line < 2:
@@ -207,15 +235,17 @@ class Lines(RuleBasedStateMachine):
     def heartbeat(self, line: int, ahead: int) -> None:
         self.sent += ahead
         expected = self.reference.on_control(self.sent, self.now, "heartbeat")
-        events = self.arbiter.on_packet(line, control(self.sent, session=self.session), self.now)
+        events = self.arbiter.on_packet(line, self.control(self.sent), self.now)
         self.packets += 1
         self.line_at[line] = self.sent
         self.check(events, expected)
 
     @rule(line=st.integers(0, 1))
     def end(self, line: int) -> None:
+        if not self.END:
+            return
         expected = self.reference.on_control(self.sent, self.now, "" if self.ended else "end")
-        wire = control(self.sent, 0xFFFF, self.session)
+        wire = self.control(self.sent, 0xFFFF)
         self.check(self.arbiter.on_packet(line, wire, self.now), expected)
         self.packets += 1
         self.line_at[line] = self.sent
@@ -228,13 +258,24 @@ class Lines(RuleBasedStateMachine):
         self.reference.on_time(self.now, out)
         self.check(self.arbiter.on_time(self.now), out)
 
+    @rule(ahead=st.integers(-20, 5))
+    def snapshot(self, ahead: int) -> None:
+        """A snapshot covers all before a number: what waits below it is not delivered any more."""
+        to = self.sent + ahead
+        if self.reference.next == 0 or to < 1:
+            return
+        out: list = []
+        self.reference.skip_to(to, self.now, out)
+        self.check(self.arbiter.skip_to(to, self.now), out)
+        self.sent = max(self.sent, to)
+
     @rule(answered=st.integers(0, 3))
     def recover(self, answered: int) -> None:
         """Requests are for missing messages only; the server answers `answered` of each."""
         requests, events = self.recovery.poll(self.arbiter, self.now)
         assert plain(events) == []  # the hold time is shorter than recovery's deadline
         for r in requests:
-            assert r.packet == self.session + struct.pack(">QH", r.first, r.messages)
+            assert r.packet == self.asked(r)
             assert r.first in self.reference.missing
             assert r.first + r.messages - 1 in self.reference.missing
             if answered:
@@ -252,7 +293,7 @@ class Lines(RuleBasedStateMachine):
         self.reference.on_time(self.now, out)
         self.reference.reset()
         self.reference.next = self.reference.handed = 1
-        events = self.arbiter.on_packet(line, control(1, session=self.session), self.now)
+        events = self.arbiter.on_packet(line, self.control(1), self.now)
         self.packets += 1
         self.check(events, [*out, ("reset", 1), ("heartbeat", 1)])
         self.latest = 0
@@ -261,12 +302,12 @@ class Lines(RuleBasedStateMachine):
         self.ended = False
         stale = self.arbiter.lines[1 - line]["stale"]
         if self.line_at[1 - line] > 1:
-            late = packet(self.line_at[1 - line], [b"old"], self.session)
+            late = self.wire(self.line_at[1 - line], [self.message(0)], self.session)
             assert self.arbiter.on_packet(1 - line, late, self.now) == []
             assert self.arbiter.lines[1 - line]["stale"] == stale + 1
             self.packets += 1
         # Then it follows.
-        events = self.arbiter.on_packet(1 - line, control(1, session=self.session), self.now)
+        events = self.arbiter.on_packet(1 - line, self.control(1), self.now)
         self.packets += 1
         self.check(events, [("heartbeat", 1)])
         self.line_at = [1, 1]
@@ -274,9 +315,9 @@ class Lines(RuleBasedStateMachine):
     @rule(line=st.integers(0, 1))
     def roll_over(self, line: int) -> None:
         """Another session begins: what was open of the old one is given up."""
-        if not self.packets:
+        if not self.packets or not self.SESSIONS:
             return
-        old, self.session = self.session, b"SESSION_%02d" % ((self.old_sessions + 1) % 100)
+        old, self.session = self.session, self.name(self.old_sessions + 1)
         self.old_sessions += 1
         out: list = []
         self.reference.on_time(self.now, out)
@@ -284,9 +325,9 @@ class Lines(RuleBasedStateMachine):
             self.reference.give_up(*self.reference.runs()[0], out)
         self.reference.reset()
         self.ended = False
-        out.append(("session", old.decode(), self.session.decode()))
+        out.append(("session", old.decode("latin-1"), self.session.decode("latin-1")))
         out += self.reference.on_data(line, 1, [self.message(1)], self.now)
-        wire = packet(1, [self.message(1)], self.session)
+        wire = self.wire(1, [self.message(1)], self.session)
         events = self.arbiter.on_packet(line, wire, self.now)
         self.packets += 1
         assert plain(events) == out
@@ -294,7 +335,7 @@ class Lines(RuleBasedStateMachine):
         self.line_at = [0, 0]
         self.line_at[line] = 2
         # The other line's last words are not a change back.
-        stale = self.arbiter.on_packet(1 - line, packet(900, [b"x"], old), self.now)
+        stale = self.arbiter.on_packet(1 - line, self.wire(900, [self.message(0)], old), self.now)
         self.packets += 1
         assert stale == []
 
@@ -303,6 +344,7 @@ class Lines(RuleBasedStateMachine):
         if not hasattr(self, "arbiter"):
             return
         counters, lines = self.arbiter.counters, self.arbiter.lines
+        assert counters["superseded"] == self.reference.superseded
         kept = {k: counters[k] for k in ("gap_filled", "gap_open", "abandoned")}
         assert counters["gap_messages"] == sum(kept.values())
         assert counters["gap_open"] == len(self.reference.missing)
@@ -314,11 +356,78 @@ class Lines(RuleBasedStateMachine):
             assert unit["gaps"] == self.reference.runs()
             assert unit["highest"] == self.reference.next
             assert unit["next_sequence"] == self.reference.handed
-            assert unit["session"] == self.session
+            assert unit["session"] == (self.session if self.SESSIONS else b"")
 
 
-Lines.TestCase.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
+class IexLines(Lines):
+    """IEX-TP segments; no end of session."""
+
+    FRAMER, VENUE, END = "iex_tp", "iex", False
+
+    def wire(self, first: int, messages: list[bytes], session: bytes) -> bytes:
+        blocks = b"".join(struct.pack("<H", len(m)) + m for m in messages)
+        sizes = struct.pack("<HHqqq", len(blocks), len(messages), 0, first, 0)
+        return b"\1\0" + session + sizes + blocks
+
+    def control(self, following: int, count: int = 0) -> bytes:
+        return self.wire(following, [], self.session)
+
+    def name(self, number: int) -> bytes:
+        return struct.pack("<HII", 0x8003, 1, 1 << 24 | number)
+
+    def asked(self, request: Request) -> bytes:
+        last = request.first + request.messages - 1
+        return b"\1\1" + self.session + struct.pack("<Iqq", 1, request.first, last)
+
+
+class PitchLines(Lines):
+    """Sequenced units; neither sessions nor an end."""
+
+    FRAMER, VENUE, SESSIONS, END = "pitch", "pitch", False, False
+
+    def message(self, seq: int) -> bytes:
+        text = super().message(seq)
+        return bytes([2 + len(text), 0x7F]) + text
+
+    def wire(self, first: int, messages: list[bytes], session: bytes) -> bytes:
+        body = b"".join(messages)
+        return struct.pack("<HBBI", 8 + len(body), len(messages), 0, first) + body
+
+    def control(self, following: int, count: int = 0) -> bytes:
+        return self.wire(following, [], b"")
+
+    def asked(self, request: Request) -> bytes:
+        ask = struct.pack("<BBBIH", 9, 3, 0, request.first, request.messages)
+        return struct.pack("<HBBI", 17, 1, 0, 0) + ask
+
+
+class PillarLines(Lines):
+    """NYSE's packets; neither sessions nor an end."""
+
+    FRAMER, VENUE, SESSIONS, END = "pillar", "pitch", False, False
+
+    def message(self, seq: int) -> bytes:
+        text = super().message(seq)
+        return struct.pack("<HH", 4 + len(text), 100) + text
+
+    def wire(self, first: int, messages: list[bytes], session: bytes) -> bytes:
+        body = b"".join(messages)
+        return struct.pack("<HBBIII", 16 + len(body), 11, len(messages), first, 0, 0) + body
+
+    def control(self, following: int, count: int = 0) -> bytes:
+        return struct.pack("<HBBIII", 16, 1, 0, following, 0, 0)
+
+    asked = PitchLines.asked
+
+
+for machine in (Lines, IexLines, PitchLines, PillarLines):
+    machine.TestCase.settings = settings(
+        max_examples=60 if machine is Lines else 30, stateful_step_count=50, deadline=None
+    )
 TestLines = Lines.TestCase
+TestIexLines = IexLines.TestCase
+TestPitchLines = PitchLines.TestCase
+TestPillarLines = PillarLines.TestCase
 
 
 def test_first_arrival_wins_however_the_lines_pack():

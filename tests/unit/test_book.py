@@ -84,6 +84,158 @@ def test_a_generated_day_leaves_no_book_crossed():
             assert (np.diff(prices) < 0).all() if side == "B" else (np.diff(prices) > 0).all()
 
 
+def level(update, at, side, price, qty, kind=None, *, instrument=1, flags=0):  # noqa: PLR0917
+    kind = kind or {"B": "0", "S": "1"}[side]
+    return {
+        "venue": 3,
+        "type": 46,
+        "action": {0: wp.Action.ADD, 1: wp.Action.MODIFY, 2: wp.Action.DELETE}.get(
+            update, wp.Action.DELETE
+        ),
+        "aux": at << 32 | update << 40 | ord(kind) << 48,
+        "side": side,
+        "price": price,
+        "qty": qty,
+        "instrument": instrument,
+        "flags": flags,
+    }
+
+
+END = wp.RecordFlag.END_OF_EVENT
+
+
+def test_numbered_levels_move_and_are_told_at_the_end_of_the_event():
+    books = wp.feed.Books(depth=3)
+    told = books.apply(
+        records(
+            level(0, 1, "B", 10, 1),
+            level(0, 1, "B", 11, 2),
+            level(0, 2, "B", -5, 3),  # at its place, whatever its price
+            level(0, 1, "S", 9, 4),
+        )
+    )
+    assert len(told) == 0
+    assert not books.consistent(1)
+    told = books.apply(records(level(0, 1, "B", 12, 5, instrument=2, flags=END)))
+    assert told[["instrument", "bid", "ask", "crossed"]].tolist() == [(1, 11, 9, 1), (2, 12, 0, 0)]
+    assert books.consistent(1)
+    assert books.events(1) == 1
+    assert books.depth(1, "B")["price"].tolist() == [11, -5, 10]
+    books.apply(records(level(0, 1, "B", 12, 1, flags=END)))  # 10 is beyond the depth now
+    assert books.depth(1, "B")["price"].tolist() == [12, 11, -5]
+    books.apply(records(level(2, 1, "B", 0, 0, flags=END)))
+    assert books.depth(1, "B")["price"].tolist() == [11, -5]
+    books.apply(records(level(3, 2, "B", 0, 0, flags=END), level(0, 1, "B", 7, 1, "E", flags=END)))
+    assert books.depth(1, "B")["price"].tolist() == []
+    assert books.implied(1, "B")["price"].tolist() == [7]
+    books.apply(records(level(1, 2, "B", 1, 1), level(1, 4, "B", 1, 1, flags=END)))
+    assert books.checks.counts["unknown_level"] == 2
+    books.set_depth(1, 1)
+    books.apply(records(level(1, 2, "B", 1, 1, flags=END)))
+    assert books.checks.counts["unknown_level"] == 3
+
+
+def test_the_rules_of_the_venue_and_who_broke_them():
+    books = wp.feed.Books(offences=4)
+    books.apply(
+        records(
+            add(1, "B", 5, 10) | {"seq": 7},
+            add(1, "B", 5, 10) | {"seq": 8},
+            add(2, "S", 5, 9) | {"seq": 9},
+            add(3, "S", 5, 8) | {"seq": 10},  # crossed before
+            {"action": wp.Action.EXECUTE, "order_id": 2, "qty": 6, "seq": 11},
+            {"action": wp.Action.DELETE, "order_id": 99, "seq": 12},
+            {"action": wp.Action.DELETE, "order_id": 98, "seq": 13},
+        )
+    )
+    checks = books.checks
+    assert checks.counts == {
+        "crossed": 3,
+        "locked": 0,
+        "unknown_order": 2,
+        "unknown_level": 0,
+        "over_reduced": 1,
+        "duplicate_order": 1,
+        "negative_size": 0,
+    }
+    assert checks.offences.dtype == wp.OFFENCE
+    names = [wp.BookCheck(c).name for c in checks.offences["check"]]
+    assert names == ["DUPLICATE_ORDER", "CROSSED", "OVER_REDUCED", "UNKNOWN_ORDER"]
+    assert checks.offences["seq"].tolist() == [8, 9, 11, 12]
+    assert checks.offences["instrument"].tolist() == [1, 1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("venue", "kind", "state", "phase"),
+    [
+        (1, "H", "H", wp.Phase.HALTED),
+        (1, "H", "Q", wp.Phase.AUCTION),
+        (1, "H", "T", wp.Phase.TRADING),
+        (1, "h", "H", wp.Phase.HALTED),
+        (2, "H", "P", wp.Phase.AUCTION),
+        (2, "O", "O", wp.Phase.HALTED),
+        (4, 0x31, "S", wp.Phase.HALTED),
+        (3, 30, 21, wp.Phase.AUCTION),
+        (3, 30, 26, wp.Phase.CLOSED),
+        (3, 30, 17, wp.Phase.TRADING),
+    ],
+)
+def test_orders_and_executions_in_a_halt_and_no_check_of_crossing(venue, kind, state, phase):
+    books = wp.feed.Books()
+    number = ord(state) if isinstance(state, str) else state
+    kind = ord(kind) if isinstance(kind, str) else kind
+    status = {"venue": venue, "type": kind, "action": wp.Action.STATUS, "qty": number}
+    end = {"venue": venue, "flags": END}
+    books.apply(
+        records(
+            status | {"instrument": 1},
+            add(1, "B", 100, 10) | end,
+            add(2, "S", 50, 9) | end,
+            {"action": wp.Action.EXECUTE, "order_id": 1, "qty": 30} | end,
+            {"action": wp.Action.TRADE, "qty": 30, "instrument": 1, "price": 9},  # the cross
+        )
+    )
+    assert books.phase(1) is phase
+    assert books.orders(1, "B")["qty"].tolist() == [70]
+    assert books.counters["crossed"] == (2 if phase is wp.Phase.TRADING else 0)
+    assert books.best(1)["crossed"] == 1
+    assert books.phase(77) is wp.Phase.UNKNOWN
+
+
+def test_groups_of_instruments():
+    books = wp.feed.Books()
+    books.set_group(1, 3)
+    books.set_group(2, 4)
+    rows = [add(k, "B", 1, 10, instrument=k) | {"venue": 4} for k in (1, 2, 5)]
+    told = books.apply(records(*rows, {"action": wp.Action.CLEAR, "venue": 4, "aux": 3}))
+    assert told["instrument"].tolist() == [1, 2, 5, 0]
+    assert [len(books.orders(k, "B")) for k in (1, 2, 5)] == [0, 1, 0]
+    books.set_group(7, "ES")
+    status = {"action": wp.Action.STATUS, "venue": 3, "type": 30, "qty": 2}
+    books.apply(records(status | {"aux": int.from_bytes(b"ES", "little") | 1 << 48}))
+    assert books.phase(7) is wp.Phase.HALTED
+    assert books.state(7) == 2
+    assert books.phase(1) is wp.Phase.UNKNOWN
+    with pytest.raises(wp.ConfigError, match="group"):
+        books.set_group(1, "TOO LONG")
+
+
+def test_what_keeps_its_place():
+    keeps = {"flags": wp.RecordFlag.KEEPS_PRIORITY}
+    for venue in (2, 4):  # they always say so
+        books = wp.feed.Books()
+        modify = {"action": wp.Action.MODIFY, "order_id": 1, "aux": 1, "price": 10, "venue": venue}
+        books.apply(records(add(1, "B", 5, 10), add(2, "B", 5, 10), modify | keeps | {"qty": 9}))
+        assert books.orders(1, "B")[["order_id", "qty"]].tolist() == [(1, 9), (2, 5)]
+        books.apply(records(modify | {"qty": 4}))
+        assert books.orders(1, "B")["order_id"].tolist() == [2, 1]
+    books = wp.feed.Books()  # CME's places go by priority
+    rows = [add(k, "B", 5, 10) | {"venue": 3, "aux": aux} for k, aux in ((1, 30), (2, 10), (3, 20))]
+    modify = {"action": wp.Action.MODIFY, "order_id": 2, "venue": 3, "qty": 8, "price": 10}
+    books.apply(records(*rows, modify | {"aux": 25}))
+    assert books.orders(1, "B")[["order_id", "qty"]].tolist() == [(3, 5), (2, 8), (1, 5)]
+
+
 _ORDERS = st.lists(
     st.tuples(
         st.sampled_from(["add", "cancel", "execute", "delete", "modify"]),

@@ -17,7 +17,8 @@ enum wp_action {
   WP_ACTION_ADD = 1,     /* new resting order: order_id, side, qty, price */
   WP_ACTION_MODIFY = 2,  /* aux = old order id, order_id = new one, qty and price its new ones,
                           * priority lost unless flagged; order_id 0: the level at (side, price)
-                          * now holds qty, 0 = it is gone (of a quote: the side's best level) */
+                          * now holds qty, 0 = it is gone (of a quote: the side's best level);
+                          * CME: order_id is both, aux its priority, or the numbered level */
   WP_ACTION_CANCEL = 3,  /* order_id reduced by qty */
   WP_ACTION_DELETE = 4,  /* order_id gone */
   WP_ACTION_EXECUTE = 5, /* order_id reduced by qty; aux = match number */

@@ -4,8 +4,13 @@
  * records. Every order stands in the queue of its price level (L3); levels and
  * the best of both sides are kept with them (L2, BBO).
  *
- * Records without an order id set a whole price level: books of venues that
- * publish levels, not orders.
+ * Records without an order id are those of venues that publish levels, not orders:
+ * they set the level at a price (IEX DEEP), the best of a side (IEX TOPS), or a
+ * numbered level (CME, beside the orders where it publishes both).
+ *
+ * Venues that announce the end of an event (IEX DEEP and TOPS, CME, PITCH inside a
+ * transaction) may leave a book in any state before it: best prices and the checks
+ * wait for the end. All others end an event with every message.
  *
  * Nothing is allocated for a record once pools and tables have reached the size
  * that the day needs; BookOptions reserves them from the start.
@@ -20,11 +25,14 @@
 #include <vector>
 
 #include "core/record.h"
+#include "feed/book_checks.h"
+#include "feed/book_levels.h"
 #include "feed/order_table.h"
+#include "feed/trading_phase.h"
 
 namespace wp::feed {
 
-/* Best of both sides after a record that changed it; `wirepath.BBO` in Python. */
+/* Best of both sides after an event that changed it; `wirepath.BBO` in Python. */
 struct Bbo {
   uint64_t seq;
   int64_t event_time;
@@ -61,55 +69,69 @@ struct BookOptions {
   size_t orders = 1 << 16;       // resting at a time, to make room for
   size_t max_orders = 1 << 26;   // more are counted in `full` and left out
   size_t instruments = 1 << 14;  // to make room for
-};
-
-/* records = applied + ignored + unknown_order + duplicate_order + full. */
-struct BookCounters {
-  uint64_t records = 0;
-  uint64_t applied = 0;
-  uint64_t ignored = 0;          // trades, breaks and all else that leaves books alone
-  uint64_t unknown_order = 0;    // reduces, modifies or deletes an order that is not there
-  uint64_t duplicate_order = 0;  // adds one that is
-  uint64_t full = 0;             // max_orders rest
-  uint64_t over_reduced = 0;     // of applied: took more than rested; the order is gone
-  uint64_t crossed = 0;          // of applied: left bid above ask
-  uint64_t locked = 0;           // of applied: left bid equal to ask
-  uint64_t bbo_changes = 0;
+  size_t offences = 64;          // to remember, the first ones
+  size_t depth = 10;             // numbered levels of an instrument, until set_depth
+  size_t implied_depth = 2;
 };
 
 class Books {
  public:
   explicit Books(const BookOptions& options = {});
 
-  /* Applies records in order. Each that changes a best price or its quantity
-   * writes one entry to bbo, of which there are as many as records, or null;
-   * one that clears every book writes one for instrument 0. Returns the entries
-   * written. */
+  /* Applies records in order. An event that changes a best price or its quantity
+   * writes one entry to bbo for each instrument, of which there are n + pending(),
+   * or null; one that clears every book writes one for instrument 0. Returns the
+   * entries written. */
   size_t apply(const wp_record* records, size_t n, Bbo* bbo);
 
-  /* Levels of one side, best first, at most out.size(). */
+  /* Books that an event has changed which is not at its end. */
+  size_t pending() const { return pending_.size(); }
+  /* False while such an event is under way for this instrument. */
+  bool consistent(uint32_t instrument) const;
+  /* Ends of events that changed this instrument's book. */
+  uint64_t events(uint32_t instrument) const;
+
+  /* Levels of one side, best first, at most out.size(); numbered levels where the
+   * venue publishes them, else those that the orders make. */
   size_t depth(uint32_t instrument, char side, std::span<BookLevel> out) const;
+  /* Numbered levels that other instruments' orders imply. */
+  size_t implied(uint32_t instrument, char side, std::span<BookLevel> out) const;
   /* Orders of one side, best level first, oldest first within it. */
   size_t orders(uint32_t instrument, char side, std::span<BookOrder> out) const;
   /* All zero but for the instrument where there is no book. */
   Bbo best(uint32_t instrument) const;
-  /* Venue's trading state as the last status record said it (ITCH: H, P, Q, T); 0: not told. */
+  /* Venue's trading state as the last status record said it (ITCH: H, P, Q, T; CME:
+   * SecurityTradingStatus); 0: not told. */
   uint8_t state(uint32_t instrument) const;
+  /* What that means; halted also where the venue itself is (ITCH h, IEX O). */
+  Phase phase(uint32_t instrument) const;
   std::vector<uint32_t> instruments() const;
   size_t order_count() const { return table_.size(); }
   size_t order_count(uint32_t instrument, char side) const;
+  /* At least as many as depth() gives. */
   size_t level_count(uint32_t instrument, char side) const;
 
   void clear();
   void clear(uint32_t instrument);
+
+  /* Numbered levels that the venue keeps (CME: MarketDepth of the definition). */
+  void set_depth(uint32_t instrument, size_t depth, size_t implied);
+  /* What a record without an instrument speaks of: the unit of a PITCH instrument, or
+   * the bytes of a CME SecurityGroup. */
+  void set_group(uint32_t instrument, uint64_t group);
+
   const BookCounters& counters() const { return counters_; }
+  /* The first records that broke a rule of the venue. */
+  std::span<const BookOffence> offences() const { return offences_; }
 
  private:
   static constexpr uint32_t kNone = UINT32_MAX;
   static constexpr uint32_t kEvery = UINT32_MAX - 1;
+  static constexpr uint64_t kNoGroup = UINT64_MAX;
 
   struct Order {
     uint64_t id;
+    uint64_t priority;  // lower is served first; 0: by time
     uint32_t level;
     uint32_t qty;
     uint32_t next, previous;  // in its level, oldest first; next links free slots, too
@@ -129,8 +151,15 @@ class Books {
   using Ladder = std::vector<Rung>;
   struct Book {
     std::array<Ladder, 2> sides;
+    uint64_t events = 0;
+    uint64_t group = kNoGroup;
     uint32_t instrument = 0;
+    uint32_t numbered = kNone;  // its NumberedBook
     uint8_t state = 0;
+    Phase phase = Phase::kUnknown;
+    bool operational_halt = false;
+    bool pending = false;
+    uint8_t crossed = 0;  // as in Bbo, at the last end of an event
   };
   struct Best {
     int64_t bid = 0, ask = 0;
@@ -148,13 +177,31 @@ class Books {
   Change apply_one(const wp_record& r);
   Change add(const wp_record& r, uint64_t id, uint32_t side);
   Change modify(const wp_record& r);
+  Change modify_by_priority(const wp_record& r);
   Change reduce(const wp_record& r);
+  Change remove(const wp_record& r);
   Change set_level(const wp_record& r, uint64_t qty);
+  Change set_quote(const wp_record& r, uint64_t qty);
+  NumberedBook& numbered_of(uint32_t book);
+  Change set_numbered(const wp_record& r);
+  Change without_order(const wp_record& r, uint64_t qty);
+  Change clear(const wp_record& r);
+  Change status(const wp_record& r);
+
+  // Of the ends of events.
+  void mark(uint32_t book);
+  size_t announced(const wp_record& r, Change change, Bbo* bbo);
+  size_t settle(uint32_t book, const wp_record& r, Bbo* bbo);
+  void offend(BookCheck check, const wp_record& r, uint32_t instrument);
+
   void remove_order(uint32_t slot);
   void unlink(uint32_t slot);
   void append(uint32_t slot, uint32_t level);
+  void insert_by_priority(uint32_t slot, uint32_t level);
   uint32_t level_at(uint32_t side, int64_t price);
   void drop_level(uint32_t level);
+  void clear_ladder(Ladder& rungs);
+  void clear_orders(uint32_t book);
   void clear_book(uint32_t book);
 
   uint32_t book_of(uint32_t instrument);
@@ -163,6 +210,10 @@ class Books {
   static Ladder::iterator find_rung(Ladder& ladder, int64_t key);
   static int64_t key_of(uint32_t side, int64_t price) { return side % 2 ? ~price : price; }
   Best best_of(const Book& book) const;
+  static Phase phase_of(const Book& book) {
+    return book.operational_halt ? Phase::kHalted : book.phase;
+  }
+  static size_t numbered_levels(const NumberedSide& side, std::span<BookLevel> out);
 
   size_t max_orders_;
   OrderTable table_;
@@ -174,7 +225,13 @@ class Books {
   std::vector<Best> best_;                       // by book, as last told
   std::vector<uint32_t> dense_;                  // book by instrument, those below its size
   std::unordered_map<uint32_t, uint32_t> rest_;  // and the others
+  std::vector<NumberedBook> numbered_;
+  uint8_t depth_, implied_depth_;
+  std::vector<uint32_t> pending_;  // books with pending set
+  bool transaction_ = false;       // PITCH: between begin and end
   BookCounters counters_;
+  size_t max_offences_;
+  std::vector<BookOffence> offences_;
 };
 
 }  // namespace wp::feed

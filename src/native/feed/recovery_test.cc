@@ -7,6 +7,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -294,6 +295,46 @@ TEST_CASE("a PITCH gap response: accepted, over a quota, refused") {
   response.status = 'O';
   on_pitch_gap_response(response, 14, 300, r);
   CHECK(poll(r, gaps, 300) == Said{"give up 1:14-14 refused"});
+}
+
+TEST_CASE("an IEX gap fill request is read as it was written; one out of order is refused") {
+  SessionName session{};
+  const uint8_t name[10] = {0x04, 0x80, 7, 0, 0, 0, 42, 0, 0, 0};
+  std::memcpy(session.data(), name, sizeof name);
+  uint8_t bytes[RequestEncoder::kMaxBytes];
+  const size_t n = IexRequests().encode({0, 100, 5, 1}, session, bytes);
+  CHECK(n == 32);
+  CHECK(IexRequests().limits().continue_at_once);
+  IexGapRequest request;
+  REQUIRE(decode_iex_gap_request(bytes, n, &request));
+  CHECK(request.type == IexGapRequest::kSequences);
+  CHECK(request.protocol == 0x8004);
+  CHECK(request.channel == 7);
+  CHECK(request.session == 42);
+  CHECK(request.ranges == std::vector<SequenceRange>{{100, 104}});
+
+  for (size_t cut = 0; cut < n; ++cut) CHECK_FALSE(decode_iex_gap_request(bytes, cut, &request));
+  // Two ranges, then the second touching the first; none is a sign of life.
+  std::vector<uint8_t> two(bytes, bytes + 16);
+  two[12] = 2;
+  for (int64_t v : {5, 6, 7, 7}) {
+    const auto* p = reinterpret_cast<const uint8_t*>(&v);
+    two.insert(two.end(), p, p + 8);
+  }
+  REQUIRE(decode_iex_gap_request(two.data(), two.size(), &request));
+  CHECK(request.ranges == std::vector<SequenceRange>{{5, 6}, {7, 7}});
+  two[32] = 6;
+  CHECK_FALSE(decode_iex_gap_request(two.data(), two.size(), &request));
+  two[32] = 8;
+  CHECK_FALSE(decode_iex_gap_request(two.data(), two.size(), &request));
+  bytes[12] = 0;
+  REQUIRE(decode_iex_gap_request(bytes, 16, &request));
+  CHECK(request.ranges.empty());
+  bytes[0] = 2;
+  CHECK_FALSE(decode_iex_gap_request(bytes, 16, &request));
+  bytes[0] = 1;
+  bytes[1] = 3;
+  CHECK_FALSE(decode_iex_gap_request(bytes, 16, &request));
 }
 
 TEST_CASE("recovery options are checked") {

@@ -31,6 +31,7 @@ void bind_feed(nb::module_& m);
 void bind_feed_channel(nb::module_& m);
 void bind_itch(nb::module_& m);
 void bind_book(nb::module_& m);
+void bind_cme_recovery(nb::module_& m);
 void bind_arbiter(nb::module_& m);
 void bind_sbe(nb::module_& m);
 void bind_soup(nb::module_& m);

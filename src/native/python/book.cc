@@ -37,10 +37,11 @@ nb::object apply(PyBooks& self, nb::handle records, bool want_bbo) {
   const BytesView in(records);
   const size_t n = in.size() / sizeof(wp_record);
   const auto* first = reinterpret_cast<const wp_record*>(in.data());
-  std::vector<Bbo> bbo(want_bbo ? n : 0);
+  std::vector<Bbo> bbo;
   {
     nb::gil_scoped_release release;
     const std::lock_guard lock(self.mutex);
+    if (want_bbo) bbo.resize(n + self.books.pending());
     bbo.resize(self.books.apply(first, n, want_bbo ? bbo.data() : nullptr));
   }
   return rows(bbo, "BBO");
@@ -52,10 +53,12 @@ void bind_book(nb::module_& m) {
   nb::class_<PyBooks>(m, "Books", "Native order books; see wirepath.feed.Books.")
       .def(
           "__init__",
-          [](PyBooks* self, size_t orders, size_t max_orders, size_t instruments) {
-            new (self) PyBooks({orders, max_orders, instruments});
+          [](PyBooks* self, size_t orders, size_t max_orders, size_t instruments, size_t offences,
+             size_t depth, size_t implied_depth) {
+            new (self) PyBooks({orders, max_orders, instruments, offences, depth, implied_depth});
           },
-          nb::arg("orders"), nb::arg("max_orders"), nb::arg("instruments"))
+          nb::arg("orders"), nb::arg("max_orders"), nb::arg("instruments"), nb::arg("offences"),
+          nb::arg("depth"), nb::arg("implied_depth"))
       .def("apply", &apply, nb::arg("records"), nb::arg("bbo"))
       .def(
           "depth",
@@ -63,10 +66,20 @@ void bind_book(nb::module_& m) {
             const std::lock_guard lock(self.mutex);
             std::vector<BookLevel> out(
                 std::min(levels, self.books.level_count(instrument, checked_side(side))));
-            self.books.depth(instrument, side[0], out);
+            out.resize(self.books.depth(instrument, side[0], out));
             return rows(out, "LEVEL");
           },
           nb::arg("instrument"), nb::arg("side"), nb::arg("levels"))
+      .def(
+          "implied",
+          [](PyBooks& self, uint32_t instrument, const std::string& side) {
+            const std::lock_guard lock(self.mutex);
+            checked_side(side);
+            std::vector<BookLevel> out(feed::kMostLevels);
+            out.resize(self.books.implied(instrument, side[0], out));
+            return rows(out, "LEVEL");
+          },
+          nb::arg("instrument"), nb::arg("side"))
       .def(
           "orders",
           [](PyBooks& self, uint32_t instrument, const std::string& side) {
@@ -83,6 +96,54 @@ void bind_book(nb::module_& m) {
             return rows(std::vector<Bbo>{self.books.best(instrument)}, "BBO");
           },
           nb::arg("instrument"))
+      .def(
+          "consistent",
+          [](PyBooks& self, uint32_t instrument) {
+            const std::lock_guard lock(self.mutex);
+            return self.books.consistent(instrument);
+          },
+          nb::arg("instrument"))
+      .def(
+          "events",
+          [](PyBooks& self, uint32_t instrument) {
+            const std::lock_guard lock(self.mutex);
+            return self.books.events(instrument);
+          },
+          nb::arg("instrument"))
+      .def(
+          "state",
+          [](PyBooks& self, uint32_t instrument) {
+            const std::lock_guard lock(self.mutex);
+            return self.books.state(instrument);
+          },
+          nb::arg("instrument"))
+      .def(
+          "phase",
+          [](PyBooks& self, uint32_t instrument) {
+            const std::lock_guard lock(self.mutex);
+            return static_cast<uint32_t>(self.books.phase(instrument));
+          },
+          nb::arg("instrument"))
+      .def(
+          "set_depth",
+          [](PyBooks& self, uint32_t instrument, size_t depth, size_t implied) {
+            const std::lock_guard lock(self.mutex);
+            self.books.set_depth(instrument, depth, implied);
+          },
+          nb::arg("instrument"), nb::arg("depth"), nb::arg("implied"))
+      .def(
+          "set_group",
+          [](PyBooks& self, uint32_t instrument, uint64_t group) {
+            const std::lock_guard lock(self.mutex);
+            self.books.set_group(instrument, group);
+          },
+          nb::arg("instrument"), nb::arg("group"))
+      .def("offences",
+           [](PyBooks& self) {
+             const std::lock_guard lock(self.mutex);
+             const auto seen = self.books.offences();
+             return rows(std::vector<feed::BookOffence>(seen.begin(), seen.end()), "OFFENCE");
+           })
       .def("instruments",
            [](PyBooks& self) {
              const std::lock_guard lock(self.mutex);
@@ -111,6 +172,9 @@ void bind_book(nb::module_& m) {
         out["duplicate_order"] = c.duplicate_order;
         out["full"] = c.full;
         out["over_reduced"] = c.over_reduced;
+        out["unknown_level"] = c.unknown_level;
+        out["negative_size"] = c.negative_size;
+        out["events"] = c.events;
         out["crossed"] = c.crossed;
         out["locked"] = c.locked;
         out["bbo_changes"] = c.bbo_changes;

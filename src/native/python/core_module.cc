@@ -31,6 +31,7 @@ NB_MODULE(_core, m) {
   bind_arbiter(m);
   bind_sbe(m);
   bind_soup(m);
+  bind_cme_recovery(m);
   bind_publisher(m);
   bind_venues(m);
   bind_line_reader(m);

@@ -17,8 +17,9 @@ from .._core import (
 )
 from . import iex, pillar, pitch
 from .arbiter import Arbiter, Recovery
-from .book import Books
+from .book import BookChecks, Books
 from .channel import make_channel, make_stage
+from .cme_recovery import CmeRecovery
 from .events import (
     ConnectionLost,
     Debug,
@@ -47,9 +48,11 @@ from .sbe_schema import SbeField, SbeSchema, is_null
 __all__ = [
     "ENTRY_AUX",
     "Arbiter",
+    "BookChecks",
     "Books",
     "ConnectionLost",
     "Debug",
+    "CmeRecovery",
     "Delivered",
     "EndOfSession",
     "FeedChannel",

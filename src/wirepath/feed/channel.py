@@ -6,9 +6,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._core import FeedChannel, FeedStage, Ring, Steering, SymbolTable
+from ..errors import ConfigError
 from .book import Books
 from .mdp3 import native_schema
 from .sbe_schema import SbeSchema
+
+
+def _type(name: int | str) -> int:
+    if isinstance(name, int):
+        return name
+    if len(name) != 1 or not name.isascii():
+        raise ConfigError(f"types = {name!r} is not usable: it must be letters or numbers")
+    return ord(name)
 
 
 def make_channel(
@@ -62,7 +71,7 @@ def make_channel(
         recovery_options=dict(recovery_options or {}),
         instruments=None if instruments is None else list(instruments),
         symbols=None if symbols is None else list(symbols),
-        types=None if types is None else [ord(t) if isinstance(t, str) else t for t in types],
+        types=None if types is None else [_type(t) for t in types],
         schema=None if schema is None else native_schema(schema),
         symbol_table=symbol_table,
     )
