@@ -386,16 +386,20 @@ def books_of(messages):
 
 
 def test_a_snapshot_and_the_feed_behind_it_make_the_books(serving, tmp_path):
-    port = free_port()
-    serving(messages=20_000, rate=20_000, glimpse=f"127.0.0.1:{port}", serve_linger=60.0)
     day = messages_of(published(tmp_path, messages=20_000)[1][9001])
-    numbers = []
-    for _ in range(3):
+    port = free_port()
+    publisher = serving(messages=20_000, rate=5000, glimpse=f"127.0.0.1:{port}")
+    snapshots = []
+    for at in (0, 3000, 6000):
+        wait_for(lambda at=at: publisher.published >= at)
         client = Client(port)
         got = client.until(events.EndOfSession)
         client.close()
-        snapshot = [e.data for e in got if isinstance(e, events.Message)]
         assert got[0] == events.LoginAccepted("WIREPATH", 1)
+        snapshots.append([e.data for e in got if isinstance(e, events.Message)])
+    publisher.stop()
+    numbers = []
+    for snapshot in snapshots:
         end = snapshot.pop()
         assert end[:1] == b"G" and len(end) == 21 and end[1:].isdigit()
         following = int(end[1:])
@@ -406,15 +410,15 @@ def test_a_snapshot_and_the_feed_behind_it_make_the_books(serving, tmp_path):
             whole = books_of([day[n] for n in range(1, until)])
             assert spliced.counters["unknown_order"] == spliced.counters["duplicate_order"] == 0
             assert spliced.instruments() == whole.instruments()
-            assert len(whole) > 0
             for instrument in whole.instruments():
                 for side in "BS":
                     assert (
                         spliced.orders(instrument, side).tobytes()
                         == whole.orders(instrument, side).tobytes()
                     )
-        time.sleep(0.2)
-    assert numbers == sorted(numbers) and numbers[-1] > numbers[0]
+    assert len(spliced) > 0
+    assert numbers[0] < numbers[1] < numbers[2]
+    assert publisher.join()["glimpse"]["snapshots"] == 3
 
 
 # --- what is refused ---------------------------------------------------------------------------
