@@ -180,7 +180,7 @@ class Publisher(Running):
             try:
                 self._native.join()
                 self._seconds = time.monotonic() - self._started
-                self._servers.finish(self._stopped, self.config.serve_linger)
+                self._servers.linger(self._stopped, self.config.serve_linger)
             finally:
                 self._seconds = self._seconds or time.monotonic() - self._started
                 self._servers.stop()

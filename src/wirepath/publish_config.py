@@ -50,6 +50,12 @@ def _server(text: str | None) -> str | None:
     return text
 
 
+def _at_least_one_in_1000_s(rate: float) -> float:
+    if 0 < rate < 0.001:
+        raise ValueError("too slow")
+    return rate
+
+
 _SERVER = Must("HOST:PORT of this host, such as 127.0.0.1:9500 or [::1]:9500")
 
 
@@ -277,7 +283,8 @@ class PublishConfig(Settings):
     retransmit_rate: Annotated[
         float,
         Field(ge=0, le=1e6, description="requests a second that are answered, 0 = all"),
-        Must("a number of requests a second from 0 to 1e6"),
+        AfterValidator(_at_least_one_in_1000_s),
+        Must("0 for all, or a number of requests a second from 0.001 to 1e6"),
     ] = 0.0
     retransmit_delay_us: Annotated[
         int,

@@ -54,10 +54,8 @@ class Servers:
         for server in self._all():
             server.start()
 
-    def finish(self, stopped: threading.Event, linger: float) -> None:
-        """Nothing more is published: serve on for ``linger`` seconds, or until ``stopped``."""
-        for server in self._soup.values():
-            server.finish()
+    def linger(self, stopped: threading.Event, linger: float) -> None:
+        """Serve on for ``linger`` seconds, or until ``stopped``."""
         if self._all():
             deadline = time.monotonic() + linger
             while not stopped.wait(0.01) and time.monotonic() < deadline:

@@ -235,6 +235,9 @@ def _explain(cls: type[Settings], field: str, error: Any) -> str:  # noqa: ANN40
         )
     if error["type"] == "missing":
         return missing(field, cls.must(field))
+    nested = error.get("ctx", {}).get("error")
+    if isinstance(nested, ConfigError):  # of settings within these: it says where
+        return str(nested)
     name = ".".join(str(part) for part in error["loc"][:2])
     hint = cls.suggestion(field, error["input"])
     return problem(name, error["input"], cls.must(field)) + hint

@@ -241,6 +241,23 @@ PUBLISH_BAD = {
     "burst": [0, 1025],
     "on_refused": ["wait", ""],
     "spin_us": [-1, 1_000_001],
+    "line": ["239.1.1.1:9001", 5, [5], ["239.1.1.1:9001"] * 17],
+    "reset_at": [1, 0, (1 << 63) + 1],
+    "reset_by": ["silence", ""],
+    "rollover_at": [1, 1.5],
+    "next_session": ["", "12345678901", "é"],
+    "rollover_end": [1, "no"],
+    "history_mb": [3, (1 << 20) + 1],
+    "retransmit": ["here", "127.0.0.1", "127.0.0.1:0", "*:9500", "239.1.1.1:9500"],
+    "retransmit_rate": [-1, 0.0001, 2e6],
+    "retransmit_delay_us": [-1, 60_000_001],
+    "retransmit_loss": [-0.1, 1.1],
+    "retransmit_silent": [1, "no"],
+    "soup": ["here", "ff15::1:9500", "[ff15::1]:9500"],
+    "glimpse": ["localhost:9500"],
+    "username": ["toolong", "é"],
+    "password": ["12345678901", "\t"],
+    "serve_linger": [-1, 3601],
 }
 
 

@@ -53,9 +53,12 @@ class MessageLog {
   void add_line(const uint64_t* next) { lines_.push_back(next); }
 
   uint64_t too_long() const noexcept { return too_long_; }
+  // Nothing more will be published.
+  void finish() noexcept { finished_.store(true, std::memory_order_release); }
 
   // --- any thread ---
   uint64_t published() const noexcept { return published_.load(std::memory_order_acquire); }
+  bool finished() const noexcept { return finished_.load(std::memory_order_acquire); }
   uint64_t begin() const noexcept { return begin_.load(std::memory_order_relaxed); }
   // Copies message n to `out`, which holds kMaxMessage bytes and seven more.
   Read read(uint64_t n, uint8_t* out, size_t& length) const noexcept;
@@ -82,6 +85,7 @@ class MessageLog {
   alignas(64) std::atomic<uint64_t> begin_{0};
   std::atomic<uint64_t> end_{0};
   std::atomic<uint64_t> published_{0};
+  std::atomic<bool> finished_{false};
   alignas(64) std::atomic<uint64_t> follower_{kNobody};
 };
 

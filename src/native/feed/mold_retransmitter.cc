@@ -23,8 +23,9 @@ constexpr size_t kMostDelayed = 65'536;
 void RetransmitOptions::validate() const {
   if (max_payload < 72 || max_payload > kMoldMaxPayload)
     throw config_error("retransmit.max_payload", std::to_string(max_payload), "72 to 65507");
-  if (!(rate >= 0 && rate <= 1e6))
-    throw config_error("retransmit.rate", std::to_string(rate), "0 (all) to 1e6 a second");
+  if (rate != 0 && !(rate >= 0.001 && rate <= 1e6))
+    throw config_error("retransmit.rate", std::to_string(rate),
+                       "0 (all), or 0.001 to 1e6 a second");
   if (rate_burst < 1 || rate_burst > 1'000'000)
     throw config_error("retransmit.rate_burst", std::to_string(rate_burst), "1 to 1000000");
   if (delay_ns < 0 || delay_ns > 60'000'000'000)
@@ -41,7 +42,8 @@ MoldRetransmitter::MoldRetransmitter(const RetransmitOptions& options,
       numbers_(std::move(numbers)),
       counters_(counters),
       random_(options.seed),
-      tokens_(options.rate_burst),
+      price_(options.rate > 0 ? static_cast<int64_t>(1e9 / options.rate) : 0),
+      credit_(price_ * options.rate_burst),
       message_(MessageLog::kMaxMessage + 7) {
   if (!log_) throw config_error("retransmit", "given", "left out: this source keeps no messages");
 }
@@ -57,11 +59,10 @@ bool MoldRetransmitter::admit(const uint8_t* p, size_t n, int64_t now) {
     return refuse(kRetransmitMalformed);
   if (options_.silent) return refuse(kRetransmitSilenced);
   if (options_.rate > 0) {
-    const double more = static_cast<double>(now - refilled_) * options_.rate / 1e9;
-    tokens_ = std::min(tokens_ + (refilled_ == 0 ? 0 : more), double(options_.rate_burst));
+    credit_ = std::min(credit_ + (now - refilled_), price_ * options_.rate_burst);
     refilled_ = now;
-    if (tokens_ < 1) return refuse(kRetransmitLimited);
-    tokens_ -= 1;
+    if (credit_ < price_) return refuse(kRetransmitLimited);
+    credit_ -= price_;
   }
   constexpr double kOne = 9007199254740992.0;  // 2^53
   if (static_cast<double>(random_.next() >> 11) < options_.loss * kOne)

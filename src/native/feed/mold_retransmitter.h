@@ -23,12 +23,12 @@ struct RetransmitOptions {
   ServerAddress address;
   std::string name = "retransmit";  // of its counters: publisher/<name>/retransmit/…
   uint32_t max_payload = 1'400;     // of an answer, 72 to 65507
-  double rate = 0;                  // requests a second that are answered, 0: all; up to 1e6
-  uint32_t rate_burst = 10;         // so many at once, 1 to 1000000
-  int64_t delay_ns = 0;             // between request and answer, 0 to 60 s
-  double loss = 0;                  // of the answers, 0 to 1
-  uint64_t seed = 1;                // of the losses
-  bool silent = false;              // hears and counts, and answers nothing
+  double rate = 0;           // requests a second that are answered, 0: all; else 0.001 to 1e6
+  uint32_t rate_burst = 10;  // so many at once, 1 to 1000000
+  int64_t delay_ns = 0;      // between request and answer, 0 to 60 s
+  double loss = 0;           // of the answers, 0 to 1
+  uint64_t seed = 1;         // of the losses
+  bool silent = false;       // hears and counts, and answers nothing
 
   void validate() const;  // throws wp::Error naming the field
 };
@@ -70,7 +70,8 @@ class MoldRetransmitter {
   StreamNumbers numbers_;
   Counter* counters_;
   Random random_;
-  double tokens_;
+  int64_t price_;   // ns between answers
+  int64_t credit_;  // ns that may be spent on them
   int64_t refilled_ = 0;
   std::vector<uint8_t> message_;
 };

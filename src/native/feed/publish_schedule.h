@@ -52,7 +52,7 @@ struct PublishScheduleOptions {
   uint32_t end_of_session = 3;                       // packets that say so, 0 to 1000
   int64_t end_of_session_interval_ns = 100'000'000;  // between them, 0 to 60 s
   uint32_t max_packet = 65'507;                      // longest payload that the port carries, bytes
-  std::vector<PublishEpoch> epochs;                  // after the first, ascending; of messages only
+  std::vector<PublishEpoch> epochs{};                // after the first, ascending; of messages only
 
   void validate() const;  // throws wp::Error naming the field
 };

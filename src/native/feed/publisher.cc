@@ -259,6 +259,7 @@ void Publisher::run() noexcept {
     line->counters()[kLineRefusedMessages].add(line->held_messages());
   }
   counters_[kDropTooLong].set(too_long);
+  if (log_ && !stop_.load(std::memory_order_relaxed)) log_->finish();
   port_->unclaim(options_.tx_queue);
   running_.store(false, std::memory_order_release);
 }

@@ -251,7 +251,7 @@ void SoupServer::put(Client& client, SoupType type, const uint8_t* data, size_t 
 // Messages that are published and that this client has not got.
 void SoupServer::fill(Client& client) {
   if (client.session.state() != SoupState::kOpen || options_.glimpse) return;
-  const bool finished = finished_.load(std::memory_order_acquire);
+  const bool finished = log_->finished();
   const uint64_t published = log_->published();
   const uint64_t end = std::min(published, client.until);
   if (client.sent >= kFill) {

@@ -58,8 +58,6 @@ class SoupServer {
   ~SoupServer();
   void start();
   void stop() noexcept;
-  // Nothing more will be published: clients that have everything are told the end of session.
-  void finish() noexcept { finished_.store(true, std::memory_order_release); }
   uint16_t port() const { return bound_port(socket_); }
   uint32_t clients() const noexcept { return connected_.load(std::memory_order_relaxed); }
   std::vector<std::pair<std::string, uint64_t>> stats() const;
@@ -87,7 +85,6 @@ class SoupServer {
   std::vector<uint8_t> message_;
   GlimpseState state_;
   uint64_t applied_ = 0;  // messages in state_
-  std::atomic<bool> finished_{false};
   std::atomic<uint32_t> connected_{0};
   ServerThread thread_;
 };

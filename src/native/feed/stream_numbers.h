@@ -41,13 +41,14 @@ class StreamNumbers {
       if (part.at > n) return part.at;
     return UINT64_MAX;
   }
-  // The newest of `published` messages that had this number in this session. A number that is
-  // yet to come is that of its message; none: no such session or number.
+  // The message that has this number in this session, the newest of those that do: of the parts
+  // that `published` messages have come to. It may be yet to come. None: no such number.
   std::optional<uint64_t> message(const MoldSession& session, uint64_t sequence,
                                   uint64_t published) const {
     for (size_t i = parts_.size(); i-- != 0;) {
       const Part& part = parts_[i];
-      if ((part.at > published) || part.session != session || sequence < part.sequence) continue;
+      if ((i != 0 && part.at >= published) || part.session != session || sequence < part.sequence)
+        continue;
       const uint64_t n = part.at + (sequence - part.sequence);
       if (n >= part.at && n < end_of_part(part.at)) return n;
     }

@@ -305,7 +305,6 @@ void bind_publisher(nb::module_& m) {
           nb::arg("publisher"), nb::arg("options"))
       .def("start", &SoupServer::start)
       .def("stop", &SoupServer::stop, nb::call_guard<nb::gil_scoped_release>())
-      .def("finish", &SoupServer::finish)
       .def_prop_ro("port", &SoupServer::port)
       .def_prop_ro("clients", &SoupServer::clients)
       .def("stats", [](const SoupServer& s) { return to_python(s.stats()); });
