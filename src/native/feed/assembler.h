@@ -103,7 +103,7 @@ class Assembler {
   /* Abandons what was waited for long enough. */
   template <class Sink>
   void expire(int64_t now, Sink&& sink) {
-    while (now >= deadline_) {
+    while (blocked_ && now >= deadline_) {
       abandon_front(AbandonReason::kTimeout, UINT64_MAX, sink);
       refresh();
     }
