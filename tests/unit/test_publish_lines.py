@@ -40,6 +40,11 @@ def free_port(kind=socket.SOCK_STREAM):
         return sock.getsockname()[1]
 
 
+def same(got, expected):
+    """Events as tuples are equal to events of another kind: their kinds have to be, too."""
+    return [(type(e), e) for e in got] == [(type(e), e) for e in expected]
+
+
 def listed(lost):
     return [(first, last) for _, first, last in lost["listed"]]
 
@@ -327,7 +332,7 @@ def test_clients_replay_the_session_from_where_they_ask(serving, tmp_path):
         assert accepted.next <= first
         messages = {e.seq: e.data for e in got if isinstance(e, events.Message)}
         assert messages == {n: m for n, m in expected.items() if n >= first}
-        assert got[-1] == events.EndOfSession(4001)
+        assert same([got[-1]], [events.EndOfSession(4001)])
     assert set(out) == {1, 1500, 3999}
     refused = Client(port, username="user", password="wrong")
     assert refused.until(events.LoginRejected) == [events.LoginRejected("A")]
@@ -349,8 +354,8 @@ def test_a_client_is_told_the_end_of_each_session(serving):
     )  # fmt: skip
     client = Client(port, session="WIREPATH")
     got = client.until(events.EndOfSession)
-    assert got[0] == events.LoginAccepted("WIREPATH", 1)
-    assert got[-1] == events.EndOfSession(1001)
+    assert same([got[0]], [events.LoginAccepted("WIREPATH", 1)])
+    assert same([got[-1]], [events.EndOfSession(1001)])
     assert len(client.messages()) == 1000
     client.close()
     # The session goes on by itself to the one that is current.
@@ -359,11 +364,10 @@ def test_a_client_is_told_the_end_of_each_session(serving):
     client.soup.connected(time.monotonic_ns())
     client.sock.sendall(client.soup.output())
     got = client.until(events.EndOfSession)
-    assert got[:2] == [
-        events.SessionChange("WIREPATH", "NEXT"),
-        events.LoginAccepted("NEXT", 1),
-    ]
-    assert got[-1] == events.EndOfSession(2001)
+    assert same(
+        got[:2], [events.SessionChange("WIREPATH", "NEXT"), events.LoginAccepted("NEXT", 1)]
+    )
+    assert same([got[-1]], [events.EndOfSession(2001)])
     assert len(client.messages()) == 2000
     client.close()
 
@@ -373,7 +377,7 @@ def test_heartbeats_keep_an_idle_client(serving):
     publisher = serving(messages=500, rate=1e6, linger=60.0, soup=f"127.0.0.1:{port}")
     client = Client(port, next_sequence=0)
     got = client.until(events.Heartbeat)
-    assert got[-1] == events.Heartbeat(501)
+    assert same([got[-1]], [events.Heartbeat(501)])
     client.close()
     wait_for(lambda: publisher.report()["soup"]["closed"] == 1)
 
@@ -395,7 +399,7 @@ def test_a_snapshot_and_the_feed_behind_it_make_the_books(serving, tmp_path):
         client = Client(port)
         got = client.until(events.EndOfSession)
         client.close()
-        assert got[0] == events.LoginAccepted("WIREPATH", 1)
+        assert same([got[0]], [events.LoginAccepted("WIREPATH", 1)])
         snapshots.append([e.data for e in got if isinstance(e, events.Message)])
     publisher.stop()
     numbers = []
