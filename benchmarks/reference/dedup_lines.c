@@ -34,8 +34,7 @@ struct lines {
 };
 
 /* Not inlined: packets come from a receive loop, one call each. */
-static void __attribute__((noinline))
-take(struct lines* s, const uint8_t* p, size_t n) {
+static void __attribute__((noinline)) take(struct lines* s, const uint8_t* p, size_t n) {
   if (n < HEADER) return;
   uint64_t seq = be64(p + 10);
   const uint64_t after = seq + be16(p + 18);

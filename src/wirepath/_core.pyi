@@ -705,6 +705,66 @@ class CmeMdp3:
     @property
     def counters(self) -> dict[str, Any]: ...
 
+class SoupBinTCP:
+    """
+    A client's SoupBinTCP session without I/O: bytes and time in, events and bytes to send out
+    (Nasdaq SoupBinTCP 3.00). One object serves any number of connections: each goes on where
+    the last one stopped.
+
+    session: the one to log in to, "" = the current one. next_sequence: first message wanted,
+    0 = only what is new. A server silent for timeout_ns, or that leaves a login unanswered
+    for so long, is dead. Times are ns on any clock. Raises ConfigError.
+    """
+
+    def __init__(
+        self,
+        username: str = "",
+        password: str = "",
+        session: str = "",
+        next_sequence: int = 1,
+        heartbeat_ns: int = 1000000000,
+        timeout_ns: int = 15000000000,
+    ) -> None: ...
+    def connected(self, now: int) -> None:
+        """A connection stands: output() holds the login request."""
+
+    def disconnected(self) -> None:
+        """The connection ended, by either side."""
+
+    def on_bytes(self, data: _Buffer, now: int) -> list[Any]:
+        """
+        What was read, cut anywhere; returns the list of events (wirepath.feed.events).
+        Unsequenced messages have sequence number 0.
+        """
+
+    def on_time(self, now: int) -> list[Any]:
+        """
+        Puts a heartbeat that is due into output(); ConnectionLost when the server is dead.
+        """
+
+    def logout(self, now: int) -> None: ...
+    def output(self) -> bytes:
+        """
+        Takes the bytes that are to be written to the connection now, b"" = none.
+        """
+
+    @property
+    def deadline(self) -> int | None:
+        """When on_time is due next, ns; None = never."""
+
+    @property
+    def state(self) -> str:
+        """idle, login, open, rejected, ended or dead."""
+
+    @property
+    def session(self) -> str: ...
+    @property
+    def next_sequence(self) -> int:
+        """Number of the next message that has not come; 0: not known yet."""
+
+    @property
+    def counters(self) -> dict[str, int]: ...
+
 class CmeRecovery:
     """Native CME snapshot recovery; see wirepath.feed.CmeRecovery."""
 
@@ -782,8 +842,38 @@ class Publisher:
     def packets(self) -> int: ...
     @property
     def messages(self) -> int: ...
+    @property
+    def published(self) -> int: ...
     def stats(self) -> dict[str, int]: ...
+    def line_stats(self) -> list[dict[str, int]]: ...
+    def lost(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+        """
+        What each line lost on purpose, and what all of them lost; once it has ended.
+        """
+
     def send_lateness(self) -> Histogram: ...
+
+class RetransmitServer:
+    """Native server; see wirepath.publish."""
+
+    def __init__(self, publisher: Publisher, options: dict[str, Any]) -> None: ...
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    @property
+    def port(self) -> int: ...
+    def stats(self) -> dict[str, int]: ...
+
+class SoupServer:
+    """Native server; see wirepath.publish."""
+
+    def __init__(self, publisher: Publisher, options: dict[str, Any]) -> None: ...
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def clients(self) -> int: ...
+    def stats(self) -> dict[str, int]: ...
 
 class SymbolTable:
     """
@@ -1119,6 +1209,46 @@ def pitch_layouts() -> dict[
     """
     By type: (name, lengths, row bytes, [(column, format, offset, unit)], [record map]).
     """
+
+class LineReader:
+    """Native reader of captures; see wirepath.feed.LineReader."""
+
+    @staticmethod
+    def make(
+        protocol: str,
+        *,
+        columns: bool,
+        types: bytes,
+        symbols: SymbolTable,
+        midnight_ns: int,
+        channel: int,
+        units: int,
+        hold_ns: int,
+        hold_messages: int,
+        hold_bytes: int,
+        max_gaps: int,
+    ) -> LineReader: ...
+    def on_batch(self, batch: Batch) -> None: ...
+    def flush(self) -> None: ...
+    @property
+    def pending(self) -> int: ...
+    def take_records(self, dtype: DTypeLike) -> NDArray[np.void]: ...
+    def rows(self, type: int) -> int: ...
+    def copy_rows(self, type: int, dtype: DTypeLike) -> NDArray[np.void]: ...
+    def copy_packets(
+        self, bytes: DTypeLike, u4: DTypeLike, i8: DTypeLike
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint32], NDArray[np.int64]]: ...
+    def clear(self) -> None: ...
+    @property
+    def counters(self) -> dict[str, int]: ...
+    @property
+    def messages(self) -> dict[str, Any]: ...
+    @property
+    def lines(self) -> list[dict[str, Any]]: ...
+    @property
+    def channels(self) -> list[dict[str, Any]]: ...
+    @property
+    def abandoned(self) -> list[tuple[int, int, int, int, str]]: ...
 
 class FeedChannel:
     """Native channel of a feed; see wirepath.feed.make_channel."""

@@ -31,7 +31,7 @@ from prometheus_client.registry import Collector
 
 from ._core import Histogram
 from .errors import PortError
-from .publish_config import flow_of
+from .flows import flow_of
 from .series import processes, read, series, split
 
 CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
