@@ -46,6 +46,7 @@ class ChannelOf final : public Channel {
 
   void service(int64_t now) noexcept override {
     if (std::exchange(stamped_, false)) clock_.saw(stamp_, now);
+    stamp_ = INT64_MIN;  // no frame is under way
     const int64_t time = clock_.at(now);
     const uint64_t lost = output_->ring_full();
     const Sink sink{*this};
