@@ -42,7 +42,8 @@ def native_xdp(case: Case) -> Outcome:
         return warning(
             mode.reason, mode.mend or "a NIC or driver with native XDP; meanwhile mode=generic"
         )
-    return ok(f"native XDP: {mode.reason}")
+    told = sorted(case.nic.xdp.features) if case.nic.xdp is not None else []
+    return ok(f"netdev-genl reports {', '.join(told)}")
 
 
 @interface_check(
