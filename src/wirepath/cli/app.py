@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import backends, bench, demo, feed, generate, info, lab, publish, tune
+from . import backends, bench, demo, doctor, feed, generate, info, lab, publish, tune
 from .exits import MEANINGS
 
 _EPILOG = "Exit codes: " + "; ".join(f"{code.value} {text}" for code, text in MEANINGS.items())
@@ -41,6 +41,7 @@ def _main(
 
 app.command("backends")(backends.backends)
 app.command("info")(info.info)
+app.command("doctor")(doctor.doctor)
 app.command("publish")(publish.publish)
 app.command("generate")(generate.generate)
 app.command("feed")(feed.feed)
