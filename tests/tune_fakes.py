@@ -5,12 +5,16 @@ interfaces and services in a JSON file beside them, so that other processes see 
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from wirepath.tune._knobs import Gone, Knob, Refused, canonical
+from wirepath.tune._knobs import Gone, Knob, Refused
 from wirepath.tune._links import Identity
 from wirepath.tune._machine import Machine
 
@@ -171,6 +175,9 @@ class FakeDevice:
     def state(self, name: str) -> str:
         return self.load()["services"].get(name, "absent")
 
+    def obstacle(self, name: str) -> str | None:
+        return self.load().get("unmanaged")
+
     def set(self, name: str, state: str) -> None:
         services = self.load()["services"]
         self.change(services=services | {name: state})
@@ -189,6 +196,10 @@ def fake_machine(root: Path) -> FakeMachine:
     return machine
 
 
-def values(machine: Machine, knobs: list[Knob]) -> dict[str, str]:
-    """What the knobs are now."""
-    return {str(knob): canonical(knob, machine.read(knob)) for knob in knobs}
+@contextmanager
+def journal_folder() -> Iterator[Path]:
+    """A folder for journals that no disk has to be waited for, thousands of times over."""
+    memory = Path("/dev/shm")
+    place = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=place, prefix="wirepath-test-") as name:
+        yield Path(name) / "state"

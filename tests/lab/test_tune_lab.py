@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tune_fakes import journal_folder
 
 from wirepath import tune
 from wirepath.errors import ConfigError
@@ -51,6 +52,12 @@ XPS = {0: "3", 1: "2", 2: "3", 3: "2"}
 RPS = {0: "0", 1: "2", 2: "0", 3: "3"}
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _ethtool() -> None:
+    if shutil.which("ethtool") is None:
+        pytest.skip("ethtool is not installed (apt install ethtool)")
+
+
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
     with Lab("wptune", queues=4) as lab:
@@ -63,8 +70,9 @@ def host() -> Iterator[Host]:
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
+def state() -> Iterator[Path]:
+    with journal_folder() as folder:
+        yield folder
 
 
 @pytest.fixture
@@ -224,8 +232,6 @@ def rule_of(plan: tune.Plan) -> str:
 def test_what_is_emitted_sets_what_apply_sets(
     host: Host, profile: Path, state: Path, form: Callable[[tune.Plan], str]
 ) -> None:
-    if shutil.which("ethtool") is None:
-        pytest.skip("ethtool is not installed (apt install ethtool)")
     before = everything(host)
     plan = planned(host, profile)
     with host.enter():
@@ -281,6 +287,56 @@ def test_the_default_route_is_left_alone(host: Host, profile: Path, state: Path)
         finally:
             ip(family, "route", "del", "default", "table", "99")
     assert not planned(host, profile).carries_default_route
+
+
+def test_the_default_route_is_seen_through_a_bridge(lab_name: str, state: Path) -> None:
+    with Lab(lab_name) as lab, lab["a"].enter():
+
+        def ip(*words: str) -> None:
+            subprocess.run(["ip", *words], check=True)
+
+        ip("link", "add", "br0", "type", "bridge")
+        ip("link", "set", "wp0", "master", "br0")
+        ip("link", "set", "br0", "up")
+        ip("address", "add", "10.99.0.1/24", "dev", "br0")
+        assert not tune.plan("latency", "wp0").carries_default_route
+        ip("route", "add", "default", "via", "10.99.0.2", "dev", "br0")
+        plan = tune.plan("latency", "wp0")
+        assert plan.carries_default_route
+        with pytest.raises(ConfigError, match="--yes-this-one"):
+            tune.apply(plan, state_dir=state)
+        # Said on purpose, it is done; and undone without another word.
+        assert tune.apply(plan, state_dir=state, yes_this_one=True).ok
+        assert tune.restore(state_dir=state).ok
+
+
+def test_coalescing_of_a_tap(lab_name: str, state: Path) -> None:
+    """The one virtual device with coalescing: received frames a batch, 64 at most."""
+    with Lab(lab_name) as lab, lab["a"].enter():
+
+        def frames() -> str:
+            text = subprocess.check_output(["ethtool", "-c", "tap0"], text=True)
+            return re.search(r"^rx-frames:\s*(\S+)", text, re.MULTILINE)[1]
+
+        subprocess.run(["ip", "tuntap", "add", "tap0", "mode", "tap"], check=True)
+        subprocess.run(["ethtool", "-C", "tap0", "rx-frames", "7"], check=True)
+        plan = tune.plan(tune.Profile(coalescing={"rx-frames": 32, "rx-usecs": 5}), "tap0")
+        told = {s.name: (s.state, s.current, s.obstacle) for s in plan.settings}
+        assert told == {
+            "rx-frames": ("change", "7", None),
+            "rx-usecs": ("impossible", None, "the driver of tap0 has no rx-usecs (ethtool -c)"),
+        }
+        assert tune.apply(plan, state_dir=state).ok
+        assert frames() == "32"
+        assert tune.restore(state_dir=state).ok
+        assert frames() == "7"
+        # More than the driver takes is told as what the driver made of it, and undone.
+        plan = tune.plan(tune.Profile(coalescing={"rx-frames": 1000}), "tap0")
+        outcome = tune.apply(plan, state_dir=state)
+        assert [(a.result, a.now) for a in outcome.settings] == [("differs", "64")]
+        assert frames() == "64"
+        assert tune.restore(state_dir=state).ok
+        assert frames() == "7"
 
 
 def test_other_hands_in_the_lab(host: Host, profile: Path, state: Path) -> None:

@@ -10,11 +10,12 @@ import multiprocessing
 import os
 import signal
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tune_fakes import NIC, FakeMachine, fake_machine
+from tune_fakes import NIC, FakeMachine, fake_machine, journal_folder
 
 from wirepath import tune
 from wirepath.errors import ConfigError, DeviceBusy, StateError
@@ -31,8 +32,9 @@ def machine(tmp_path: Path) -> FakeMachine:
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
+def state() -> Iterator[Path]:
+    with journal_folder() as folder:
+        yield folder
 
 
 def tuned(machine: FakeMachine, state: Path, profile: Any = "latency") -> tune.Outcome:
@@ -455,6 +457,31 @@ def test_another_namespace_has_its_own_journal(machine: FakeMachine, state: Path
     later = FakeMachine(machine.root, namespace="netns-2", boot="boot-2")
     assert restored(later, state).others == ()
     assert not (state / "tune-netns-1.jsonl").exists()
+
+
+def test_a_namespace_of_an_earlier_boot_is_not_taken_for_this_one(
+    machine: FakeMachine, state: Path
+) -> None:
+    (machine.root / "proc/sys/net/core/netdev_max_backlog").unlink()
+    tuned(machine, state)
+    later = FakeMachine(machine.root, boot="boot-2")  # by chance with the same number
+    now = later.snapshot()
+    assert restored(later, state).journal is None
+    assert later.snapshot() == now
+    assert tuned(later, state).ok
+
+
+def test_a_damaged_journal_of_another_namespace_is_not_in_the_way(
+    machine: FakeMachine, state: Path
+) -> None:
+    tuned(machine, state)
+    other = state / "tune-netns-9.jsonl"
+    other.write_text("damaged\n")
+    done = restored(machine, state)
+    assert done.ok
+    assert done.others == (other,)
+    with pytest.raises(StateError, match=r"tune-netns-9\.jsonl is damaged"):
+        tune.pending(state_dir=state)
 
 
 def test_a_plan_is_refused_where_it_was_not_made(machine: FakeMachine, state: Path) -> None:

@@ -153,6 +153,27 @@ def test_the_systemd_unit(plan: tune.Plan, tmp_path: Path) -> None:
     assert not [x for x in said if "is not executable" not in x], done.stderr
 
 
+def test_the_default_route_wants_the_same_word_of_a_script(
+    machine: FakeMachine, tmp_path: Path
+) -> None:
+    profile = tune.Profile(rx_ring=64)
+    free = tune.plan(profile, "eth1", machine=machine)
+    machine.device.change(default_routes=["eth1"])
+    plan = tune.plan(profile, "eth1", machine=machine)
+    for form in tune.FORMATS:
+        assert "eth1 carries the default route" in tune.emit(plan, form)
+        assert "default route" not in tune.emit(free, form)
+    script = tmp_path / "tune.sh"
+    # Up to the check of the interface, which this machine does not have.
+    text = tune.emit(plan, "script")
+    script.write_text(re.sub(r'^if \[ "\$\(id.*$', "", text, flags=re.MULTILINE))
+    codes = [
+        subprocess.run(["sh", str(script), *words], capture_output=True, check=False).returncode
+        for words in ([], ["--yes"], ["--yes-this-one"])
+    ]
+    assert codes == [2, 2, 3]
+
+
 def test_a_rule_wants_an_interface(machine: FakeMachine) -> None:
     with pytest.raises(ConfigError, match="name one"):
         tune.emit(tune.plan("kafka", machine=machine), "udev")

@@ -172,9 +172,27 @@ def test_every_core_has_a_queue_where_there_are_fewer_queues(machine: FakeMachin
     assert of(plan, "eth1 queues/rx-1/rps_cpus").wanted == "f"
 
 
+def test_isolated_cores_are_left_to_their_programs(machine: FakeMachine) -> None:
+    machine.put("sys/devices/system/cpu/isolated", "3")
+    plan = tune.plan("latency", "eth1", machine=machine)
+    assert plan.cores == "2"
+    assert {s.wanted for s in plan.settings if s.kind == "irq"} == {"2"}
+    governed = [s.name for s in plan.settings if s.name.endswith("scaling_governor")]
+    assert len(governed) == 4  # theirs too
+    assert any("cores 3 are isolated" in note for note in plan.notes)
+    asked = tune.plan(tune.Profile(cores="3", irq_affinity="spread"), "eth1", machine=machine)
+    assert {s.wanted for s in asked.settings if s.kind == "irq"} == {"3"}
+
+
 def test_irqbalance_that_does_not_run_needs_no_stop(machine: FakeMachine) -> None:
     machine.device.change(services={"irqbalance": "stopped"})
     assert not any(s.kind == "service" for s in tune.plan("latency", machine=machine).settings)
+
+
+def test_irqbalance_that_nobody_manages_cannot_be_stopped(machine: FakeMachine) -> None:
+    machine.device.change(unmanaged="not managed by systemd here")
+    setting = of(tune.plan("latency", machine=machine), "service irqbalance")
+    assert (setting.state, setting.obstacle) == ("impossible", "not managed by systemd here")
 
 
 def test_virtio_interrupts_are_found_at_the_pci_function(machine: FakeMachine) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from .. import tune as tuning
 from ..errors import ConfigError
@@ -136,8 +138,8 @@ def _show(plan: tuning.Plan) -> None:
         nic = f" {plan.interface.name}" if plan.interface else ""
         yes = " --yes-this-one" if plan.carries_default_route else ""
         console.print(
-            f"Nothing was changed. To do it: sudo wirepath tune{nic} --profile {plan.profile} "
-            f"--apply{yes}",
+            f"Nothing was changed. To do it: sudo wirepath tune{nic} "
+            f"--profile {shlex.quote(plan.profile)} --apply{yes}",
             markup=False,
         )
 
@@ -194,7 +196,9 @@ def _show_restored(done: tuning.Restoration, state_dir: Path | None) -> None:
     console = output.stdout()
     if done.journal is None:
         where = state_dir or tuning.state_directory()
-        console.print(f"nothing to restore: {where} has no journal of this network namespace")
+        console.print(
+            f"nothing to restore: {where} has no journal of this network namespace", markup=False
+        )
         if os.geteuid() != 0 and state_dir is None:
             console.print("(what root tuned, root restores: sudo wirepath tune --restore)")
     elif done.rebooted:
@@ -204,7 +208,9 @@ def _show_restored(done: tuning.Restoration, state_dir: Path | None) -> None:
         columns = ("setting", "before", "tuned", "now", "result", "")
         console.print(output.table("settings", columns, rows))
     for other in done.others:
-        console.print(f"note: {other} is of another network namespace: restore it there")
+        console.print(
+            f"note: {other} is of another network namespace: restore it there", markup=False
+        )
     if not done.ok:
         console.print(
             "Left alone, and still in the journal: what somebody else has changed, or the kernel "
@@ -228,6 +234,6 @@ def _status(state_dir: Path | None, *, as_json: bool) -> None:
             ]
             for e in each["entries"]
         ]
-        title = f"{each['path']}: profile {each['profile']}"
+        title = escape(f"{each['path']}: profile {each['profile']}")
         console.print(output.table(title, ("setting", "before", "tuned"), rows))
     return None

@@ -96,6 +96,7 @@ def apply(
             )
         directory = state_dir or state_directory()
         with locked(directory):
+            _journal.remove_dead(directory, here)
             path = _journal.path_of(directory, here)
             with _journal.Journal(path, here, plan.profile) as journal:
                 return Outcome(path, _Run(plan, here, journal, progress).all())

@@ -50,7 +50,11 @@ def emit(plan: Plan, form: str) -> str:
     }
     if form not in writers:
         raise ConfigError(problem("emit", form, f"one of {', '.join(FORMATS)}"))
-    return "\n".join(writers[form](plan)) + "\n"
+    lines = list(writers[form](plan))
+    if plan.carries_default_route and plan.interface is not None:
+        name = plan.interface.name
+        lines.insert(2, f"# {name} carries the default route: a mistake cuts this machine off.")
+    return "\n".join(lines) + "\n"
 
 
 def _title(plan: Plan) -> str:
@@ -124,6 +128,12 @@ def _script(plan: Plan) -> Iterator[str]:
     yield "# Sets values; it does not write down what was there (wirepath tune --apply does)."
     yield _PREAMBLE
     yield 'if [ "$(id -u)" != 0 ]; then echo "run this as root" >&2; exit 4; fi'
+    if plan.carries_default_route and plan.interface is not None:
+        said = f"{plan.interface.name} carries the default route: say --yes-this-one"
+        yield 'if [ "${1:-}" != --yes-this-one ]; then'
+        yield f"    echo {shlex.quote(said)} >&2"
+        yield "    exit 2"
+        yield "fi"
     if any(s.kind in _ETHTOOL for s in _possible(plan, *_ETHTOOL)):
         yield "command -v ethtool >/dev/null || { echo 'ethtool is missing' >&2; exit 3; }"
     if plan.interface is not None:

@@ -60,6 +60,18 @@ def all_paths(directory: Path) -> list[Path]:
     return sorted(directory.glob("tune-*.jsonl"))
 
 
+def remove_dead(directory: Path, machine: Machine) -> None:
+    """Removes the journals of network namespaces that ended with an earlier boot, and their
+    settings with them. The machine's own namespace is never one of them."""
+    for path in all_paths(directory):
+        try:
+            written = read(path)
+        except StateError:
+            continue  # told to whom it belongs
+        if written is not None and not written.first_namespace and written.boot != machine.boot:
+            path.unlink(missing_ok=True)
+
+
 def read(path: Path) -> Written | None:
     """A journal; None where there is none, or nothing had begun. Raises StateError."""
     try:

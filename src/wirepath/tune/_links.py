@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from .. import machine
 from ._knobs import Gone, Knob, Refused, Unreadable
 
 # ethtool -C's words, and the fields of struct ethtool_coalesce (linux/ethtool.h) behind them.
@@ -29,7 +30,6 @@ COALESCING: Final = {
     "tx-frames-irq": "tx_max_coalesced_frames_irq",
 }
 _SWITCHES: Final = ("adaptive-rx", "adaptive-tx")
-_RTN_UNICAST: Final = 1  # linux/rtnetlink.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,35 +69,18 @@ class Links(Protocol):
 class KernelLinks:
     """The kernel's."""
 
-    def interfaces(self) -> list[Identity]:
-        from pyroute2 import IPRoute  # noqa: PLC0415 -- slow to import
+    def __init__(self) -> None:
+        self._links = machine.KernelLinks()
 
-        with IPRoute() as link:
-            return [
-                Identity(
-                    message.get_attr("IFLA_IFNAME"),
-                    message.get_attr("IFLA_ADDRESS") or "",
-                    message["index"],
-                )
-                for message in link.get_links()
-            ]
+    def interfaces(self) -> list[Identity]:
+        return [Identity(link.name, link.mac, link.index) for link in self._links.links()]
 
     def default_routes(self) -> set[str]:
-        from pyroute2 import IPRoute  # noqa: PLC0415 -- slow to import
-
-        indices: set[int] = set()
-        with IPRoute() as link:
-            for family in (socket.AF_INET, socket.AF_INET6):
-                for route in link.get_routes(family=family):
-                    if route["dst_len"] or route["type"] != _RTN_UNICAST:
-                        continue
-                    if (index := route.get_attr("RTA_OIF")) is not None:
-                        indices.add(index)
-                    for hop in route.get_attr("RTA_MULTIPATH") or []:
-                        indices.add(hop["oif"])
-        return {each.name for each in self.interfaces() if each.ifindex in indices}
+        return self._links.default_routes()
 
     def read(self, knob: Knob) -> str:
+        if knob.kind == "coalesce" and (told := self._coalescing(knob)) is not None:
+            return told
         with _tool(knob) as tool:
             match knob.kind:
                 case "feature":
@@ -112,6 +95,19 @@ class KernelLinks:
                 case _:
                     value = int(tool.get_coalesce()[COALESCING[knob.name]])
                     return _switch(value) if knob.name in _SWITCHES else str(value)
+
+    def _coalescing(self, knob: Knob) -> str | None:
+        """By netlink, which tells 0 from "no such option"; None where the kernel is too old."""
+        link = next((each for each in self._links.links() if each.name == knob.interface), None)
+        if link is None:
+            raise Gone(f"there is no interface {knob.interface}")
+        have = self._links.nic(link).coalesce
+        if have is None:
+            return None
+        if knob.name not in have:
+            raise Gone(f"the driver of {knob.interface} has no {knob.name} (ethtool -c)")
+        value = have[knob.name]
+        return _switch(value) if knob.name in _SWITCHES else str(value)
 
     def limit(self, knob: Knob) -> int | None:
         with _tool(knob) as tool:

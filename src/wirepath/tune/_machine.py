@@ -15,8 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Protocol
 
+from .. import machine
 from ..privileges import missing_capabilities
-from ._knobs import ETHTOOL, Gone, Knob, Refused, Unreadable, canonical, cpus_of, spelled
+from ._knobs import ETHTOOL, Gone, Knob, Refused, Unreadable, canonical, spelled
 from ._links import Identity, KernelLinks, Links, namespace_name
 
 #: Exists in the machine's first network namespace only (net/core/sysctl_net_core.c).
@@ -34,6 +35,9 @@ class Services(Protocol):
     def state(self, name: str) -> str:
         """``running``, ``stopped`` or ``absent``."""
 
+    def obstacle(self, name: str) -> str | None:
+        """Why it cannot be started and stopped here, or None."""
+
     def set(self, name: str, state: str) -> None:
         """``running`` or ``stopped``. Raises Refused."""
 
@@ -42,18 +46,18 @@ class SystemServices:
     """Those of the service manager; running is whatever has a process."""
 
     def state(self, name: str) -> str:
-        for comm in Path("/proc").glob("[0-9]*/comm"):
-            with contextlib.suppress(OSError):
-                if comm.read_text().strip() == name:
-                    return "running"
+        if machine.Machine().running(name):
+            return "running"
         return "stopped" if shutil.which(name) else "absent"
 
+    def obstacle(self, name: str) -> str | None:
+        if Path("/run/systemd/system").is_dir():
+            return None
+        return f"{name} is not managed by systemd here: stop it by hand"
+
     def set(self, name: str, state: str) -> None:
-        if not Path("/run/systemd/system").is_dir():
-            raise Refused(
-                f"{name} is not managed by systemd here: "
-                f"{'stop' if state == 'stopped' else 'start'} it by hand"
-            )
+        if (reason := self.obstacle(name)) is not None:
+            raise Refused(reason)
         verb = "stop" if state == "stopped" else "start"
         done = subprocess.run(
             ["systemctl", verb, name], capture_output=True, text=True, timeout=30, check=False
@@ -80,6 +84,7 @@ class Machine:
         netsys: Path | None,
     ) -> None:
         self.root = root
+        self.facts = machine.Machine(root)
         self.links = links
         self.services = services
         self.namespace = namespace
@@ -191,16 +196,14 @@ class Machine:
     # Cores.
 
     def cpus(self, node: int | None = None) -> list[int]:
-        """Cores that are online, of one NUMA node or all."""
-        place = self.root / "sys/devices/system"
-        try:
-            online = cpus_of((place / "cpu/online").read_text())
-            if node is not None:
-                local = set(cpus_of((place / f"node/node{node}/cpulist").read_text()))
-                online = [cpu for cpu in online if cpu in local] or online
-        except (OSError, ValueError):
-            return sorted(os.sched_getaffinity(0)) if self.real else []
-        return online
+        """Cores that are online and not isolated for programs of their own, of one NUMA node or
+        all; where all are isolated, all."""
+        online = [cpu for cpu in self.facts.cores if cpu not in self.facts.isolated]
+        online = online or self.facts.cores
+        if node is None:
+            return online
+        local = set(self.facts.nodes.get(node, []))
+        return [cpu for cpu in online if cpu in local] or online
 
     # Values.
 
@@ -257,14 +260,22 @@ class Machine:
             return "no frequency scaling here: firmware or hypervisor governs the clock"
         return "this kernel does not have it"
 
-    def writable(self, knob: Knob) -> bool:
-        """False for a file that nobody may write, such as a namespace's view of a global value."""
-        if knob.kind == "service" or knob.kind in ETHTOOL:
-            return True
+    def unwritable(self, knob: Knob) -> str | None:
+        """Why a knob that can be read cannot be written by anybody, or None."""
+        if knob.kind == "service":
+            return self.services.obstacle(knob.name)
+        if knob.kind in ETHTOOL:
+            return None
         try:
-            return bool(self.path(knob).stat().st_mode & 0o222)
-        except (OSError, Unreadable):
-            return False
+            path = self.path(knob)
+            if not path.stat().st_mode & 0o222:
+                where = "" if self.first_namespace else " from this network namespace"
+                return f"the kernel lets nobody write it{where}"
+            if os.statvfs(path).f_flag & os.ST_RDONLY:
+                return "it is mounted read-only here, as containers have it"
+        except (OSError, Unreadable) as error:
+            return str(error)
+        return None
 
     def write(self, knob: Knob, value: str) -> None:
         """Set a canonical value. Raises Refused."""

@@ -125,8 +125,8 @@ class _Planner:
         return found
 
     def _cores(self) -> list[int]:
-        online = self.machine.cpus()
         if self.profile.cores is not None:
+            online = self.machine.facts.cores
             asked = cpus_of(self.profile.cores)
             absent = sorted(set(asked) - set(online))
             if absent and online:
@@ -135,8 +135,13 @@ class _Planner:
                     f"online here, which are {cpu_list(online)}"
                 )
             return asked
+        if isolated := self.machine.facts.isolated:
+            self.notes.append(
+                f"cores {cpu_list(isolated)} are isolated and left to the programs that they are "
+                "for; cores in the profile says otherwise"
+            )
         if not self.nic:
-            return online
+            return self.machine.cpus()
         return self.machine.cpus(self.machine.node(self.nic))
 
     def plan(self) -> Plan:
@@ -224,9 +229,8 @@ class _Planner:
             return f"the driver of {self.nic} has it fixed"
         if self._will_appear(knob):
             return None
-        if not self.machine.writable(knob):
-            where = "" if self.machine.first_namespace else " from this network namespace"
-            return f"the kernel lets nobody write it{where}"
+        if (reason := self.machine.unwritable(knob)) is not None:
+            return reason
         if knob.kind == "sysfs" and knob.name.endswith("scaling_governor"):
             return self._governor_obstacle(knob, wanted)
         return None
@@ -369,10 +373,9 @@ class _Planner:
         if governor is None:
             return
         place = "devices/system/cpu/cpu{}/cpufreq/scaling_governor"
-        found = [
-            self._setting("sysfs", place.format(core), governor)
-            for core in self.cores or self.machine.cpus()
-        ]
+        # Without a choice all of them: the isolated ones, of programs that poll, need it most.
+        cores = self.machine.facts.cores if self.profile.cores is None else self.cores
+        found = [self._setting("sysfs", place.format(core), governor) for core in cores]
         if found and all(each.current is None for each in found):
             # One line says it for all.
             knob = Knob("sysfs", place.format("*"))

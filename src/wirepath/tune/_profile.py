@@ -122,7 +122,10 @@ class Profile(Settings):
         str | None,
         AfterValidator(_cpu_list),
         Must('a list of cores such as "2-5,8"'),
-        Field(description="cores that serve the NIC; left out: those of its NUMA node"),
+        Field(
+            description="cores that serve the NIC; left out: those of its NUMA node that "
+            "are not isolated"
+        ),
         Keep,
     ] = None
     channels: Annotated[
@@ -181,7 +184,7 @@ class Profile(Settings):
     ] = None
     governor: Annotated[
         str | None,
-        Field(pattern=r"^[a-z_]{1,15}$", description="cpufreq governor of the cores"),
+        Field(pattern=r"^[a-z_]{1,15}$", description="cpufreq governor of these cores, or of all"),
         Must('the name of a cpufreq governor, such as "performance"'),
         Keep,
     ] = None

@@ -89,8 +89,8 @@ def restore(
         directory = state_dir or state_directory()
         with locked(directory):
             path = _journal.path_of(directory, here)
+            _journal.remove_dead(directory, here)
             others = tuple(p for p in _journal.all_paths(directory) if p != path)
-            others = tuple(p for p in others if not _died_with_its_boot(p, here))
             written = _journal.read(path)
             if (
                 written is not None
@@ -120,15 +120,6 @@ def pending(*, state_dir: Path | None = None) -> list[Written]:
     directory = state_dir or state_directory()
     found = [_journal.read(path) for path in _journal.all_paths(directory)]
     return [each for each in found if each is not None]
-
-
-def _died_with_its_boot(path: Path, machine: Machine) -> bool:
-    """Removes a journal of a namespace other than the machine's own that a reboot ended."""
-    written = _journal.read(path)
-    if written is None or written.first_namespace or written.boot == machine.boot:
-        return False
-    path.unlink(missing_ok=True)
-    return True
 
 
 def _stays(done: Restored) -> bool:
