@@ -55,9 +55,12 @@ def bits(*numbers):
     return "".join("1" if bit in numbers else "0" for bit in range(64))
 
 
-def virtio(*offered, **channels):
+def virtio(*offered, release="6.12.9-server", **channels):
     return Change(
-        {f"sys/bus/pci/devices/{VIRTIO}/virtio2/features": bits(*offered)},
+        {
+            f"sys/bus/pci/devices/{VIRTIO}/virtio2/features": bits(*offered),
+            "proc/sys/kernel/osrelease": release,
+        },
         {"driver": "virtio_net", "bus": VIRTIO, "channels": Channels(**channels)},
     )
 
@@ -96,7 +99,9 @@ FIRES = [
     ("nic.frame-size", Change(link={"mtu": 9000}), B, "9018 bytes", "mtu 1500"),
     ("nic.native-xdp", Change(nic={"xdp": xdp()}), W, "features of eno1: none", "a NIC"),
     ("nic.native-xdp", Change(nic={"xdp": xdp("basic")}), W, "features of eno1: basic", "a NIC"),
-    ("nic.native-xdp", virtio(1, 7), W, "GUEST_CSUM, GUEST_TSO4", "guest_csum=off"),
+    ("nic.native-xdp", virtio(1, 7), W, "offers eno1 GUEST_TSO4 and not", "guest_tso4=off"),
+    ("nic.native-xdp", virtio(1, release="6.1.0-18"), W, "offers eno1 GUEST_CSUM and not",
+     "guest_csum=off"),
     ("nic.native-xdp", Change(nic={"driver": "ena", "xdp": xdp(), "bus": "",
      "channels": Channels(combined=8, combined_max=8)}), W, "8 of 8", "ethtool -L eno1 combined 4"),
     ("nic.native-xdp", Change(nic={"driver": "gve", "xdp": xdp(),
@@ -201,6 +206,7 @@ QUIET = [
     ("privileges.capabilities", Change({"proc/thread-self/status": status(1000, "203000")}),
      "user 1000 has"),
     ("nic.native-xdp", virtio(1, 2, 7), "basic"),
+    ("nic.native-xdp", virtio(1), "basic"),
     ("nic.native-xdp", Change(nic={"xdp": xdp("basic", "redirect")}), "basic, redirect"),
     ("nic.zero-copy", Change(nic={"xdp": xdp()}), "no native XDP"),
     ("nic.frame-size", Change(link={"mtu": 3806}), "3806"),
@@ -325,7 +331,7 @@ def test_queue_to_interrupt_to_core(tmp_path):
 WAYS = [
     ("af_xdp", Change(), "native XDP, zero-copy", []),
     ("af_xdp", Change(nic={"xdp": xdp("basic", "redirect")}), "native XDP, copy", []),
-    ("af_xdp", virtio(1), "generic XDP, copy", []),
+    ("af_xdp", virtio(8), "generic XDP, copy", []),
     ("af_xdp", Change(nic={"xdp": None}), "native or generic XDP: this kernel does not tell", []),
     ("af_xdp", Change(link={"mtu": 9000}), "native", ["MTU 9000 is too large"]),
     ("af_xdp", Change(backends=[NOT_MINE]), "native", ["this process lacks CAP_BPF"]),
