@@ -13,6 +13,7 @@ import typer.main
 
 from wirepath import registry
 from wirepath.config import IngestionConfig
+from wirepath.tune import BUILT_IN, Profile
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -61,6 +62,21 @@ def _ingestion_config() -> str:
     return _table(["field", "default", "meaning", "must be"], rows)
 
 
+def _tune_profile() -> str:
+    rows = [
+        [f"`{name}`", field.description or "", Profile.must(name)]
+        for name, field in Profile.model_fields.items()
+    ]
+    return _table(["field", "meaning", "must be"], rows)
+
+
+def _tune_built_in() -> str:
+    parts = []
+    for name, profile in BUILT_IN.items():
+        parts.append(f"\n**`{name}`**: {profile.description}\n\n```toml\n{profile.to_toml()}```\n")
+    return "".join(parts) + "\n"
+
+
 def block(source: str) -> str:
     """The text between the marks of ``<!-- made from SOURCE -->``."""
     kind, _, name = source.partition(" of ")
@@ -70,6 +86,10 @@ def block(source: str) -> str:
         return _itch_records()
     if source == "IngestionConfig":
         return _ingestion_config()
+    if source == "tune.Profile":
+        return _tune_profile()
+    if source == "tune.BUILT_IN":
+        return _tune_built_in()
     raise SystemExit(f"docs: nothing is known about 'made from {source}'")
 
 

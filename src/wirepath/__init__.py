@@ -12,7 +12,7 @@ One API over kernel sockets, AF_XDP and captures (DPDK and ef_vi to come)::
 
 from __future__ import annotations
 
-from . import errors, feed, lab
+from . import errors, feed, lab, tune
 from ._core import (
     Batch,
     HandOff,
@@ -111,6 +111,7 @@ __all__ = [
     "open",
     "stage",
     "tcp",
+    "tune",
     "udp",
     "workers",
 ]
