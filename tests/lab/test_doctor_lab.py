@@ -140,6 +140,29 @@ def test_the_strict_filter_for_real(host):
         assert finding(doctor.examine("wp0"), "sysctls.rp_filter").severity is Severity.OK
 
 
+def test_restore_puts_back_what_was_tuned(host, tmp_path, monkeypatch, capsys):
+    """doctor sees the tuned fault, and its --restore ends it."""
+    from wirepath import tune
+    from wirepath.cli import main
+    from wirepath.tune import _restore
+
+    monkeypatch.setattr(_restore, "state_directory", lambda: tmp_path / "state")
+    profile = tmp_path / "groups.toml"
+    profile.write_text('[tune]\n[tune.sysctls]\n"net.ipv4.igmp_max_memberships" = 17\n')
+    check = "sysctls.net.ipv4.igmp_max_memberships"
+    with host.enter():
+        before = finding(doctor.examine("wp0"), check)
+        assert tune.apply(tune.plan(profile, "wp0"), state_dir=tmp_path / "state").ok
+        assert finding(doctor.examine("wp0"), check).evidence.endswith(" = 17")
+        assert main(["doctor", "--restore", "--json"]) == 0
+        answer = json.loads(capsys.readouterr().out)
+        assert answer["ok"]
+        assert [each["result"] for each in answer["knobs"]] == ["restored"]
+        assert finding(doctor.examine("wp0"), check) == before
+        assert main(["doctor", "--restore"]) == 0
+        assert "nothing to restore" in capsys.readouterr().out
+
+
 def test_as_nobody(host):
     """All of it works without a privilege, and what cannot be seen is in the list."""
     setpriv = shutil.which("setpriv")

@@ -434,6 +434,13 @@ def test_what_the_kernel_says_is_not_taken_for_markup(monkeypatch, tmp_path, cap
     assert "cpu.governor" in capsys.readouterr().out
 
 
+def test_restore_is_of_the_whole_machine(capsys):
+    from wirepath.cli import main
+
+    assert main(["doctor", "eth9", "--restore"]) == 2
+    assert 'IFACE = "eth9" is not usable: it must be left out' in capsys.readouterr().err
+
+
 def test_json_has_everything(monkeypatch, tmp_path, capsys):
     from wirepath.cli import main
 

@@ -70,7 +70,7 @@ def memlock(case: Case) -> Outcome:
     "memory.thp",
     reads="/sys/kernel/mm/transparent_hugepage/enabled",
     why="With `always` the kernel compacts and moves memory behind running processes; a worker "
-    "stalls for hundreds of microseconds when its pages are moved.",
+    "stalls while its pages are moved.",
 )
 def thp(case: Case) -> Outcome:
     text = case.machine.text("sys/kernel/mm/transparent_hugepage/enabled")
