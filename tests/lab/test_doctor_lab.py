@@ -186,6 +186,33 @@ def test_as_nobody(host):
     assert ways["socket"]["works"]
 
 
+def test_capabilities_of_a_user_namespace_do_not_count():
+    """Where root is no root: the kernel refuses AF_XDP there, whatever CapEff says."""
+    code = (
+        "import json, sys, wirepath as wp\n"
+        "from wirepath import doctor\n"
+        "report = doctor.examine('lo')\n"
+        "(found,) = [f for f in report.findings if f.check == 'privileges.capabilities']\n"
+        "try:\n"
+        "    wp.open('af_xdp:lo', steer=wp.udp('239.1.1.1', 9001)).close()\n"
+        "    opened = 'opened'\n"
+        "except wp.errors.WirepathError as error:\n"
+        "    opened = type(error).__name__\n"
+        "print(json.dumps([found.severity, found.evidence, opened]))\n"
+    )
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--net", "sh", "-c",
+         'ip link set lo up && exec "$@"', "-", sys.executable, "-c", code],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if "unshare" in done.stderr:
+        pytest.skip(f"no user namespace here: {done.stderr.strip()}")
+    severity, evidence, opened = json.loads(done.stdout)
+    assert severity == "blocker", done.stderr
+    assert "user namespace" in evidence
+    assert opened in ("PermissionDenied", "BackendUnavailable")
+
+
 def test_a_file_that_only_root_reads():
     path = Path("/proc/sys/net/core/bpf_jit_harden")
     if not path.exists() or path.stat().st_mode & 0o004 or os.getuid() != 0:

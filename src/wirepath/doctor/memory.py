@@ -44,12 +44,12 @@ def hugepages(case: Case) -> Outcome:
 
 @machine_check(
     "memory.memlock",
-    reads="/proc/self/limits, /proc/thread-self/status: CapEff",
+    reads="/proc/self/limits, /proc/thread-self/status: CapEff; uid_map",
     why="AF_XDP locks the packet buffers of every queue in memory, within this limit.",
 )
 def memlock(case: Case) -> Outcome:
     limit = case.machine.memlock
-    if case.machine.capabilities >> CAP_IPC_LOCK & 1:
+    if case.machine.capabilities >> CAP_IPC_LOCK & 1 and not case.machine.in_user_namespace:
         return ok("CAP_IPC_LOCK lifts the limit")
     if limit is None:
         return ok("unlimited")
