@@ -13,6 +13,7 @@ import typer.main
 
 from wirepath import registry
 from wirepath.config import IngestionConfig
+from wirepath.doctor import CHECKS
 from wirepath.tune import BUILT_IN, Profile
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,6 +78,11 @@ def _tune_built_in() -> str:
     return "".join(parts) + "\n"
 
 
+def _doctor_checks() -> str:
+    rows = [[f"`{check.name}`", check.why, check.reads.replace("*", "\\*")] for check in CHECKS]
+    return _table(["check", "why it matters", "reads"], rows)
+
+
 def block(source: str) -> str:
     """The text between the marks of ``<!-- made from SOURCE -->``."""
     kind, _, name = source.partition(" of ")
@@ -86,6 +92,8 @@ def block(source: str) -> str:
         return _itch_records()
     if source == "IngestionConfig":
         return _ingestion_config()
+    if source == "doctor.CHECKS":
+        return _doctor_checks()
     if source == "tune.Profile":
         return _tune_profile()
     if source == "tune.BUILT_IN":

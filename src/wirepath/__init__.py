@@ -12,7 +12,7 @@ One API over kernel sockets, AF_XDP and captures (DPDK and ef_vi to come)::
 
 from __future__ import annotations
 
-from . import errors, feed, lab, tune
+from . import doctor, errors, feed, lab, tune
 from ._core import (
     Batch,
     HandOff,
@@ -100,6 +100,7 @@ __all__ = [
     "be16",
     "be32",
     "counters",
+    "doctor",
     "errors",
     "everything",
     "feed",

@@ -140,6 +140,29 @@ def test_the_strict_filter_for_real(host):
         assert finding(doctor.examine("wp0"), "sysctls.rp_filter").severity is Severity.OK
 
 
+def test_restore_puts_back_what_was_tuned(host, tmp_path, monkeypatch, capsys):
+    """doctor sees the tuned fault, and its --restore ends it."""
+    from wirepath import tune
+    from wirepath.cli import main
+    from wirepath.tune import _restore
+
+    monkeypatch.setattr(_restore, "state_directory", lambda: tmp_path / "state")
+    profile = tmp_path / "groups.toml"
+    profile.write_text('[tune]\n[tune.sysctls]\n"net.ipv4.igmp_max_memberships" = 17\n')
+    check = "sysctls.net.ipv4.igmp_max_memberships"
+    with host.enter():
+        before = finding(doctor.examine("wp0"), check)
+        assert tune.apply(tune.plan(profile, "wp0"), state_dir=tmp_path / "state").ok
+        assert finding(doctor.examine("wp0"), check).evidence.endswith(" = 17")
+        assert main(["doctor", "--restore", "--json"]) == 0
+        answer = json.loads(capsys.readouterr().out)
+        assert answer["ok"]
+        assert [each["result"] for each in answer["knobs"]] == ["restored"]
+        assert finding(doctor.examine("wp0"), check) == before
+        assert main(["doctor", "--restore"]) == 0
+        assert "nothing to restore" in capsys.readouterr().out
+
+
 def test_as_nobody(host):
     """All of it works without a privilege, and what cannot be seen is in the list."""
     setpriv = shutil.which("setpriv")
@@ -161,6 +184,33 @@ def test_as_nobody(host):
     assert not ways["af_xdp"]["works"]
     assert "lacks CAP_NET_ADMIN" in ways["af_xdp"]["in_the_way"][0]
     assert ways["socket"]["works"]
+
+
+def test_capabilities_of_a_user_namespace_do_not_count():
+    """Where root is no root: the kernel refuses AF_XDP there, whatever CapEff says."""
+    code = (
+        "import json, sys, wirepath as wp\n"
+        "from wirepath import doctor\n"
+        "report = doctor.examine('lo')\n"
+        "(found,) = [f for f in report.findings if f.check == 'privileges.capabilities']\n"
+        "try:\n"
+        "    wp.open('af_xdp:lo', steer=wp.udp('239.1.1.1', 9001)).close()\n"
+        "    opened = 'opened'\n"
+        "except wp.errors.WirepathError as error:\n"
+        "    opened = type(error).__name__\n"
+        "print(json.dumps([found.severity, found.evidence, opened]))\n"
+    )
+    done = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--net", "sh", "-c",
+         'ip link set lo up && exec "$@"', "-", sys.executable, "-c", code],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if "unshare" in done.stderr:
+        pytest.skip(f"no user namespace here: {done.stderr.strip()}")
+    severity, evidence, opened = json.loads(done.stdout)
+    assert severity == "blocker", done.stderr
+    assert "user namespace" in evidence
+    assert opened in ("PermissionDenied", "BackendUnavailable")
 
 
 def test_a_file_that_only_root_reads():

@@ -18,6 +18,7 @@ from machines import (
     build,
     limits,
     status,
+    tuned_server,
     write,
 )
 
@@ -55,9 +56,12 @@ def bits(*numbers):
     return "".join("1" if bit in numbers else "0" for bit in range(64))
 
 
-def virtio(*offered, **channels):
+def virtio(*offered, release="6.12.9-server", **channels):
     return Change(
-        {f"sys/bus/pci/devices/{VIRTIO}/virtio2/features": bits(*offered)},
+        {
+            f"sys/bus/pci/devices/{VIRTIO}/virtio2/features": bits(*offered),
+            "proc/sys/kernel/osrelease": release,
+        },
         {"driver": "virtio_net", "bus": VIRTIO, "channels": Channels(**channels)},
     )
 
@@ -91,12 +95,16 @@ FIRES = [
      "[integrity]", "lockdown=none"),
     ("privileges.capabilities", Change({"proc/thread-self/status": status(1000, "0")}), B,
      "user 1000 lacks CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF", "cap_net_admin,cap_net_raw,cap_bpf"),
+    ("privileges.capabilities", Change({"proc/thread-self/uid_map": "0 100000 65536"}), B,
+     "user namespace", "no rootless container"),
     ("nic.link", Change(link={"up": False}), B, "eno1 is down", "ip link set dev eno1 up"),
     ("nic.link", Change(link={"carrier": False}), W, "no carrier", "cable"),
     ("nic.frame-size", Change(link={"mtu": 9000}), B, "9018 bytes", "mtu 1500"),
     ("nic.native-xdp", Change(nic={"xdp": xdp()}), W, "features of eno1: none", "a NIC"),
     ("nic.native-xdp", Change(nic={"xdp": xdp("basic")}), W, "features of eno1: basic", "a NIC"),
-    ("nic.native-xdp", virtio(1, 7), W, "GUEST_CSUM, GUEST_TSO4", "guest_csum=off"),
+    ("nic.native-xdp", virtio(1, 7), W, "offers eno1 GUEST_TSO4 and not", "guest_tso4=off"),
+    ("nic.native-xdp", virtio(1, release="6.1.0-18"), W, "offers eno1 GUEST_CSUM and not",
+     "guest_csum=off"),
     ("nic.native-xdp", Change(nic={"driver": "ena", "xdp": xdp(), "bus": "",
      "channels": Channels(combined=8, combined_max=8)}), W, "8 of 8", "ethtool -L eno1 combined 4"),
     ("nic.native-xdp", Change(nic={"driver": "gve", "xdp": xdp(),
@@ -154,6 +162,8 @@ FIRES = [
      "proc/self/limits": limits("8388608")}), B, "8 MiB may be locked", "ulimit -l unlimited"),
     ("memory.memlock", Change({"proc/thread-self/status": status(1000, "0"),
      "proc/self/limits": limits("16777216")}), W, "enough for 1", "ulimit -l unlimited"),
+    ("memory.memlock", Change({"proc/thread-self/uid_map": "0 100000 65536",
+     "proc/self/limits": limits("65536")}), B, "0.0625 MiB may be locked", "ulimit"),
     ("memory.thp", Change({"sys/kernel/mm/transparent_hugepage/enabled": "[always] madvise never"}),
      W, "[always]", "echo madvise"),
     ("memory.hugepages", Change({"sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages": "0"}), A,
@@ -200,7 +210,9 @@ QUIET = [
      "user 1000 has"),
     ("privileges.capabilities", Change({"proc/thread-self/status": status(1000, "203000")}),
      "user 1000 has"),
+    ("privileges.capabilities", Change({"proc/thread-self/uid_map": "0 0 4294967295"}), "has"),
     ("nic.native-xdp", virtio(1, 2, 7), "basic"),
+    ("nic.native-xdp", virtio(1), "basic"),
     ("nic.native-xdp", Change(nic={"xdp": xdp("basic", "redirect")}), "basic, redirect"),
     ("nic.zero-copy", Change(nic={"xdp": xdp()}), "no native XDP"),
     ("nic.frame-size", Change(link={"mtu": 3806}), "3806"),
@@ -238,6 +250,7 @@ QUIET = [
 # What cannot be seen is said, and is no fault.
 UNSEEN = [
     ("kernel.version", Change({"proc/sys/kernel/osrelease": None}), "does not tell"),
+    ("cpu.isolated", Change({f"{CPU}/isolated": "some"}), "holds no list of cores: 'some'"),
     ("kernel.config", Change({"boot/config-6.12.9-server": None}), "/boot/config-6.12.9-server"),
     ("nic.native-xdp", Change(nic={"xdp": None, "refused": {"xdp": "no family netdev"}}),
      "no family netdev"),
@@ -307,7 +320,7 @@ def test_the_list_is_ranked_and_nothing_is_left_out(tmp_path):
     ranks = [each.severity.rank for each in report.findings]
     assert ranks == sorted(ranks)
     assert [each.check for each in report.findings if each.severity is not Severity.OK] == [
-        "backends.bypass", "nic.link", "sysctls.net.core.rmem_max", "sysctls.net.core.busy_read",
+        "nic.link", "sysctls.net.core.rmem_max", "sysctls.net.core.busy_read",
     ]  # fmt: skip
     assert len(report.findings) == len(doctor.CHECKS)
     assert report.worst is Severity.BLOCKER
@@ -322,13 +335,38 @@ def test_queue_to_interrupt_to_core(tmp_path):
     assert eno1.node == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "is_queue"),
+    [
+        ("mlx5_comp3@pci:0000:3b:00.0", True),
+        ("mlx5_async0@pci:0000:3b:00.0", False),
+        ("ena-mgmnt@pci:0000:00:05.0", False),
+        ("eth0-Tx-Rx-2", True),
+        ("admin0-TxRx-2", True),
+        ("virtio2-config", False),
+        ("virtio2-input.0", True),
+        ("i40e-0000:3b:00.0:misc", False),
+    ],
+)
+def test_which_interrupts_carry_packets(tmp_path, name, is_queue):
+    head, _, rest = tuned_server()["proc/interrupts"].partition("\n")
+    text = f"{head}\n{rest.replace('ice-eno1-TxRx-1', name)}"
+    machine = build(tmp_path, Change({"proc/interrupts": text}, {"vectors": ()}))
+    (eno1,) = doctor.examine("eno1", machine=machine, backends=READY).interfaces
+    assert (61 in [line.interrupt for line in eno1.queue_map]) is is_queue
+    assert {line.queue for line in eno1.queue_map} == {None}
+
+
 WAYS = [
     ("af_xdp", Change(), "native XDP, zero-copy", []),
     ("af_xdp", Change(nic={"xdp": xdp("basic", "redirect")}), "native XDP, copy", []),
-    ("af_xdp", virtio(1), "generic XDP, copy", []),
+    ("af_xdp", virtio(8), "generic XDP, copy", []),
     ("af_xdp", Change(nic={"xdp": None}), "native or generic XDP: this kernel does not tell", []),
     ("af_xdp", Change(link={"mtu": 9000}), "native", ["MTU 9000 is too large"]),
     ("af_xdp", Change(backends=[NOT_MINE]), "native", ["this process lacks CAP_BPF"]),
+    ("af_xdp", Change({"proc/thread-self/uid_map": "0 100000 65536"}), "native",
+     ["a user namespace"]),
+    ("dpdk", Change(link={"up": False}), "the whole", []),
     ("dpdk", Change(), "the whole device, away from the kernel: dpdk:0000:3b:00.0", []),
     ("dpdk", Change(nic={"driver": "mlx5_core"}, default_route=True), "beside the kernel's", []),
     ("dpdk", Change(nic={"bus": ""}), "net_af_packet0,iface=eno1", []),
@@ -426,6 +464,13 @@ def test_what_the_kernel_says_is_not_taken_for_markup(monkeypatch, tmp_path, cap
     assert "cpu.governor" not in text
     assert main(["doctor", "eno1", "--all"]) == 0
     assert "cpu.governor" in capsys.readouterr().out
+
+
+def test_restore_is_of_the_whole_machine(capsys):
+    from wirepath.cli import main
+
+    assert main(["doctor", "eth9", "--restore"]) == 2
+    assert 'IFACE = "eth9" is not usable: it must be left out' in capsys.readouterr().err
 
 
 def test_json_has_everything(monkeypatch, tmp_path, capsys):

@@ -227,7 +227,14 @@ def test_cores_nodes_and_parameters(tmp_path):
 
 @pytest.mark.parametrize(
     ("cmdline", "expected"),
-    [("rcu_nocbs=all", list(range(8))), ("rcu_nocbs=2,4-5", [2, 4, 5]), ("rcu_nocbs", [])],
+    [
+        ("rcu_nocbs=all", list(range(8))),
+        ("rcu_nocbs=2,4-5", [2, 4, 5]),
+        ("rcu_nocbs=6-N,1", [1, 6, 7]),
+        ("rcu_nocbs=0-7:1/4", [0, 4]),
+        ("rcu_nocbs=what,3", [3]),
+        ("rcu_nocbs", []),
+    ],
 )
 def test_rcu_nocbs(tmp_path, cmdline, expected):
     write(tmp_path, {"proc/cmdline": cmdline, "sys/devices/system/cpu/online": "0-7"})

@@ -14,7 +14,10 @@ from rich.text import Text
 
 from ..doctor import Finding, Interface, Report, Severity, examine
 from ..doctor._model import listing
+from ..errors import ConfigError
+from ..settings import problem
 from . import output
+from . import tune as tuning
 from .exits import Exit
 from .options import Json
 
@@ -49,6 +52,10 @@ def doctor(
         FailOn,
         typer.Option("--fail-on", help="Exit with 1 from this severity on."),
     ] = FailOn.BLOCKER,
+    restore: Annotated[
+        bool,
+        typer.Option("--restore", help="Judge nothing; put back what wirepath tune changed."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """What stands in the way of low latency and of bypass: a ranked list, each with its mend.
@@ -58,10 +65,16 @@ def doctor(
     Severities: blocker (cannot work until it is mended), warning (costs frames or latency),
     advice (for a machine that is there for this), unseen, ok.
 
-    Exit codes: 0 nothing of --fail-on's severity or graver, 1 something, 2 no such interface.
+    Exit codes: 0 nothing of --fail-on's severity or graver, 1 something, 2 no such interface. With
+    --restore, which is that of wirepath tune: 0 all is as it was, 1 something was left alone.
 
     Example:  [bold]wirepath doctor eth0[/bold]
     """
+    if restore:
+        if interface is not None:
+            must = "left out with --restore, which is of all that was tuned here"
+            raise ConfigError(problem("IFACE", interface, must))
+        return tuning.restore_now(as_json=as_json)
     report = examine(interface)
     if as_json:
         output.emit(_as_json(report))
@@ -69,6 +82,7 @@ def doctor(
         _show(report, show_all=show_all)
     if fail_on is not FailOn.NEVER and report.worst.rank <= Severity(fail_on.value).rank:
         raise typer.Exit(Exit.FAILED)
+    return None
 
 
 def _as_json(report: Report) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def tune(  # noqa: PLR0911  # one a mode
     if status:
         return _status(state_dir, as_json=as_json)
     if restore:
-        return _restore(state_dir, force=force, as_json=as_json)
+        return restore_now(state_dir, force=force, as_json=as_json)
     plan = tuning.plan(profile, interface)
     if emit is not None:
         text = tuning.emit(plan, emit)
@@ -182,7 +182,10 @@ def _apply(plan: tuning.Plan, state_dir: Path | None, *, yes_this_one: bool, as_
         raise typer.Exit(Exit.FAILED)
 
 
-def _restore(state_dir: Path | None, *, force: bool, as_json: bool) -> None:
+def restore_now(
+    state_dir: Path | None = None, *, force: bool = False, as_json: bool = False
+) -> None:
+    """Restores and tells; also behind ``wirepath doctor --restore``."""
     done = tuning.restore(force=force, state_dir=state_dir)
     if as_json:
         output.emit({"ok": done.ok, **plain(done)})

@@ -36,13 +36,13 @@ def ways(case: Case) -> list[Way]:
     return [_af_xdp(case), _dpdk(case), _ef_vi(case), _socket(case)]
 
 
-def _start(case: Case, backend: str, mode: str) -> Way:
+def _start(case: Case, backend: str, mode: str, *, needs_link: bool = True) -> Way:
     way = Way(case.nic.name, backend, mode)
     status = case.backend(backend)
     if status is None or not status.available:
         way.in_the_way.append(status.reason if status else "wirepath knows no such backend here")
         way.mend.append(status.mend if status else "reinstall wirepath")
-    if not case.nic.link.up:
+    if needs_link and not case.nic.link.up:
         way.in_the_way.append(f"{case.nic.name} is down")
         way.mend.append(f"ip link set dev {case.nic.name} up")
     return way
@@ -55,6 +55,9 @@ def _af_xdp(case: Case) -> Way:
     except Unseen:
         mode = "native or generic XDP: this kernel does not tell before the port is open"
     way = _start(case, "af_xdp", mode)
+    if case.machine.in_user_namespace:
+        way.in_the_way.append("a user namespace, where capabilities do not count for BPF")
+        way.mend.append("run it outside of the user namespace (rootless container)")
     if nic.link.mtu + BEYOND_MTU > LARGEST_BUFFER and not nic.link.loopback:
         way.in_the_way.append(f"MTU {nic.link.mtu} is too large for a packet buffer")
         way.mend.append(f"ip link set dev {nic.name} mtu 1500")
@@ -77,7 +80,8 @@ def _dpdk(case: Case) -> Way:
         return _start(case, "dpdk", "by a packet socket: dpdk:net_af_packet0,iface=" + nic.name)
     if nic.driver in _SHARED_WITH_KERNEL:
         return _start(case, "dpdk", f"{nic.driver} beside the kernel's driver: dpdk:{nic.bus}")
-    way = _start(case, "dpdk", f"the whole device, away from the kernel: dpdk:{nic.bus}")
+    mode = f"the whole device, away from the kernel: dpdk:{nic.bus}"
+    way = _start(case, "dpdk", mode, needs_link=False)  # the kernel's link goes away with it
     if not (machine.status.get("Uid") or "0").startswith("0"):
         way.in_the_way.append("this user is not root, and owns no VFIO group")
         way.mend.append("run as root, or chown /dev/vfio/<group> and a hugetlbfs mount")

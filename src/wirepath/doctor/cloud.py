@@ -12,7 +12,6 @@ from ._model import Case, Outcome, advice, interface_check, ok, warning
 
 # Feature bits of virtio 1.x, section 5.1.3: what the host may do to frames that the guest gets.
 _GUEST_OFFLOADS = {
-    1: "GUEST_CSUM",
     7: "GUEST_TSO4",
     8: "GUEST_TSO6",
     9: "GUEST_ECN",
@@ -20,6 +19,7 @@ _GUEST_OFFLOADS = {
     54: "GUEST_USO4",
     55: "GUEST_USO6",
 }
+_GUEST_CSUM = {1: "GUEST_CSUM"}  # of no matter since Linux 6.10
 _CTRL_GUEST_OFFLOADS = 2
 _MULTIQUEUE = 22
 
@@ -42,7 +42,10 @@ def virtio_in_the_way(case: Case) -> tuple[str, str] | None:
     bits = _virtio_bits(case)
     if not bits or bits[_CTRL_GUEST_OFFLOADS] == "1":
         return None
-    held = [name for bit, name in _GUEST_OFFLOADS.items() if bits[bit : bit + 1] == "1"]
+    offloads = _GUEST_OFFLOADS
+    if case.machine.version < (6, 10):
+        offloads = _GUEST_CSUM | offloads
+    held = [name for bit, name in offloads.items() if bits[bit : bit + 1] == "1"]
     if not held:
         return None
     return (
@@ -130,7 +133,8 @@ def gve_queues(nic: Nic) -> tuple[str, str] | None:
     "cloud.gve",
     reads="ethtool netlink: channels, features",
     why="The gVNIC driver takes a native XDP program only with equal numbers of receive and "
-    "transmit queues, half of the latter free, without LRO, and frames up to an MTU of 2032.",
+    "transmit queues, half of the latter free, without LRO, and with frames that fit its "
+    "buffers: with the usual ones of 2048 bytes up to an MTU of 2032.",
 )
 def gve(case: Case) -> Outcome:
     nic = case.nic

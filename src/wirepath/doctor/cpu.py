@@ -158,8 +158,8 @@ def smt(case: Case) -> Outcome:
 @machine_check(
     "cpu.clocksource",
     reads="/sys/devices/system/clocksource/clocksource0/current_clocksource, available_clocksource",
-    why="Other clocks are read through the hypervisor or the chipset, at up to a microsecond a "
-    "time: timestamps cost that, and every clock_gettime of yours.",
+    why="Other clocks are read through the hypervisor or the chipset, and each reading "
+    "waits for them: that of a timestamp, and every clock_gettime of yours.",
 )
 def clocksource(case: Case) -> Outcome:
     base = "sys/devices/system/clocksource/clocksource0"

@@ -10,7 +10,9 @@ from ..machine import Interrupt, Unseen
 from ._model import Case, Outcome, advice, interface_check, listing, not_told, ok, warning
 
 # Interrupts of a NIC that carry no packets: configuration, events, management.
-_NOT_DATA = re.compile(r"(config|event|async|mgmt|admin|misc|ptp|control|cmd|pages)", re.IGNORECASE)
+_NOT_DATA = re.compile(r"config|event|async|mgmn?t|admin|misc|ptp|control|cmd|pages", re.IGNORECASE)
+# What names a queue, whatever else an interface's name may look like.
+_DATA = re.compile(r"txrx|[-_.](rx|tx)|input|output|comp\d", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ def queue_map(case: Case) -> list[MapLine]:
     return [
         MapLine(queues.get(each.number), each.number, each.name, each.cores, each.count)
         for each in case.machine.interrupts(case.nic)
-        if each.number in queues or not _NOT_DATA.search(each.name)
+        if each.number in queues or _is_data(each)
     ]
 
 
@@ -41,7 +43,11 @@ def _data_interrupts(case: Case) -> list[Interrupt] | None:
             raise Unseen(f"interrupts of {case.nic.name}: /sys shows no device {case.nic.bus}")
         return None
     found = case.machine.interrupts(case.nic)
-    return [each for each in found if not _NOT_DATA.search(each.name)]
+    return [each for each in found if _is_data(each)]
+
+
+def _is_data(each: Interrupt) -> bool:
+    return bool(_DATA.search(each.name)) or not _NOT_DATA.search(each.name)
 
 
 @interface_check(

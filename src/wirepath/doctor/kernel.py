@@ -15,8 +15,7 @@ _NEEDED = {
 @machine_check(
     "kernel.version",
     reads="/proc/sys/kernel/osrelease",
-    why="AF_XDP ports need Linux 5.11; 6.3 tells a driver's XDP features, 6.6 takes several "
-    "programs on an interface in order.",
+    why="AF_XDP ports need Linux 5.11; from 6.3 on the kernel tells a driver's XDP features.",
 )
 def version(case: Case) -> Outcome:
     found, release = case.machine.version, case.machine.release

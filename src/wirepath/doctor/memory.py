@@ -44,12 +44,12 @@ def hugepages(case: Case) -> Outcome:
 
 @machine_check(
     "memory.memlock",
-    reads="/proc/self/limits, /proc/thread-self/status: CapEff",
+    reads="/proc/self/limits, /proc/thread-self/status: CapEff; uid_map",
     why="AF_XDP locks the packet buffers of every queue in memory, within this limit.",
 )
 def memlock(case: Case) -> Outcome:
     limit = case.machine.memlock
-    if case.machine.capabilities >> CAP_IPC_LOCK & 1:
+    if case.machine.capabilities >> CAP_IPC_LOCK & 1 and not case.machine.in_user_namespace:
         return ok("CAP_IPC_LOCK lifts the limit")
     if limit is None:
         return ok("unlimited")
@@ -70,7 +70,7 @@ def memlock(case: Case) -> Outcome:
     "memory.thp",
     reads="/sys/kernel/mm/transparent_hugepage/enabled",
     why="With `always` the kernel compacts and moves memory behind running processes; a worker "
-    "stalls for hundreds of microseconds when its pages are moved.",
+    "stalls while its pages are moved.",
 )
 def thp(case: Case) -> Outcome:
     text = case.machine.text("sys/kernel/mm/transparent_hugepage/enabled")

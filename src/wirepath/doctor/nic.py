@@ -32,7 +32,7 @@ def link(case: Case) -> Outcome:
     "nic.native-xdp",
     reads="netdev-genl dev-get, ethtool netlink: channels, /sys/class/net/*/device/features",
     why="Without native XDP, AF_XDP runs in generic mode: every frame becomes a kernel packet "
-    "first and is copied, which is several times slower.",
+    "first and is copied.",
 )
 def native_xdp(case: Case) -> Outcome:
     if case.nic.link.loopback:

@@ -12,11 +12,16 @@ CAP_IPC_LOCK = BITS["CAP_IPC_LOCK"]
 
 @machine_check(
     "privileges.capabilities",
-    reads="/proc/thread-self/status: CapEff, Uid",
+    reads="/proc/thread-self/status: CapEff, Uid; uid_map",
     why="AF_XDP needs capabilities to open; wirepath needs none to receive by sockets.",
 )
 def capabilities(case: Case) -> Outcome:
     have = case.machine.capabilities
+    if case.machine.in_user_namespace:
+        return blocker(
+            "this process is in a user namespace, where capabilities do not count for BPF",
+            "root of the machine itself: no rootless container, no user namespace remapping",
+        )
     missing = [name for name in CAPABILITIES["af_xdp"] if not have >> BITS[name] & 1]
     if "CAP_BPF" in missing and have >> BITS["CAP_SYS_ADMIN"] & 1:
         missing.remove("CAP_BPF")

@@ -76,7 +76,7 @@ CHECKS = (
         "net.core.bpf_jit_enable",
         1,
         Severity.WARNING,
-        "Without the compiler every XDP program is interpreted, at a tenth of the speed.",
+        "Without the compiler every XDP program is interpreted, instruction by instruction.",
     ),
     _at_least(
         "net.core.rmem_max",

@@ -134,7 +134,7 @@ def _reason(error: OSError, family: str, since: str) -> str:
         return UNSUPPORTED
     if error.errno == errno.ENOENT:
         return f"this kernel has no netlink family {family} (Linux {since})"
-    return f"the kernel refused: {error.strerror}"
+    return f"the kernel refused: {error.strerror or error}"
 
 
 def _link(message: Any) -> Link:  # noqa: ANN401

@@ -18,6 +18,24 @@ _PCI = re.compile(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
 _CPU = "sys/devices/system/cpu"
 
 
+def _parameter_list(text: str, cores: list[int]) -> list[int]:
+    """A list of cores as kernel parameters spell it: all, 0-3, 4-N, 0-15:2/4."""
+    last = max(cores, default=0)
+    out: set[int] = set()
+    for part in text.split(","):
+        if part == "all":
+            out.update(cores)
+        found = re.fullmatch(r"(\d+|N)(?:-(\d+|N)(?::(\d+)/(\d+))?)?", part)
+        if found is None:
+            continue  # the kernel ignores what it does not understand, as well
+        first, end = (
+            last if each == "N" else int(each) for each in (found[1], found[2] or found[1])
+        )
+        used, group = int(found[3] or 1), max(int(found[4] or 1), 1)
+        out.update(core for core in cores if first <= core <= end and (core - first) % group < used)
+    return sorted(out)
+
+
 class Machine(Files):
     """Reads /proc and /sys below ``root``, and interfaces through ``links``.
 
@@ -71,38 +89,43 @@ class Machine(Files):
     @cached_property
     def cores(self) -> list[int]:
         """Online."""
-        return parse_list(self.text(f"{_CPU}/online") or "")
+        return self._cores_in(f"{_CPU}/online")
 
     @cached_property
     def isolated(self) -> list[int]:
         """Out of the scheduler's hands (isolcpus=)."""
-        return parse_list(self.text(f"{_CPU}/isolated") or "")
+        return self._cores_in(f"{_CPU}/isolated")
 
     @property
     def nohz_full(self) -> list[int]:
         """Without a timer tick while one task runs."""
         text = self.text(f"{_CPU}/nohz_full") or ""
-        return parse_list(text) if text[:1].isdigit() else []  # "(null)" where it is not in use
+        # "(null)" where it is not in use
+        return self._cores_in(f"{_CPU}/nohz_full") if text[:1].isdigit() else []
 
     @property
     def rcu_nocbs(self) -> list[int]:
         """Whose RCU callbacks run elsewhere: of rcu_nocbs=, and all of nohz_full=."""
-        value = self.command_line.get("rcu_nocbs", "")
-        named = self.cores if value in ("all", "0-N") else []
-        if value[:1].isdigit() and not named:
-            named = parse_list(value)
+        named = _parameter_list(self.command_line.get("rcu_nocbs", ""), self.cores)
         return sorted({*named, *self.nohz_full})
+
+    def _cores_in(self, path: str) -> list[int]:
+        text = self.text(path) or ""
+        try:
+            return parse_list(text)
+        except ValueError:
+            raise Unseen(f"/{path} holds no list of cores: {text[:40]!r}") from None
 
     def siblings(self, core: int) -> list[int]:
         """Hardware threads of the same core, itself among them."""
-        return parse_list(self.text(f"{_CPU}/cpu{core}/topology/thread_siblings_list") or "")
+        return self._cores_in(f"{_CPU}/cpu{core}/topology/thread_siblings_list")
 
     @property
     def nodes(self) -> dict[int, list[int]]:
         """NUMA nodes and their cores."""
         base = "sys/devices/system/node"
         return {
-            int(name[4:]): parse_list(self.text(f"{base}/{name}/cpulist") or "")
+            int(name[4:]): self._cores_in(f"{base}/{name}/cpulist")
             for name in self.names(base)
             if re.fullmatch(r"node\d+", name)
         }
@@ -124,6 +147,13 @@ class Machine(Files):
     def capabilities(self) -> int:
         """Effective ones, as a mask."""
         return int(self.status.get("CapEff", "0") or "0", 16)
+
+    @property
+    def in_user_namespace(self) -> bool:
+        """Not in the first user namespace: the kernel asks for capabilities there for BPF, locked
+        memory and hardware, and those in /proc/self/status do not count."""
+        text = self.text("proc/thread-self/uid_map")
+        return text is not None and text.split() != ["0", "0", "4294967295"]
 
     @property
     def memlock(self) -> int | None:
