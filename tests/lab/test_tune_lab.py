@@ -423,6 +423,8 @@ def test_the_command_shows_applies_tells_and_restores(
     code, out, _ = command(host, "--status", "--json", *options)
     (journal,) = json.loads(out)["journals"]
     assert len([e for e in journal["entries"] if not e["kept"]]) == CHANGES
+    code, out, _ = command(host, "wp0", "--profile", profile, *options)
+    assert "settings of an earlier tune" in out
     code, out, _ = command(host, "--restore", *options)
     assert code == 0
     assert "restored" in out

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import itertools
 import json
@@ -122,6 +123,32 @@ def test_every_line_is_synced_before_the_change(
             assert events[i - 1] == "sync"
             assert events[i + 1] == "sync"
     assert events.count("change") > 20
+
+
+def test_a_full_disk_ends_the_tune_before_the_change(
+    machine: FakeMachine, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = bare(machine.snapshot())
+    real = os.write
+    left = 12
+
+    def write(descriptor: int, data: bytes) -> int:
+        nonlocal left
+        if Path(f"/proc/self/fd/{descriptor}").readlink().suffix != ".jsonl":
+            return real(descriptor, data)
+        left -= 1
+        if left < 0:
+            real(descriptor, data[:9])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(descriptor, data)
+
+    monkeypatch.setattr(os, "write", write)
+    with pytest.raises(StateError, match=r"No space left on device\), and nothing is changed"):
+        tuned(machine, state)
+    monkeypatch.undo()
+    assert bare(machine.snapshot()) != before
+    assert restored(machine, state).ok
+    assert bare(machine.snapshot()) == before
 
 
 def _die_at(root: Path, state: Path, number: int, *, undo: bool) -> None:

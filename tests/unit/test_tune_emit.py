@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import configparser
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -88,6 +89,32 @@ def test_names_cannot_break_out_of_the_script(machine: FakeMachine, tmp_path: Pa
     subprocess.run(["sh", str(script)], check=True, capture_output=True)
     assert (tmp_path / "value").read_text() == evil + "\n"
     assert not hit.exists()
+
+
+def test_names_cannot_break_out_of_the_unit(machine: FakeMachine, tmp_path: Path) -> None:
+    hit = tmp_path / "hit"
+    evil = f"x'; touch {hit}; \"$(touch {hit})`touch {hit}` %n \\"
+    profile = tune.Profile(sysctls={"net.core.rmem_max": evil})
+    text = tune.emit(tune.plan(profile, machine=machine), "systemd")
+    (line,) = [x for x in text.splitlines() if x.startswith("ExecStart=-")]
+    # As systemd takes it apart: escapes in double quotes, then %% and $$.
+    words = shlex.split(line.removeprefix("ExecStart=-"))
+    assert not re.search(r"(?<!%)%(%%)*(?!%)", words[2])
+    words = [w.replace("%%", "%").replace("$$", "$") for w in words]
+    words[2] = words[2].replace("/proc/sys/net/core/rmem_max", str(tmp_path / "value"))
+    subprocess.run(words, check=True)
+    assert (tmp_path / "value").read_text() == evil + "\n"
+    assert not hit.exists()
+
+
+def test_an_interface_with_a_strange_name_is_for_the_script_alone(machine: FakeMachine) -> None:
+    name = 'e"$x'
+    machine.device.change(interfaces=[[name, "02:00:00:00:00:01", 7]])
+    plan = tune.plan(tune.Profile(), name, machine=machine)
+    for form in ("tuned", "udev", "systemd"):
+        with pytest.raises(ConfigError, match="rename it, or emit a script"):
+            tune.emit(plan, form)
+    assert "'e\"$x'" in tune.emit(plan, "script")
 
 
 def test_sysctl_d_says_what_sysctl_understands(plan: tune.Plan, tmp_path: Path) -> None:

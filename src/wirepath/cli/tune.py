@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ import typer
 from rich.markup import escape
 
 from .. import tune as tuning
-from ..errors import ConfigError
+from ..errors import ConfigError, StateError
 from ..plain import plain
 from ..settings import problem
 from . import output
@@ -101,7 +102,7 @@ def tune(  # noqa: PLR0911  # one a mode
         return _apply(plan, state_dir, yes_this_one=yes_this_one, as_json=as_json)
     if as_json:
         return output.emit({"applied": False, "plan": plan})
-    return _show(plan)
+    return _show(plan, state_dir)
 
 
 def _one_of(**given: bool) -> None:
@@ -110,7 +111,7 @@ def _one_of(**given: bool) -> None:
         raise ConfigError(f"{' and '.join(chosen)} cannot go together: give one of them")
 
 
-def _show(plan: tuning.Plan) -> None:
+def _show(plan: tuning.Plan, state_dir: Path | None) -> None:
     console = output.stdout()
     console.print(_title(plan), markup=False)
     for state, title, columns in (
@@ -132,7 +133,7 @@ def _show(plan: tuning.Plan) -> None:
             }
             rows.append([cells[name] for name in columns])
         console.print(output.table(title, columns, rows))
-    for note in plan.notes:
+    for note in (*plan.notes, *_earlier(plan, state_dir)):
         console.print(f"note: {note}", markup=False)
     if plan.changes:
         nic = f" {plan.interface.name}" if plan.interface else ""
@@ -142,6 +143,21 @@ def _show(plan: tuning.Plan) -> None:
             f"--profile {shlex.quote(plan.profile)} --apply{yes}",
             markup=False,
         )
+
+
+def _earlier(plan: tuning.Plan, state_dir: Path | None) -> Iterator[str]:
+    """What was tuned before here, if it was not restored."""
+    try:
+        found = tuning.pending(state_dir=state_dir)
+    except StateError as error:
+        yield str(error)
+        return
+    for each in found:
+        if each.namespace == plan.namespace:
+            yield (
+                f"{len(each.entries)} settings of an earlier tune ({each.profile}) were not "
+                "restored: wirepath tune --status shows them, --restore puts them back"
+            )
 
 
 def _title(plan: tuning.Plan) -> str:

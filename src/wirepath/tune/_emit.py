@@ -50,6 +50,10 @@ def emit(plan: Plan, form: str) -> str:
     }
     if form not in writers:
         raise ConfigError(problem("emit", form, f"one of {', '.join(FORMATS)}"))
+    nic = plan.interface.name if plan.interface is not None else ""
+    if form in ("tuned", "udev", "systemd") and not re.fullmatch(r"[A-Za-z0-9_.:@-]*", nic):
+        must = f"of letters, digits and _.:@- to be written as {form}: rename it, or emit a script"
+        raise ConfigError(problem("IFACE", nic, must))
     lines = list(writers[form](plan))
     if plan.carries_default_route and plan.interface is not None:
         name = plan.interface.name

@@ -227,9 +227,15 @@ class Journal:
 
     def _line(self, document: dict[str, Any]) -> None:
         data = json.dumps(document).encode() + b"\n"
-        while data:
-            data = data[os.write(self._file, data) :]
-        os.fsync(self._file)
+        try:
+            while data:
+                data = data[os.write(self._file, data) :]
+            os.fsync(self._file)
+        except OSError as error:
+            raise StateError(
+                f"{self._path} cannot be written ({error.strerror}), and nothing is changed that "
+                "is not written down: make room, then wirepath tune --restore undoes the rest"
+            ) from None
         self._next += 1
 
 
