@@ -290,6 +290,62 @@ def test_a_damaged_journal_is_told_and_kept(machine: FakeMachine, state: Path, l
     assert journal(state).read_text() == text
 
 
+def xps(number: int) -> Knob:
+    return Knob("netdev", f"queues/tx-{number}/xps_cpus", "eth1")
+
+
+def with_queues(machine: FakeMachine, masks: str) -> None:
+    machine.device.write(Knob("channels", "combined", "eth1"), str(len(masks)))
+    for number, cpus in enumerate(masks):
+        machine.put(f"sys/class/net/eth1/queues/tx-{number}/xps_cpus", cpus)
+
+
+def test_a_mask_that_somebody_changed_is_left_though_the_channels_are_restored(
+    machine: FakeMachine, state: Path
+) -> None:
+    with_queues(machine, "1248")
+    tuned(machine, state, tune.Profile(channels=2, xps="off", cores="0"))
+    machine.put("sys/class/net/eth1/queues/tx-0/xps_cpus", "7")
+    done = restored(machine, state)
+    assert not done.ok
+    assert [machine.read(xps(n)) for n in range(4)] == ["7", "2", "4", "8"]
+    told = {(k.knob, k.result) for k in done.knobs if k.knob == xps(0)}
+    assert told == {(xps(0), "changed")}
+    assert restored(machine, state, force=True).ok
+    assert [machine.read(xps(n)) for n in range(4)] == ["1", "2", "4", "8"]
+
+
+def test_masks_that_a_first_tune_set_and_a_second_took_along(
+    machine: FakeMachine, state: Path
+) -> None:
+    with_queues(machine, "0248")
+    before = machine.snapshot()
+    for step in itertools.count():
+        tuned(machine, state, tune.Profile(xps="spread", cores="0"))
+        assert machine.read(xps(3)) == "1"
+        tuned(machine, state, tune.Profile(channels=2))
+        killed = killed_at(machine.root, state, step, undo=True)
+        assert restored(machine, state).ok
+        assert machine.snapshot() == before, f"killed at step {step}"
+        if not killed:
+            break
+    assert step > 9
+
+
+def test_masks_wait_in_the_journal_while_the_channels_are_somebody_elses(
+    machine: FakeMachine, state: Path
+) -> None:
+    with_queues(machine, "1248")
+    before = machine.snapshot()
+    tuned(machine, state, tune.Profile(channels=2))
+    machine.device.write(Knob("channels", "combined", "eth1"), "1")
+    done = restored(machine, state)
+    assert not done.ok
+    assert machine.read(Knob("channels", "combined", "eth1")) == "1"
+    assert restored(machine, state, force=True).ok
+    assert machine.snapshot() == before
+
+
 # Other hands.
 
 

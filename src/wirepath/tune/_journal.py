@@ -136,6 +136,10 @@ class _Fold:
         identity = Identity(**line["identity"]) if line["identity"] else None
         kept = line["op"] == "keep"
         before = str(line["before"])
+        if kept and (knob, identity, False) in self.entries:
+            # Tuned before it was taken along: what was there before that is known.
+            self._numbers[line["n"]] = self.entries[knob, identity, False]
+            return
         entry = self.entries.get((knob, identity, kept))
         if entry is None:
             entry = self.entries[knob, identity, kept] = Entry(knob, identity, before, kept=kept)

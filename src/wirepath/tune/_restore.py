@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -126,6 +127,10 @@ def _stays(done: Restored) -> bool:
     return done.result in _LEFT
 
 
+def _of_queue(knob: Knob) -> bool:
+    return knob.kind == "irq" or knob.name.startswith("queues/")
+
+
 class _Run:
     def __init__(
         self, written: Written, machine: Machine, *, force: bool, progress: Progress | None
@@ -139,15 +144,14 @@ class _Run:
         kept: Sequence[Entry] = [e for e in written.entries if e.kept]
         # Backwards; what the channels took along comes last, when its queues are there again.
         self.order = [*reversed(changed), *kept]
-        self.channels_restored = {
-            e.knob.interface for e in changed if e.knob.kind == "channels" and e.restoring
-        }
-
+        self.todo = list(self.order)
+        self.looked_at: set[str] = set()
         self.channels_left: set[str] = set()
 
     def all(self) -> list[Restored]:
         out = []
         for entry in self.order:
+            self.todo.remove(entry)
             out.append(self._one(entry))
             if entry.knob.kind == "channels" and _stays(out[-1]):
                 self.channels_left.add(out[-1].knob.interface)
@@ -163,7 +167,7 @@ class _Run:
         try:
             now = self.machine.read(knob)
         except Gone as gone:
-            if entry.kept and knob.interface in self.channels_left:
+            if _of_queue(knob) and knob.interface in self.channels_left:
                 why = "its queue comes back with the channels, which were left alone"
                 return replace(done, result="changed", message=why)
             return replace(done, message=str(gone))
@@ -201,11 +205,8 @@ class _Run:
 
     def _leave(self, entry: Entry, now: str) -> tuple[Result, str] | None:
         """What to say where the value must not be written."""
-        if entry.kept and not self.rebooted:
-            # Its queue was switched off and on again by us; the kernel starts it at nothing.
-            if now == "0" or entry.knob.interface in self.channels_restored:
-                return None
-            return "changed", f"somebody else made it {now} since; it was {entry.before}"
+        if not self.rebooted and (entry.restoring or (now == "0" and self._was_off(entry))):
+            return None  # the kernel's doing, when we changed the channels
         ours = now in entry.ours
         if self.rebooted:
             if ours:
@@ -213,18 +214,49 @@ class _Run:
             return "reset", f"the reboot reset it to {now}; before the tuning it was {entry.before}"
         if ours:
             return None
-        tuned = entry.ours[-1] if entry.ours else "?"
-        return (
-            "changed",
-            f"somebody else made it {now} since it was tuned to {tuned}; it was {entry.before}",
+        tuned = f" since it was tuned to {entry.ours[-1]}" if entry.ours else ""
+        return "changed", f"somebody else made it {now}{tuned}; it was {entry.before}"
+
+    def _was_off(self, entry: Entry) -> bool:
+        """A mask of a queue that tuning had switched off; the kernel starts it at nothing."""
+        found = re.match(r"queues/(rx|tx)-(\d+)/", entry.knob.name)
+        if found is None or not entry.knob.is_mask:
+            return False
+        return any(
+            int(found[2]) >= int(count)
+            for each in self.order
+            if each.knob.kind == "channels" and each.knob.interface == entry.knob.interface
+            if each.knob.name in (found[1], "combined")
+            for count in each.ours
         )
 
+    def _before_channels(self, knob: Knob) -> None:
+        """Which masks and interrupts may be written when the channels are back, whatever changing
+        the channels makes of them: those that are ours or as before now, or not there.
+
+        On disk, so that a restore that is killed in between is finished by the next.
+        """
+        if knob.interface in self.looked_at:
+            return
+        self.looked_at.add(knob.interface)
+        for entry in self.todo:
+            found, _ = self._find(entry)
+            if found is None or found.interface != knob.interface or not _of_queue(found):
+                continue
+            try:
+                now = self.machine.read(found)
+            except Gone:
+                entry.restoring = True
+            except Unreadable:
+                entry.restoring = False
+            else:
+                ours = now == entry.before or now in entry.ours
+                entry.restoring = ours or (now == "0" and self._was_off(entry))
+        _journal.rewrite(self.written, list(self.written.entries))
+
     def _write(self, entry: Entry, done: Restored, knob: Knob) -> Restored:
-        if knob.kind == "channels" and not entry.kept:
-            # On disk first: its queues' masks may then be written, also by the next restore.
-            entry.restoring = True
-            self.channels_restored.add(entry.knob.interface)
-            _journal.rewrite(self.written, list(self.written.entries))
+        if knob.kind == "channels":
+            self._before_channels(knob)
         self._tell(knob, "journalled")
         message = ""
         try:
