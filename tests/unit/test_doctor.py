@@ -186,7 +186,10 @@ FIRES = [
     ("cpu.smt", Change({f"{CPU}/isolated": "5-7"}), W, "isolated cores 5 share", "smt/control"),
     ("cpu.smt", Change({f"{CPU}/isolated": ""}), A, "none isolated", "smt/control"),
     ("sysctls.net.core.bpf_jit_enable", Change({f"{SYSCTL}/bpf_jit_enable": "0"}), W, "= 0", "=1"),
-    ("sysctls.net.core.rmem_max", Change({f"{SYSCTL}/rmem_max": "212992"}), W, "212992", "=8388"),
+    ("sysctls.net.core.rmem_max", Change({f"{SYSCTL}/rmem_max": "212992"}), A, "may exceed",
+     "rmem_max=8388608"),
+    ("sysctls.net.core.rmem_max", Change({f"{SYSCTL}/rmem_max": "212992",
+     "proc/thread-self/status": status(1000, "0")}), W, "= 212992", "rmem_max=8388608"),
     ("sysctls.net.core.bpf_jit_harden", Change({f"{SYSCTL}/bpf_jit_harden": "2"}), A, "= 2", "=1"),
     ("sysctls.net.core.netdev_max_backlog", Change({f"{SYSCTL}/netdev_max_backlog": "300"}), A,
      "= 300", "=1000"),
@@ -315,12 +318,19 @@ def test_every_check_has_a_fault_to_find():
 
 
 def test_the_list_is_ranked_and_nothing_is_left_out(tmp_path):
-    change = Change({f"{SYSCTL}/busy_read": "0", f"{SYSCTL}/rmem_max": "1"}, link={"up": False})
+    change = Change(
+        {f"{SYSCTL}/bpf_jit_enable": "0", "proc/sys/kernel/osrelease": "6.1.0",
+         "boot/config-6.1.0": "CONFIG_BPF_SYSCALL=y\nCONFIG_XDP_SOCKETS=y",
+         "sys/kernel/mm/transparent_hugepage/enabled": "[always] madvise never"},
+        link={"up": False, "xdp": "native"},
+    )  # fmt: skip
     report = doctor.examine("eno1", machine=build(tmp_path, change), backends=READY)
     ranks = [each.severity.rank for each in report.findings]
     assert ranks == sorted(ranks)
     assert [each.check for each in report.findings if each.severity is not Severity.OK] == [
-        "nic.link", "sysctls.net.core.rmem_max", "sysctls.net.core.busy_read",
+        "nic.link",  # blocker; after it warnings, then advice, each in the order of the catalogue
+        "memory.thp", "sysctls.net.core.bpf_jit_enable",
+        "kernel.version", "nic.xdp-program",
     ]  # fmt: skip
     assert len(report.findings) == len(doctor.CHECKS)
     assert report.worst is Severity.BLOCKER

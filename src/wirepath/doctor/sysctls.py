@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from ..machine import Unseen
+from ..privileges import BITS
 from ._model import Case, Check, Judge, Outcome, Severity, machine_check, ok
 
 _BUFFER = 8 << 20  # what a socket port asks for by default
@@ -47,6 +48,24 @@ def _fine(name: str, value: int | None) -> Outcome:
 
 
 @machine_check(
+    "sysctls.net.core.rmem_max",
+    reads="/proc/sys/net/core/rmem_max, /proc/thread-self/status: CapEff",
+    why="A socket port asks for a receive buffer of 8 MiB; without CAP_NET_ADMIN the kernel grants "
+    "no more than this, and a burst that does not fit is lost.",
+)
+def rmem_max(case: Case) -> Outcome:
+    name = "net.core.rmem_max"
+    value = _number(case, name)
+    if value is None or value >= _BUFFER:
+        return _fine(name, value)
+    evidence, severity = f"{name} = {value}", Severity.WARNING
+    if case.machine.capabilities >> BITS["CAP_NET_ADMIN"] & 1:
+        evidence += ", which CAP_NET_ADMIN may exceed (SO_RCVBUFFORCE)"
+        severity = Severity.ADVICE
+    return Outcome(severity, evidence, f"sysctl -w {name}={_BUFFER}")
+
+
+@machine_check(
     "sysctls.rp_filter",
     reads="/proc/sys/net/ipv4/conf/*/rp_filter",
     why="With the strict filter the kernel drops multicast whose source it would not answer by "
@@ -78,13 +97,7 @@ CHECKS = (
         Severity.WARNING,
         "Without the compiler every XDP program is interpreted, instruction by instruction.",
     ),
-    _at_least(
-        "net.core.rmem_max",
-        _BUFFER,
-        Severity.WARNING,
-        "A socket port asks for a receive buffer of 8 MiB; the kernel grants no more than this, "
-        "and a burst that does not fit is lost.",
-    ),
+    rmem_max,
     _at_most(
         "net.core.bpf_jit_harden",
         1,
