@@ -14,7 +14,9 @@ import typer.main
 from wirepath import Action, _core, feed_config, registry, sinks
 from wirepath.config import IngestionConfig
 from wirepath.conversion import ConvertConfig
+from wirepath.doctor import CHECKS
 from wirepath.settings import Settings
+from wirepath.tune import BUILT_IN, Profile
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -97,6 +99,26 @@ def _settings(settings: type[Settings], left_out: tuple[str, ...] = ()) -> str:
     return _table(["field", "default", "meaning", "must be"], rows)
 
 
+def _tune_profile() -> str:
+    rows = [
+        [f"`{name}`", field.description or "", Profile.must(name)]
+        for name, field in Profile.model_fields.items()
+    ]
+    return _table(["field", "meaning", "must be"], rows)
+
+
+def _tune_built_in() -> str:
+    parts = []
+    for name, profile in BUILT_IN.items():
+        parts.append(f"\n**`{name}`**: {profile.description}\n\n```toml\n{profile.to_toml()}```\n")
+    return "".join(parts) + "\n"
+
+
+def _doctor_checks() -> str:
+    rows = [[f"`{check.name}`", check.why, check.reads.replace("*", "\\*")] for check in CHECKS]
+    return _table(["check", "why it matters", "reads"], rows)
+
+
 def block(source: str) -> str:
     """The text between the marks of ``<!-- made from SOURCE -->``."""
     kind, _, name = source.partition(" of ")
@@ -111,6 +133,12 @@ def block(source: str) -> str:
     if source in _SETTINGS:
         left_out = (*_EVERY_SINK, "kind") if source.startswith("sinks.") else ()
         return _settings(_SETTINGS[source], left_out)
+    if source == "doctor.CHECKS":
+        return _doctor_checks()
+    if source == "tune.Profile":
+        return _tune_profile()
+    if source == "tune.BUILT_IN":
+        return _tune_built_in()
     raise SystemExit(f"docs: nothing is known about 'made from {source}'")
 
 

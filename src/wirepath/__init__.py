@@ -12,7 +12,7 @@ One API over kernel sockets, AF_XDP, DPDK, ef_vi and captures::
 
 from __future__ import annotations
 
-from . import errors, feed, lab, sinks
+from . import doctor, errors, feed, lab, sinks, tune
 from ._core import (
     Batch,
     HandOff,
@@ -130,6 +130,7 @@ __all__ = [
     "be32",
     "convert",
     "counters",
+    "doctor",
     "errors",
     "everything",
     "feed",
@@ -142,6 +143,7 @@ __all__ = [
     "sinks",
     "stage",
     "tcp",
+    "tune",
     "udp",
     "workers",
 ]

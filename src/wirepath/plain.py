@@ -15,7 +15,8 @@ def plain(value: object) -> Any:  # noqa: ANN401  # what json.dumps takes
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [plain(v) for v in value]
+        values = [plain(v) for v in value]
+        return sorted(values, key=str) if isinstance(value, (set, frozenset)) else values
     if value is None or isinstance(value, (str, int, float, bool)):
         return value
     if isinstance(value, (Path, bytes)):

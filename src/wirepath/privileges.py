@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 # Bit numbers from linux/capability.h.
-_BITS = {
+BITS = {
     "CAP_NET_ADMIN": 12,
     "CAP_NET_RAW": 13,
     "CAP_IPC_LOCK": 14,
@@ -26,7 +26,7 @@ def effective_capabilities() -> int:
 def missing_capabilities(names: Iterable[str]) -> list[str]:
     """Those of ``names`` that this process does not have. CAP_SYS_ADMIN stands in for CAP_BPF."""
     have = effective_capabilities()
-    out = [n for n in names if not have >> _BITS[n] & 1]
-    if "CAP_BPF" in out and have >> _BITS["CAP_SYS_ADMIN"] & 1:
+    out = [n for n in names if not have >> BITS[n] & 1]
+    if "CAP_BPF" in out and have >> BITS["CAP_SYS_ADMIN"] & 1:
         out.remove("CAP_BPF")
     return out

@@ -25,7 +25,8 @@ from wirepath.lab import LabError, unavailable_reason
 from wirepath.plain import duration, plain
 
 COMMANDS = [
-    ("backends",), ("info",), ("publish",), ("generate",), ("feed",), ("convert",), ("demo",),
+    ("backends",), ("info",), ("doctor",), ("publish",), ("generate",), ("feed",), ("convert",),
+    ("demo",),
     ("bench", "ingest"), ("lab", "up"), ("lab", "status"), ("lab", "down"), ("lab", "exec"),
 ]  # fmt: skip
 

@@ -7,7 +7,20 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import backends, bench, convert, demo, feed, generate, info, lab, publish, top
+from . import (
+    backends,
+    bench,
+    convert,
+    demo,
+    doctor,
+    feed,
+    generate,
+    info,
+    lab,
+    publish,
+    top,
+    tune,
+)
 from .exits import MEANINGS
 
 _EPILOG = "Exit codes: " + "; ".join(f"{code.value} {text}" for code, text in MEANINGS.items())
@@ -41,6 +54,7 @@ def _main(
 
 app.command("backends")(backends.backends)
 app.command("info")(info.info)
+app.command("doctor")(doctor.doctor)
 app.command("publish")(publish.publish)
 app.command("generate")(generate.generate)
 app.command("feed")(feed.feed)
@@ -48,5 +62,6 @@ app.command("convert")(convert.convert)
 app.command("demo")(demo.demo)
 app.command("top")(top.top)
 app.command("metrics")(top.metrics)
+app.command("tune")(tune.tune)
 app.add_typer(bench.app, name="bench")
 app.add_typer(lab.app, name="lab")
