@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,26 +119,26 @@ def _doctor_checks() -> str:
     return _table(["check", "why it matters", "reads"], rows)
 
 
+_TABLES: dict[str, Callable[[], str]] = {
+    "the ITCH table": _itch_records,
+    "the IEX table": lambda: _venue_records(_core.iex_layouts()),
+    "the PITCH table": lambda: _venue_records(_core.pitch_layouts()),
+    "doctor.CHECKS": _doctor_checks,
+    "tune.Profile": _tune_profile,
+    "tune.BUILT_IN": _tune_built_in,
+}
+
+
 def block(source: str) -> str:
     """The text between the marks of ``<!-- made from SOURCE -->``."""
     kind, _, name = source.partition(" of ")
     if kind == "the options" and name:
         return _options(name)
-    if source == "the ITCH table":
-        return _itch_records()
-    if source == "the IEX table":
-        return _venue_records(_core.iex_layouts())
-    if source == "the PITCH table":
-        return _venue_records(_core.pitch_layouts())
+    if source in _TABLES:
+        return _TABLES[source]()
     if source in _SETTINGS:
         left_out = (*_EVERY_SINK, "kind") if source.startswith("sinks.") else ()
         return _settings(_SETTINGS[source], left_out)
-    if source == "doctor.CHECKS":
-        return _doctor_checks()
-    if source == "tune.Profile":
-        return _tune_profile()
-    if source == "tune.BUILT_IN":
-        return _tune_built_in()
     raise SystemExit(f"docs: nothing is known about 'made from {source}'")
 
 
