@@ -30,6 +30,7 @@ void bind_worker(nb::module_& m);
 void bind_feed(nb::module_& m);
 void bind_itch(nb::module_& m);
 void bind_publisher(nb::module_& m);
+void bind_load(nb::module_& m);
 
 nb::object to_python(const Value& value);
 nb::dict to_python(const Info& info);

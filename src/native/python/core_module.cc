@@ -29,6 +29,7 @@ NB_MODULE(_core, m) {
   bind_feed(m);
   bind_itch(m);
   bind_publisher(m);
+  bind_load(m);
   m.def(
       "now", [] { return wp::Clock::process().now(); },
       "Nanoseconds since the Unix epoch by the clock that the data path uses.");

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import backends, bench, demo, feed, generate, info, lab, publish
+from . import backends, bench, demo, feed, generate, info, lab, publish, report
 from .exits import MEANINGS
 
 _EPILOG = "Exit codes: " + "; ".join(f"{code.value} {text}" for code, text in MEANINGS.items())
@@ -45,5 +45,6 @@ app.command("publish")(publish.publish)
 app.command("generate")(generate.generate)
 app.command("feed")(feed.feed)
 app.command("demo")(demo.demo)
+app.command("report")(report.report)
 app.add_typer(bench.app, name="bench")
 app.add_typer(lab.app, name="lab")
