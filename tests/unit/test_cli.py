@@ -26,7 +26,9 @@ from wirepath.plain import duration, plain
 
 COMMANDS = [
     ("backends",), ("info",), ("publish",), ("generate",), ("feed",), ("demo",),
-    ("bench", "ingest"), ("lab", "up"), ("lab", "status"), ("lab", "down"), ("lab", "exec"),
+    ("bench", "ingest"), ("bench", "baseline"), ("bench", "run"), ("bench", "compare"),
+    ("bench", "send"), ("report",),
+    ("lab", "up"), ("lab", "status"), ("lab", "down"), ("lab", "exec"),
 ]  # fmt: skip
 
 

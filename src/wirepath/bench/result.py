@@ -10,7 +10,7 @@ import base64
 import binascii
 import json
 from collections.abc import Iterable
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,19 +56,26 @@ class Distribution(_Model):
             hdr=base64.b64encode(hdr.encode_compressed(histogram)).decode(),
         )
 
-    @cached_property
+    @property
     def counts(self) -> NDArray[np.uint64]:
-        """Samples in each bucket, as :meth:`wirepath.Histogram.counts`."""
-        try:
-            packed = base64.b64decode(self.hdr, validate=True)
-        except binascii.Error:
-            raise ConfigError("a histogram of the result is no base64") from None
-        counts = hdr.decode_compressed(packed).counts()
+        """Samples in each bucket, as :meth:`wirepath.Histogram.counts`; not to be written to."""
+        counts = _counts(self.hdr)
         if int(counts.sum()) != self.total:
             raise ConfigError(
                 f"a histogram of the result has {int(counts.sum())} samples and says {self.total}"
             )
         return counts
+
+
+@lru_cache(maxsize=512)
+def _counts(text: str) -> NDArray[np.uint64]:
+    try:
+        packed = base64.b64decode(text, validate=True)
+    except binascii.Error:
+        raise ConfigError("a histogram of the result is no base64") from None
+    counts = hdr.decode_compressed(packed).counts()
+    counts.setflags(write=False)
+    return counts
 
 
 class Merged:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -405,11 +404,14 @@ def send(
     address = tcp_address(listen, "--listen")
     options = {"source_ip": source_ip, "destination_mac": destination_mac, "cpu_core": cpu_core}
     end = SenderEnd(via, host, port, options)
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     try:
         with socket.create_server(address) as server:
             if not quiet:
-                output.stderr.print(f"sends to {to} via {via} for whoever asks at {listen}")
+                output.stderr.print(
+                    f"sends to {to} via {via} for whoever asks at {listen}",
+                    markup=False,
+                    soft_wrap=True,
+                )
             while True:
                 connection, _ = server.accept()
                 with connection:
