@@ -759,10 +759,10 @@ class LatencyMeter(Stage):
 class PerfCounters:
     """
     perf_event_open: of this process and the threads it starts from now
-    on, or of all that runs on a core.
+    on.
     """
 
-    def __init__(self, core: int = -1) -> None: ...
+    def __init__(self) -> None: ...
     def read(self) -> dict[str, dict[str, Any]]:
         """
         {event: {value, share, with_kernel, reason}}; value None where it cannot be had.

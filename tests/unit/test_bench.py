@@ -433,6 +433,20 @@ def test_few_repeats_other_machines_and_stalls_decide_nothing():
     assert "stalled on purpose" in stalled.verdict.reasons[0]
 
 
+def test_a_tail_of_the_senders_making_is_not_judged():
+    def late(share):
+        lateness = distribution([20] * round(1000 * (1 - share)) + [15_000] * round(1000 * share))
+        return repeats(5_000, seed=2, sender_lateness=lateness)
+
+    tail = bench.compare(baseline(), result(late(0.005)))
+    assert tail.verdict.answer == "move"
+    assert "p99.9" not in tail.verdict.text
+    assert "sender of B was late by 15 µs itself" in tail.verdict.reasons[3]
+    everything = bench.compare(baseline(), result(late(0.9)))
+    assert everything.verdict.answer == "undecided"
+    assert "too late" in everything.verdict.text
+
+
 def test_other_traffic_is_refused():
     with pytest.raises(wp.ConfigError, match=r"different traffic.*2,000 packets/s"):
         bench.compare(baseline(), result(repeats(5_000), rate=2000))

@@ -3,9 +3,11 @@
 
 #include <doctest/doctest.h>
 
+#include <atomic>
+#include <chrono>
 #include <cstring>
-#include <deque>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "core/batch_storage.h"
@@ -158,6 +160,36 @@ TEST_CASE("latency meter: a new run forgets the one before") {
   r.give({frame({9, 1, kStart}), frame({10, 0, kStart})});
   CHECK(r.run().received == 1);
   CHECK(r.run().other_run == 1);
+}
+
+TEST_CASE("latency meter: runs begin while the worker is at work") {
+  auto clock = std::make_shared<FakeClock>();
+  LatencyMeter meter(clock);
+  std::atomic<bool> stop{false};
+  std::atomic<uint16_t> current{1};
+  std::thread worker([&] {
+    BatchStorage batch(1);
+    while (!stop.load()) {
+      const std::vector<uint8_t> bytes = frame({current.load(), 0, kStart});
+      batch->count = 1;
+      batch->data[0] = const_cast<uint8_t*>(bytes.data());
+      batch->length[0] = static_cast<uint32_t>(bytes.size());
+      meter.process(*batch);
+    }
+  });
+  for (uint16_t run = 1; run <= 300; run++) {
+    MeterOptions o = options(1);
+    o.run = run;
+    meter.begin(o);
+    current.store(run);
+    const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (meter.run()->received == 0 && std::chrono::steady_clock::now() < limit)
+      std::this_thread::yield();
+    REQUIRE(meter.run()->received == 1);
+    REQUIRE(meter.run()->latency->total() == 1);
+  }
+  stop = true;
+  worker.join();
 }
 
 TEST_CASE("latency meter: unusable options name the field") {

@@ -28,17 +28,17 @@ constexpr Wanted kWanted[] = {
     {"page_faults", PERF_TYPE_SOFTWARE, PERF_COUNT_SW_PAGE_FAULTS},
 };
 
-int open_event(const Wanted& wanted, int core, bool with_kernel) {
+int open_event(const Wanted& wanted, bool with_kernel) {
   perf_event_attr attr{};
   attr.size = sizeof attr;
   attr.type = wanted.type;
   attr.config = wanted.config;
   attr.exclude_kernel = !with_kernel;
   attr.exclude_hv = 1;
-  attr.inherit = core < 0;
+  attr.inherit = 1;
   attr.read_format = PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_TOTAL_TIME_RUNNING;
-  return static_cast<int>(syscall(SYS_perf_event_open, &attr, core < 0 ? 0 : -1, core, -1,
-                                  PERF_FLAG_FD_CLOEXEC));
+  return static_cast<int>(
+      syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC));
 }
 
 std::string reason_of(int error) {
@@ -59,14 +59,14 @@ std::string reason_of(int error) {
 
 }  // namespace
 
-PerfCounters::PerfCounters(int core) {
+PerfCounters::PerfCounters() {
   for (const Wanted& wanted : kWanted) {
     Event event;
     event.name = wanted.name;
-    event.fd = open_event(wanted, core, true);
+    event.fd = open_event(wanted, true);
     if (event.fd < 0 && (errno == EACCES || errno == EPERM)) {
       event.with_kernel = false;
-      event.fd = open_event(wanted, core, false);
+      event.fd = open_event(wanted, false);
     }
     if (event.fd < 0) event.reason = reason_of(errno);
     events_.push_back(event);

@@ -11,7 +11,7 @@ namespace wp::load {
 struct PerfValue {
   std::string name;
   bool available = false;
-  uint64_t value = 0;     // since open or reset, scaled up where the event shared its counter
+  uint64_t value = 0;     // since construction, scaled up where the event shared its counter
   double share = 0;       // of the time in which it was counted, 0 to 1
   bool with_kernel = true;  // false: user space only (perf_event_paranoid)
   std::string reason;     // why it is not available
@@ -19,15 +19,13 @@ struct PerfValue {
 
 class PerfCounters {
  public:
-  // Of this process: the calling thread, and every thread that it starts from now on. `core` not
-  // negative: of everything that runs on that core instead (CAP_PERFMON). Never throws for an event
-  // that cannot be had.
-  explicit PerfCounters(int core = -1);
+  // Of this process: the calling thread, and every thread that it starts from now on. Never throws:
+  // an event that cannot be had says so when it is read.
+  PerfCounters();
   ~PerfCounters();
   PerfCounters(const PerfCounters&) = delete;
   PerfCounters& operator=(const PerfCounters&) = delete;
 
-  // Now, counted from the construction on. Differences are the caller's affair.
   std::vector<PerfValue> read() const;
 
  private:

@@ -155,10 +155,8 @@ void bind_load(nb::module_& m) {
 
   nb::class_<PerfCounters>(m, "PerfCounters",
                            "perf_event_open: of this process and the threads it starts from now\n"
-                           "on, or of all that runs on a core.")
-      .def(
-          "__init__", [](PerfCounters* self, int core) { new (self) PerfCounters(core); },
-          nb::arg("core") = -1)
+                           "on.")
+      .def(nb::init<>())
       .def(
           "read",
           [](const PerfCounters& p) {

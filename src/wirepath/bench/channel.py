@@ -75,6 +75,10 @@ class Channel:
     def close(self) -> None:
         """End the conversation."""
 
+    def abandon(self) -> None:
+        """End it whatever the other side is at."""
+        self.close()
+
 
 class Process(Channel):
     """An end that we start, here or on a host of a lab."""
@@ -111,6 +115,10 @@ class Process(Channel):
         for stream in (self._process.stdout, self._process.stderr):
             if stream is not None:
                 stream.close()
+
+    def abandon(self) -> None:
+        self._process.kill()
+        self.close()
 
 
 class Remote(Channel):

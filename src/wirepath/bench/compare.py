@@ -275,8 +275,8 @@ def path_name(result: Result) -> str:
     return "the kernel path" if result.kind == "baseline" else result.name
 
 
-def _told(row: Row) -> str:
-    """A figure as a reason."""
+def _told(row: Row, instead: str = "") -> str:
+    """A figure as a reason; ``instead`` of how it was judged."""
     metric = row.metric
     assert row.ratio is not None
     text = f"{metric.label}: {metric.text(row.a)} → {metric.text(row.b)}"
@@ -284,7 +284,7 @@ def _told(row: Row) -> str:
         low, high = row.ratio_interval
         text += f" (×{row.ratio:.3g}, 95 % of it within ×{low:.3g} to ×{high:.3g})"
     words = {"better": "better", "worse": "worse", "same": "no difference beyond chance"}
-    return f"{text}: {words.get(row.sign, 'not judged')}"
+    return f"{text}: {instead or words.get(row.sign, 'not judged')}"
 
 
 def _loss_sign(a: Result, b: Result) -> tuple[Literal["better", "worse", "same"], str]:
@@ -302,12 +302,28 @@ def _loss_sign(a: Result, b: Result) -> tuple[Literal["better", "worse", "same"]
     return "same", f"{text}: no difference beyond chance"
 
 
+def _senders_part(row: Row, a: Result, b: Result) -> str:
+    """Why a quantile is not judged: the sender's own lateness makes up most of it, so that it says
+    little of the paths. Empty: it does not."""
+    q = row.metric.quantile
+    assert q is not None
+    for name, result, value in (("A", a, row.a), ("B", b, row.b)):
+        late = result.sender_lateness.quantile(q) or 0
+        if value is not None and late > value / 2:
+            return f"not judged, as the sender of {name} was late by {duration(late)} itself"
+    return ""
+
+
 def _verdict(a: Result, b: Result, rows: dict[str, Row]) -> Verdict:
     stay, there = path_name(a), path_name(b)
     loss, loss_text = _loss_sign(a, b)
-    tails = [rows[key] for key in ("latency_p50", "latency_p99", "latency_p99.9")]
+    reasons, tails = [loss_text], []
+    for key in ("latency_p50", "latency_p99", "latency_p99.9"):
+        why_not = _senders_part(rows[key], a, b)
+        if not why_not:
+            tails.append(rows[key])
+        reasons.append(_told(rows[key], why_not))
     cost = rows["packets_per_second_per_core"]
-    reasons = [loss_text, *(_told(row) for row in tails if row.ratio is not None)]
     if cost.ratio is not None:
         reasons.append(_told(cost))
     signs = [row.sign for row in tails]
@@ -326,6 +342,9 @@ def _verdict(a: Result, b: Result, rows: dict[str, Row]) -> Verdict:
         answer, text = "move", f"Move to {there}: {' and '.join(gains)} {verb} better."
         if cost.sign == "worse":
             text += " It takes more CPU per packet: weigh that."
+    elif not tails:
+        answer, text = "undecided", "No verdict: the sender was too late for any latency to count."
+        reasons.append("give the sender a core of its own, or send less")
     elif loss == "better":
         answer, text = "move", f"Move to {there}: it loses fewer packets, at the same latency."
     elif cost.sign == "better":
@@ -347,12 +366,4 @@ def _verdict(a: Result, b: Result, rows: dict[str, Row]) -> Verdict:
         reasons.append(
             f"zero-loss rate: {shown[0]} (limit: {limits[0]}) → {shown[1]} (limit: {limits[1]})"
         )
-    for name, result in (("A", a), ("B", b)):
-        late = result.sender_lateness.quantile(0.999) or 0
-        tail = result.latency.quantile(0.999) or 0
-        if late > tail / 2:
-            reasons.append(
-                f"take the tail of {name} with care: its sender was late by {duration(late)} at "
-                "p99.9 itself"
-            )
     return Verdict(answer, text, tuple(reasons))

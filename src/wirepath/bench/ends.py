@@ -30,6 +30,7 @@ from .shape import Cycle
 
 Message = dict[str, Any]
 _POLL = 0.005
+_LOOK = 0.1  # between two looks at whether somebody still waits for a plan
 _LONGEST_SETTLE = 10.0
 _LINGER = 0.002  # of the window behind the last deadline, in which its packets are still handled
 
@@ -75,17 +76,17 @@ class SenderEnd:
             "info": self._port.info(),
         }
 
-    def handle(self, message: Message) -> Message:
-        """Answer one message."""
+    def handle(self, message: Message, gone: Callable[[], bool] = lambda: False) -> Message:
+        """Answer one message. A plan is given up when ``gone()`` says that nobody waits for it."""
         if message["do"] == "time":
             return {"wall": time.time_ns()}
         if message["do"] == "opened":
             return self.opened
         if message["do"] == "send":
-            return self._send(message)
+            return self._send(message, gone)
         raise ConfigError(f"do = {message['do']!r} is not usable: it must be time, opened or send")
 
-    def _send(self, message: Message) -> Message:
+    def _send(self, message: Message, gone: Callable[[], bool]) -> Message:
         cycle = Cycle.unpacked(message)
         before = self._port.stats()
         # The plan's time zero is given by the wall clock, which both ends share.
@@ -93,7 +94,12 @@ class SenderEnd:
         self._sender.start(
             cycle.due, cycle.size, cycle.period, message["count"], message["run"], start
         )
+        end = start + cycle.period * (message["count"] / len(cycle.due))
         try:
+            while self._sender.running and time.monotonic_ns() < end - 2 * _LOOK * 1e9:
+                time.sleep(_LOOK)
+                if gone():
+                    self._sender.stop()
             self._sender.join()
         except BaseException:
             self._sender.stop()
@@ -242,10 +248,15 @@ def _answering(write: Callable[[Message], None], work: Callable[[], Message]) ->
     return False
 
 
-def serve_sender(end: SenderEnd, read: IO[str], write: Callable[[Message], None]) -> None:
-    """Answer messages until there are no more."""
+def serve_sender(
+    end: SenderEnd,
+    read: IO[str],
+    write: Callable[[Message], None],
+    gone: Callable[[], bool] = lambda: False,
+) -> None:
+    """Answer messages until there are no more; see :meth:`SenderEnd.handle`."""
     for line in read:
-        _answering(write, lambda text=line: end.handle(json.loads(text)))  # type: ignore[misc]
+        _answering(write, lambda text=line: end.handle(json.loads(text), gone))  # type: ignore[misc]
 
 
 def _receive(write: Callable[[Message], None], read: IO[str]) -> None:

@@ -115,6 +115,7 @@ class Ends:
         self._lab = lab
         self._stack = ExitStack()
         self._run = 0
+        self._channels: list[Channel] = []
         self.receiver_info: dict[str, Any] = {}
         self.sender_info: dict[str, Any] = {}
 
@@ -130,6 +131,9 @@ class Ends:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if kind is not None:  # in the middle of a run, perhaps: nobody waits for its end
+            for channel in self._channels:
+                channel.abandon()
         self._stack.close()
 
     def _open(self, stack: ExitStack) -> None:
@@ -140,6 +144,7 @@ class Ends:
 
         def process(end: str, what: str, host: Host | None) -> Channel:
             out = Process(end, what, host)
+            self._channels.append(out)
             stack.callback(out.close)
             return out
 
@@ -155,6 +160,7 @@ class Ends:
         self.receiver_info = self._receiver.ask(opened, _OPENING)
         if setup.sender is not None:
             self._sender: Channel = Remote(setup.sender)
+            self._channels.append(self._sender)
             stack.callback(self._sender.close)
             self.sender_info = self._sender.ask({"do": "opened"}, _OPENING)
             expected = f"{setup.host}:{port}"

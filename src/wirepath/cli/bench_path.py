@@ -347,6 +347,8 @@ def compare(
     """Put two result files side by side, with intervals over the repeats and a plain verdict.
 
     A is the path in use today, B the one in question. Exit code 0 whatever the verdict is.
+
+    Example:  [bold]wirepath bench compare baseline.json run.json[/bold]
     """
     both = bench.compare(bench.Result.load(a), bench.Result.load(b), anyway=anyway)
     if as_json:
@@ -399,7 +401,11 @@ def send(
     once: Annotated[bool, typer.Option("--once", help="End after the first conversation.")] = False,
     quiet: o.Quiet = False,
 ) -> None:
-    """Send loads for a `wirepath bench run --sender` on another host, until interrupted."""
+    """Send loads for a `wirepath bench run --sender` on another host, until interrupted.
+
+    Example:  [bold]wirepath bench send --via socket:eth1 --to 239.1.1.1:9001
+    --listen 10.0.0.2:9200[/bold]
+    """
     host, port = flow_of(to, "--to")
     address = tcp_address(listen, "--listen")
     options = {"source_ip": source_ip, "destination_mac": destination_mac, "cpu_core": cpu_core}
@@ -428,8 +434,15 @@ def _converse(end: SenderEnd, connection: socket.socket) -> None:
     def write(message: Message) -> None:
         connection.sendall(json.dumps(message).encode() + b"\n")
 
+    def gone() -> bool:
+        # Nothing is sent to us while we work: what can be read is the end.
+        try:
+            return not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+
     try:
         with connection.makefile("r", encoding="utf-8") as lines:
-            serve_sender(end, lines, write)
+            serve_sender(end, lines, write, gone)
     except (ConnectionError, BrokenPipeError) as error:
         output.stderr.print(f"the conversation broke off: {error}", style="dim")

@@ -36,6 +36,8 @@ def report(
 
     Percentile curves, distributions, timelines, figures with intervals, losses by layer, CPU by
     core, settings; the page fetches nothing.
+
+    Example:  [bold]wirepath report baseline.json run.json[/bold]
     """
     for path in (html, png):
         if path is not None:
