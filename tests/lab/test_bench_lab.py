@@ -64,6 +64,15 @@ def test_a_stall_shows_on_every_path(backend):
     assert repeat.latency.max >= 49.7e6
 
 
+def test_a_port_that_stamps_in_its_poll_loop_has_no_nic_to_application():
+    available("af_xdp")
+    setup = bench.Setup("af_xdp:wp0,timestamps=poll", lab=True)
+    made = bench.run(setup, bench.Load(bench.Shape.of(128, rate=1000), 0.1, 1))
+    assert made.repeats[0].from_stamp is None
+    assert made.summary["from_stamp_p50"] is None
+    assert any("poll loop" in note for note in made.notes)
+
+
 def test_a_ring_that_runs_over_is_counted(flow):
     available("af_xdp")
     setup = bench.Setup(

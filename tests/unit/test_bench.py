@@ -299,6 +299,14 @@ def test_a_veth_repeats_at_the_receiver_what_the_sender_counted():
     assert account.equation() == "1,000 planned = 900 received + 100 sender.nic"
 
 
+def test_stamps_of_the_poll_loop_are_no_arrivals():
+    for source in ("kernel, software (SO_TIMESTAMPNS)", "driver (XDP program)", "NIC, hardware"):
+        assert runs.stamped({"timestamp_source": source})
+    for source in ("poll loop", "poll loop (this kernel has no bpf_ktime_get_tai_ns)", "none", ""):
+        assert not runs.stamped({"timestamp_source": source})
+    assert not runs.stamped({})
+
+
 # --- the zero-loss search ------------------------------------------------------------------------
 def simulated(capacity=float("inf"), sender=float("inf")):
     def trial(rate):

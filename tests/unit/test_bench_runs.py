@@ -64,7 +64,7 @@ def test_a_stall_of_50_ms_shows_in_full(setup):
     # nothing, so that the slowest thousandth, 4 ms of packets, begins at 46 ms.
     load = bench.Load(bench.Shape.of(128, rate=10_000), 4.0, 1, stall_seconds=0.05)
     tried = []
-    for _ in range(4):  # the machine's own stalls come on top and may be longer than ours
+    for _ in range(6):  # the machine's own stalls come on top and may be longer than ours
         repeat = bench.run(setup, load).repeats[0]
         assert repeat.lost == 0
         assert repeat.stalled_ns >= 50_000_000
@@ -76,8 +76,9 @@ def test_a_stall_of_50_ms_shows_in_full(setup):
         assert tail["max"] >= 49.9
         counts, lows = repeat.latency.counts, wp.Histogram.bucket_lows()
         assert counts[lows >= 1_000_000].sum() >= 485  # 49 ms of them waited above 1 ms
-        tried.append(tail)
-        if tail["p99.9"] <= 49 and tail["max"] <= 56:
+        stalled = repeat.stalled_ns / 1e6  # 50 ms, and until the core was given back to it
+        tried.append(tail | {"stalled": stalled})
+        if tail["p99.9"] <= stalled - 4 + 1.5 and tail["max"] <= stalled + 1.5:
             # In the timeline it is where it was, in the middle.
             worst = max(range(100), key=lambda i: repeat.timeline.max[i] or 0)
             assert worst in (50, 51)

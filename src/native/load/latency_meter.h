@@ -21,11 +21,11 @@ class MeterClock {
 };
 
 struct MeterOptions {
-  uint16_t run = 0;         // whose packets count
-  uint64_t count = 1;       // packets that the sender plans: 1 to 2^28
-  int64_t start = 0;        // ns since the Unix epoch: time zero of the timeline
+  uint16_t run = 0;    // whose packets count
+  uint64_t count = 1;  // packets that the sender plans: 1 to 2^28
+  int64_t start = 0;   // ns since the Unix epoch: time zero of the timeline
   int64_t bin_ns = 100'000'000;
-  uint32_t bins = 0;        // of the timeline, 0 to 4096
+  uint32_t bins = 0;  // of the timeline, 0 to 4096
   // The receiver stands still for this long, once, at the first packet that was meant to leave
   // `stall_after_ns` after the start or later: to see that a measurement shows it. 0 = never.
   int64_t stall_ns = 0;
@@ -46,7 +46,7 @@ struct MeterRun {
   std::atomic<uint64_t> foreign{0};     // no probes
   std::atomic<int64_t> first_ns{0}, last_ns{0};  // when the first and the latest were seen
   std::atomic<int64_t> stalled_ns{0};            // how long it did stand still
-  std::unique_ptr<Histogram> latency;     // from the intended send time to the stage
+  std::unique_ptr<Histogram> latency;            // from the intended send time to the stage
   std::unique_ptr<Histogram> variation;   // |difference| of neighbours in sequence (RFC 3393)
   std::unique_ptr<Histogram> from_stamp;  // from the frame's receive stamp to the stage
   std::vector<std::unique_ptr<Histogram>> timeline;  // latency by intended send time

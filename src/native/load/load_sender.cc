@@ -38,8 +38,7 @@ LoadSenderOptions checked(LoadSenderOptions options, const std::shared_ptr<Port>
   if (options.spin_ns < 0 || options.spin_ns > 1'000 * kMillisecond)
     throw config_error("spin_ns", std::to_string(options.spin_ns), "0 to 1000000000");
   if (options.give_up_ns < kMillisecond || options.give_up_ns > 60'000 * kMillisecond)
-    throw config_error("give_up_ns", std::to_string(options.give_up_ns),
-                       "1000000 to 60000000000");
+    throw config_error("give_up_ns", std::to_string(options.give_up_ns), "1000000 to 60000000000");
   return options;
 }
 

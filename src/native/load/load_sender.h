@@ -38,7 +38,8 @@ struct LoadSenderOptions {
   uint32_t burst = 64;  // overdue packets handed to the port at once, 1 to 1024
   // Spin instead of sleeping when the next deadline is nearer than this; 0 to 1 s.
   int64_t spin_ns = 100'000;
-  // A sender that is further behind than this gives up: the rest is counted as unsent. 1 ms to 60 s.
+  // A sender that is further behind than this gives up: the rest is counted as unsent. 1 ms to 60
+  // s.
   int64_t give_up_ns = 2'000'000'000;
 };
 

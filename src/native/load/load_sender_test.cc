@@ -149,7 +149,8 @@ TEST_CASE("load sender: a port that stalls moves no deadline") {
   for (size_t i = 0; i < 10'000; i++)
     CHECK(b.port->sent[i].probe.intended == kWall + b.start + static_cast<int64_t>(i) * 100'000);
   // 500 deadlines passed meanwhile; the packets of them leave at once, and then all is on time.
-  CHECK(b.port->sent[1'001].at - (b.start + 1'001 * 100'000) == doctest::Approx(49.9e6).epsilon(0.01));
+  CHECK(b.port->sent[1'001].at - (b.start + 1'001 * 100'000) ==
+        doctest::Approx(49.9e6).epsilon(0.01));
   CHECK(b.port->sent[2'000].at - (b.start + 2'000 * 100'000) <= 100);
   CHECK(sender.lateness().max() == doctest::Approx(49.9e6).epsilon(0.01));
   CHECK(sender.lateness().total() == 10'000);

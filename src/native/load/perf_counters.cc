@@ -37,8 +37,7 @@ int open_event(const Wanted& wanted, bool with_kernel) {
   attr.exclude_hv = 1;
   attr.inherit = 1;
   attr.read_format = PERF_FORMAT_TOTAL_TIME_ENABLED | PERF_FORMAT_TOTAL_TIME_RUNNING;
-  return static_cast<int>(
-      syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC));
+  return static_cast<int>(syscall(SYS_perf_event_open, &attr, 0, -1, -1, PERF_FLAG_FD_CLOEXEC));
 }
 
 std::string reason_of(int error) {
@@ -79,23 +78,24 @@ PerfCounters::~PerfCounters() {
 }
 
 std::vector<PerfValue> PerfCounters::read() const {
-  std::vector<PerfValue> out;
-  for (const Event& event : events_) {
-    PerfValue value;
+  std::vector<PerfValue> out(events_.size());
+  for (size_t i = 0; i < out.size(); i++) {
+    const Event& event = events_[i];
+    PerfValue& value = out[i];
     value.name = event.name;
     value.with_kernel = event.with_kernel;
     value.reason = event.reason;
-    uint64_t raw[3];  // value, time enabled, time running
-    if (event.fd >= 0 && ::read(event.fd, raw, sizeof raw) == sizeof raw) {
-      value.share = raw[1] ? static_cast<double>(raw[2]) / static_cast<double>(raw[1]) : 0.0;
-      value.available = true;
-      value.value = raw[2] == 0 || raw[2] == raw[1]
-                        ? raw[0]
-                        : static_cast<uint64_t>(static_cast<double>(raw[0]) / value.share);
-    } else if (event.fd >= 0) {
+    if (event.fd < 0) continue;
+    uint64_t raw[3] = {};  // value, time enabled, time running
+    if (::read(event.fd, raw, sizeof raw) != sizeof raw) {
       value.reason = reason_of(errno);
+      continue;
     }
-    out.push_back(value);
+    value.available = true;
+    value.share = raw[1] ? static_cast<double>(raw[2]) / static_cast<double>(raw[1]) : 0.0;
+    value.value = raw[2] == 0 || raw[2] == raw[1]
+                      ? raw[0]
+                      : static_cast<uint64_t>(static_cast<double>(raw[0]) / value.share);
   }
   return out;
 }

@@ -11,10 +11,10 @@ namespace wp::load {
 struct PerfValue {
   std::string name;
   bool available = false;
-  uint64_t value = 0;     // since construction, scaled up where the event shared its counter
-  double share = 0;       // of the time in which it was counted, 0 to 1
+  uint64_t value = 0;       // since construction, scaled up where the event shared its counter
+  double share = 0;         // of the time in which it was counted, 0 to 1
   bool with_kernel = true;  // false: user space only (perf_event_paranoid)
-  std::string reason;     // why it is not available
+  std::string reason;       // why it is not available
 };
 
 class PerfCounters {

@@ -31,7 +31,6 @@ GROUP = "239.87.80.2"
 _BINS = 100
 _OPENING = 60.0  # seconds that opening a port may take
 _MARGIN = 15.0  # seconds that an end may take beyond the run itself
-_STAMPED = ("kernel", "hardware", "driver", "nic", "device", "xdp")
 _OTHERS = ("port.filtered", "port.fragment")  # frames of other flows
 
 Progress = Callable[[str], object]
@@ -235,11 +234,15 @@ def _distribution(values: Mapping[str, Any]) -> Distribution:
     return Distribution(total=histogram.total, percentiles=exact, hdr=values["hdr"], **parts)
 
 
+def stamped(info: Mapping[str, Any]) -> bool:
+    """Whether a port's stamps say when a frame arrived, and not when it was polled."""
+    source = str(info.get("timestamp_source") or "none")
+    return not source.startswith(("poll loop", "none"))
+
+
 def _repeat(
     seconds: float, sent: Mapping[str, Any], got: Mapping[str, Any], timeline: Timeline
 ) -> Repeat:
-    source = str(got["info"].get("timestamp_source", "")).lower()
-    stamped = any(word in source for word in _STAMPED)
     process = got["cpu"]["process"]
     return Repeat(
         seconds=seconds,
@@ -254,7 +257,7 @@ def _repeat(
         account=account(sent, got),
         latency=_distribution(got["latency"]),
         jitter=_distribution(got["variation"]),
-        from_stamp=_distribution(got["from_stamp"]) if stamped else None,
+        from_stamp=_distribution(got["from_stamp"]) if stamped(got["info"]) else None,
         sender_lateness=_distribution(sent["lateness"]),
         timeline=timeline,
         cpu=got["cpu"],
