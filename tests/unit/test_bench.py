@@ -223,7 +223,11 @@ def test_a_result_file_comes_back_as_it_was(tmp_path):
     assert again.summary["interrupts_per_second"] == 200
     assert again.summary["cycles_per_packet"] == 1000
     assert again.summary["cache_misses_per_packet"] is None
-    assert metrics.unavailable(again)["cache_misses_per_packet"] == "no such"
+    assert metrics.unavailable(again) == {"cache_misses_per_packet": "no such"}
+    cycles = {"value": 5000, "share": 1.0, "with_kernel": False, "reason": ""}
+    alone = result([repeat([1000] * 10, perf={"cycles": cycles})])
+    assert alone.summary["cycles_per_packet"] == 500
+    assert "user space only" in metrics.unavailable(alone)["cycles_per_packet"]
 
 
 def damaged(change):

@@ -159,16 +159,19 @@ def summary(result: Result) -> dict[str, float | None]:
     return {metric.key: figure(result, metric) for metric in METRICS}
 
 
+_EVENTS = {"cycles_per_packet": "cycles", "cache_misses_per_packet": "cache_misses"}
+
+
 def unavailable(result: Result) -> dict[str, str]:
-    """Why figures are missing, by key."""
+    """Why figures are missing, or lack a part, by key."""
     out = {}
-    for key, event in (
-        ("cycles_per_packet", "cycles"),
-        ("cache_misses_per_packet", "cache_misses"),
-    ):
-        reasons = {r.perf.get(event, {}).get("reason", "") for r in result.repeats}
+    for key, event in _EVENTS.items():
+        counted = [r.perf.get(event, {}) for r in result.repeats]
+        reasons = sorted({str(each.get("reason", "")) for each in counted})
         if figure(result, BY_KEY[key]) is None:
-            out[key] = next((reason for reason in sorted(reasons) if reason), "nothing received")
+            out[key] = next((reason for reason in reasons if reason), "nothing received")
+        elif not all(each["with_kernel"] for each in counted):
+            out[key] = "user space only, without the kernel's part (needs CAP_PERFMON)"
     if not result.from_stamp.total:
         out["from_stamp_p50"] = (
             f"the port stamps frames in its {result.receiver['info'].get('timestamp_source')}, "
