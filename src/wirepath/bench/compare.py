@@ -317,11 +317,10 @@ def _senders_part(row: Row, a: Result, b: Result) -> str:
 def _verdict(a: Result, b: Result, rows: dict[str, Row]) -> Verdict:
     stay, there = path_name(a), path_name(b)
     loss, loss_text = _loss_sign(a, b)
-    reasons, tails = [loss_text], []
+    reasons, tails, unjudged = [loss_text], [], []
     for key in ("latency_p50", "latency_p99", "latency_p99.9"):
         why_not = _senders_part(rows[key], a, b)
-        if not why_not:
-            tails.append(rows[key])
+        (unjudged if why_not else tails).append(rows[key])
         reasons.append(_told(rows[key], why_not))
     cost = rows["packets_per_second_per_core"]
     if cost.ratio is not None:
@@ -366,4 +365,6 @@ def _verdict(a: Result, b: Result, rows: dict[str, Row]) -> Verdict:
         reasons.append(
             f"zero-loss rate: {shown[0]} (limit: {limits[0]}) → {shown[1]} (limit: {limits[1]})"
         )
+    if unjudged and answer != "undecided":
+        text += f" Not judged: {' and '.join(row.metric.label for row in unjudged)}."
     return Verdict(answer, text, tuple(reasons))
