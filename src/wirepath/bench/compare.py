@@ -317,7 +317,9 @@ def _senders_part(row: Row, a: Result, b: Result) -> str:
 def _verdict(a: Result, b: Result, rows: dict[str, Row]) -> Verdict:
     stay, there = path_name(a), path_name(b)
     loss, loss_text = _loss_sign(a, b)
-    reasons, tails, unjudged = [loss_text], [], []
+    reasons = [loss_text]
+    tails: list[Row] = []
+    unjudged: list[Row] = []
     for key in ("latency_p50", "latency_p99", "latency_p99.9"):
         why_not = _senders_part(rows[key], a, b)
         (unjudged if why_not else tails).append(rows[key])
