@@ -59,6 +59,64 @@ def encode(histogram: Histogram) -> bytes:
     return head + bytes(payload)
 
 
+def decode(data: bytes) -> Histogram:
+    """The inverse of :func:`encode`: the same counts in the same buckets, each value as the lowest
+    of its bucket. Raises :class:`ConfigError` for what is no such encoding."""
+    try:
+        cookie, length, offset, digits, lowest, highest, _ = struct.unpack_from(">iiiiqqd", data)
+    except struct.error:
+        raise ConfigError("the histogram is cut short") from None
+    fits = (cookie, offset, digits, lowest) == (_COOKIE, 0, _DIGITS, _LOWEST)
+    if not fits or highest > _HIGHEST:
+        raise ConfigError(
+            "the histogram is none of wirepath's: not V2 with two digits from 1 ns to 17 s"
+        )
+    payload = data[40 : 40 + length]
+    if len(payload) != length:
+        raise ConfigError("the histogram is cut short")
+    out, lows = Histogram(), Histogram.bucket_lows()
+    at = index = 0
+    while at < length:
+        value, at = _unzigzag(payload, at)
+        if value < 0:
+            index -= value
+            continue
+        if index >= len(lows):
+            raise ConfigError("the histogram has more buckets than there are")
+        if value:
+            out.record(int(lows[index]), value)
+        index += 1
+    return out
+
+
+def _unzigzag(data: bytes, at: int) -> tuple[int, int]:
+    """A value of :func:`_zigzag`, and where the next one begins."""
+    word = shift = 0
+    while at < len(data):
+        byte = data[at]
+        at += 1
+        if shift == 56:  # the ninth byte holds eight bits
+            word |= byte << shift
+        else:
+            word |= (byte & 0x7F) << shift
+        if byte < 0x80 or shift == 56:
+            return (word >> 1) ^ -(word & 1), at
+        shift += 7
+    raise ConfigError("the histogram is cut short")
+
+
+def decode_compressed(data: bytes) -> Histogram:
+    """The inverse of :func:`encode_compressed`."""
+    try:
+        cookie, length = struct.unpack_from(">ii", data)
+        inner = zlib.decompress(data[8 : 8 + length])
+    except (struct.error, zlib.error):
+        raise ConfigError("the histogram cannot be unpacked") from None
+    if cookie != _COMPRESSED_COOKIE:
+        raise ConfigError("the histogram is none of wirepath's: not compressed V2")
+    return decode(inner)
+
+
 def encode_compressed(histogram: Histogram) -> bytes:
     """The V2 encoding, compressed by zlib: what a log's lines hold in base64."""
     packed = zlib.compress(encode(histogram), 9)

@@ -26,8 +26,10 @@ from wirepath.plain import duration, plain
 
 COMMANDS = [
     ("backends",), ("info",), ("doctor",), ("publish",), ("generate",), ("feed",), ("convert",),
-    ("demo",),
-    ("bench", "ingest"), ("lab", "up"), ("lab", "status"), ("lab", "down"), ("lab", "exec"),
+    ("demo",), ("top",), ("metrics",), ("tune",),
+    ("bench", "ingest"), ("bench", "baseline"), ("bench", "run"), ("bench", "compare"),
+    ("bench", "send"), ("report",),
+    ("lab", "up"), ("lab", "status"), ("lab", "down"), ("lab", "exec"),
 ]  # fmt: skip
 
 

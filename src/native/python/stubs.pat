@@ -279,6 +279,21 @@ itch50_layouts$:
 \.Publisher\.__init__$:
     def __init__(self, port: PortHandle, source: MessageSource | PacketList, options: dict[str, Any]) -> None: ...
 
+\.LoadSender\.__init__$:
+    def __init__(self, port: PortHandle, options: dict[str, Any]) -> None: ...
+
+\.LoadSender\.start$:
+    def start(self, due: NDArray[np.int64], size: NDArray[np.uint32], period: int, count: int, run: int, start: int) -> None:
+        \doc
+
+\.(LoadSender|LatencyMeter)\.result$:
+    def result(self) -> dict[str, Any]:
+        \doc
+
+\.PerfCounters\.read$:
+    def read(self) -> dict[str, dict[str, Any]]:
+        \doc
+
 \.Publisher\.stats$:
     def stats(self) -> dict[str, int]: ...
 

@@ -18,6 +18,7 @@ from . import (
     info,
     lab,
     publish,
+    report,
     top,
     tune,
 )
@@ -63,5 +64,6 @@ app.command("demo")(demo.demo)
 app.command("top")(top.top)
 app.command("metrics")(top.metrics)
 app.command("tune")(tune.tune)
+app.command("report")(report.report)
 app.add_typer(bench.app, name="bench")
 app.add_typer(lab.app, name="lab")

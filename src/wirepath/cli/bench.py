@@ -1,4 +1,4 @@
-"""``wirepath bench ingest``."""
+"""``wirepath bench``: its commands, and ``ingest``."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ..ingestion import RingBuffer
 from ..lab import Lab, unavailable_reason
 from ..measure import Run, measure, unique_port
 from ..publish import PublishConfig
+from . import bench_path, output
 from . import options as o
-from . import output
 from .exits import Exit
 from .live import live
 
@@ -28,6 +28,12 @@ _PUBLISHER = "Own publisher"
 @app.callback()
 def _bench() -> None:
     """Measured runs."""
+
+
+app.command("baseline")(bench_path.baseline)
+app.command("run")(bench_path.run)
+app.command("compare")(bench_path.compare)
+app.command("send")(bench_path.send)
 
 
 @app.command()
