@@ -1382,6 +1382,66 @@ class FeedStage(Stage):
         empty without books.
         """
 
+class LoadSender:
+    """Open-loop load from a port; see wirepath.bench."""
+
+    def __init__(self, port: PortHandle, options: dict[str, Any]) -> None: ...
+    def start(
+        self,
+        due: NDArray[np.int64],
+        size: NDArray[np.uint32],
+        period: int,
+        count: int,
+        run: int,
+        start: int,
+    ) -> None:
+        """
+        Send `count` packets: `due` (int64, ns) and `size` (uint32, bytes of the frame) of a
+        cycle that begins anew every `period` ns, from `start` on CLOCK_MONOTONIC on.
+        """
+
+    def stop(self) -> None: ...
+    def join(self) -> None: ...
+    @property
+    def running(self) -> bool: ...
+    @property
+    def smallest_frame(self) -> int: ...
+    @property
+    def largest_frame(self) -> int: ...
+    def result(self) -> dict[str, Any]:
+        """What became of the latest plan, after join()."""
+
+class LatencyMeter(Stage):
+    """Stage that measures what a LoadSender sent; see wirepath.bench."""
+
+    def __init__(self) -> None: ...
+    def begin(
+        self,
+        run: int,
+        count: int,
+        start: int = 0,
+        bin_ns: int = 100000000,
+        bins: int = 0,
+        stall_ns: int = 0,
+        stall_after_ns: int = 0,
+    ) -> None: ...
+    @property
+    def received(self) -> int: ...
+    def result(self) -> dict[str, Any]:
+        """What was kept of the run."""
+
+class PerfCounters:
+    """
+    perf_event_open: of this process and the threads it starts from now
+    on.
+    """
+
+    def __init__(self) -> None: ...
+    def read(self) -> dict[str, dict[str, Any]]:
+        """
+        {event: {value, share, with_kernel, reason}}; value None where it cannot be had.
+        """
+
 def now() -> int:
     """Nanoseconds since the Unix epoch by the clock that the data path uses."""
 
