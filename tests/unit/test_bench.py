@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import wirepath as wp
 from wirepath import Histogram, bench, hdr
 from wirepath.bench import counters, machine, metrics, runs
+from wirepath.bench import repeats as repeats_of
 from wirepath.bench.compare import _draws
 from wirepath.bench.result import Merged
 from wirepath.bench.shape import IMIX
@@ -273,7 +274,7 @@ def got(received, driver="ixgbe", **stats):
 
 
 def test_losses_are_told_by_layer_and_add_up():
-    account = runs.account(
+    account = repeats_of.account(
         sent(unsent=10, refused=20, stats={"nic.tx_dropped": 5, "drop.tx_error": 20}),
         got(
             900,
@@ -296,7 +297,7 @@ def test_losses_are_told_by_layer_and_add_up():
 
 
 def test_a_veth_repeats_at_the_receiver_what_the_sender_counted():
-    account = runs.account(
+    account = repeats_of.account(
         sent(stats={"nic.tx_dropped": 100}), got(900, "veth", **{"nic.rx_dropped": 100})
     )
     assert account.residual == 0
@@ -305,10 +306,10 @@ def test_a_veth_repeats_at_the_receiver_what_the_sender_counted():
 
 def test_stamps_of_the_poll_loop_are_no_arrivals():
     for source in ("kernel, software (SO_TIMESTAMPNS)", "driver (XDP program)", "NIC, hardware"):
-        assert runs.stamped({"timestamp_source": source})
+        assert repeats_of.stamped({"timestamp_source": source})
     for source in ("poll loop", "poll loop (this kernel has no bpf_ktime_get_tai_ns)", "none", ""):
-        assert not runs.stamped({"timestamp_source": source})
-    assert not runs.stamped({})
+        assert not repeats_of.stamped({"timestamp_source": source})
+    assert not repeats_of.stamped({})
 
 
 # --- the zero-loss search ------------------------------------------------------------------------

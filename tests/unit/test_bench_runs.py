@@ -50,7 +50,7 @@ def test_every_packet_is_accounted_for(setup):
         assert sum(line.received) == repeat.received
         assert all(got <= planned for got, planned in zip(line.received, line.planned, strict=True))
         assert repeat.counters["rx_packets"] >= repeat.received
-        assert 0.4 <= repeat.cpu["seconds"] < 5
+        assert 0.1 < repeat.cpu["seconds"] < 5  # 0.4, and as late as a busy machine woke it
         assert repeat.worker_cpu_seconds > 0
         assert repeat.cpu["interrupts"]
         clock = repeat.perf["task_clock_ns"]
