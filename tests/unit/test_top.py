@@ -15,7 +15,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 import wirepath as wp
-from wirepath import _core, activity, metrics, series
+from wirepath import _core, activity, feed, metrics, series
 from wirepath.telemetry import Snapshot
 
 DASHBOARD = Path(__file__).parents[2] / "docs" / "grafana.json"
@@ -217,7 +217,8 @@ def test_the_dashboard_asks_for_series_that_exist():
             asked |= set(re.findall(r"wirepath_\w+", target["expr"]))
     with wp.open("null:,frames=10", steer=wp.everything()) as port:
         worker, ring = wp.Worker("dashboard"), wp.RingBuffer(64)
-        stage = _core.FeedStage(ring, name="dashboard")
+        channel = feed.make_channel("itch", name="a", lines=[wp.everything()])
+        stage = feed.make_stage(ring, [channel], name="dashboard")
         worker.add_port(port)
         worker.add_stage(stage)
         worker.start()
