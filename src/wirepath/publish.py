@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import ipaddress
 import socket
@@ -162,8 +163,13 @@ class Publisher(Running):
         if self._started:
             raise StateError("this publisher has been started already: make a new one")
         self._started = time.monotonic()
-        self._servers.start()
-        self._native.start()
+        try:
+            self._servers.start()
+            self._native.start()
+        except BaseException:
+            self._servers.stop()
+            self._port.close()
+            raise
 
     def stop(self) -> None:
         """Ask it to stop; what is not sent yet stays unsent, the end of session too. Servers stop
@@ -178,7 +184,7 @@ class Publisher(Running):
             raise StateError("join() comes after start()")
         if self._report is None:
             try:
-                self._native.join()
+                self._wait()
                 self._seconds = time.monotonic() - self._started
                 self._servers.linger(self._stopped, self.config.serve_linger)
             finally:
@@ -187,6 +193,17 @@ class Publisher(Running):
                 self._report = self.report()
                 self._port.close()
         return self._report
+
+    def _wait(self) -> None:
+        """Until the thread that sends has ended; Ctrl-C stops it."""
+        try:
+            while self._native.running:  # a wait inside the native part would hold signals back
+                time.sleep(0.002)
+        except BaseException:
+            self.stop()
+            raise
+        finally:
+            self._native.join()
 
     def run(
         self,
@@ -207,6 +224,8 @@ class Publisher(Running):
                     self.stop()
         except BaseException:
             self.stop()
+            with contextlib.suppress(Exception):  # what ended the run goes before
+                self.join()
             raise
         return self.join()
 

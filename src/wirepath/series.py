@@ -45,6 +45,8 @@ def split(cell: str) -> tuple[str, str, tuple[tuple[str, str], ...]]:
     """(kind, series name, labels) of a cell's name."""
     kind, _, rest = cell.partition("/")
     owner, _, name = rest.rpartition("/")
+    name, number, again = name.partition("#")  # a histogram of an object that has a namesake
+    owner += number + again
     labels = []
     if kind == "port":
         front, _, last = owner.rpartition("/")

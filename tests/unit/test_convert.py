@@ -210,6 +210,16 @@ def test_rows_of_a_layout_of_ones_own(tmp_path):
     assert rows["price"].tolist() == [0x03020100, 0x09080706] * 3
 
 
+@pytest.mark.parametrize("kind", ["u1", ">i8", "<f2", "f8", "?", "S4", "V3", "M8[ns]", "m8[us]"])
+@pytest.mark.parametrize("to", ["parquet", "arrow", "csv"])
+def test_types_of_a_layout_of_ones_own_can_be_written(tmp_path, kind, to):
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed (extra parquet)")
+    size = np.dtype(kind).itemsize
+    source = capture_of(tmp_path / "mine.pcap", [(10**18, bytes(3 * size), A)])
+    done = wp.convert(source, out=str(tmp_path / "o"), to=to, protocol="raw", dtype=f"a:{kind}")
+    assert (done.ok, done.rows) == (True, 3)
+
+
 # --- several captures, some of them broken -----------------------------------------------------
 def test_broken_captures_lose_only_themselves_and_are_named(day, tmp_path, wirepath):
     whole = two_lines(tmp_path / "good.pcap", day)
@@ -247,6 +257,20 @@ def test_what_could_be_read_is_kept_when_asked_for(day, tmp_path):
     done = wp.convert(short, out=str(tmp_path / "o"), to="npy", partial=True)
     assert not done.ok
     assert done.rows == len(load(tmp_path / "o")) == 29_999
+
+
+def test_what_is_refused_replaces_nothing(day, tmp_path):
+    source = two_lines(tmp_path / "day.pcap", day)
+    out = tmp_path / "o"
+    assert wp.convert(source, out=str(out), to="npy").rows == 30_000
+    again = {"out": str(out), "to": "npy", "partial": True, "force": True}
+    other = wp.convert(source, protocol="iex", **again)
+    assert "no packet of iex" in other.captures[0]["error"]
+    assert (other.captures[0]["out"], other.rows) == ("", 0)
+    assert len(load(out)) == 30_000
+    source.write_bytes(source.read_bytes()[:30])  # the file's header, and nothing whole behind it
+    assert not wp.convert(source, **again).ok
+    assert len(load(out)) == 30_000
 
 
 def test_a_process_that_dies_takes_no_other_with_it(day, tmp_path, monkeypatch):
@@ -316,6 +340,14 @@ MISTAKES = [
     (("--raw", "--together"), "by_type = False"),
     (("--protocol", "raw"), "dtype is missing"),
     (("--protocol", "raw", "--dtype", "price:u3"), 'dtype = "price:u3"'),
+    (("--protocol", "raw", "--dtype", "name:U4"), 'dtype = "name:U4"'),
+    (("--protocol", "raw", "--dtype", "a:u4,b:c16"), "(b)"),
+    (("--protocol", "raw", "--dtype", "a:g"), 'dtype = "a:g"'),
+    (("--protocol", "raw", "--dtype", "a:O"), 'dtype = "a:O"'),
+    (("--protocol", "raw", "--dtype", "a:M8[D]"), 'dtype = "a:M8[D]"'),
+    (("--protocol", "raw", "--dtype", "a:u4", "--header", "a:O"), 'header = "a:O"'),
+    (("--protocol", "raw", "--dtype", "a:u4", "--header", "65508"), "at most 65507"),
+    (("--protocol", "raw", "--dtype", "a:u4", "--header", "99999999999"), "at most 65507"),
     (("--to", "orc"), 'to = "orc"'),
     (("--session-date", "yesterday"), "session_date"),
     (("--jobs", 0), "jobs = 0"),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import gzip
 import os
+import signal
 import socket
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -25,6 +29,7 @@ from wirepath.feed import (
 )
 from wirepath.measure import PublisherProcess, publish_arguments
 from wirepath.publish import PublishConfig, Publisher, flow_of
+from wirepath.telemetry import counters
 
 
 def frames_of(data):
@@ -48,6 +53,12 @@ def receiver(flow):
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, joined)
         sock.settimeout(0.3)
         yield sock
+
+
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
 
 
 def received(sock):
@@ -335,6 +346,60 @@ def test_a_port_that_is_not_there():
         Publisher(PublishConfig(via="socket:nowhere0"))
     with pytest.raises(wp.BackendUnavailable, match="no backend"):
         Publisher(PublishConfig(via="sokcet:lo"))
+
+
+def refused(address):
+    with socket.socket() as sock:
+        sock.settimeout(5)
+        return sock.connect_ex(address) == errno.ECONNREFUSED
+
+
+def test_a_start_that_fails_leaves_nothing_behind(flow):
+    server = ("127.0.0.1", free_port())
+    publisher = Publisher(config(flow, soup=f"127.0.0.1:{server[1]}", cpu_core=1000))
+    with pytest.raises(wp.ConfigError, match="cpu_core"):
+        publisher.start()
+    assert refused(server)
+
+
+def test_a_run_that_is_interrupted_ends_the_servers(flow):
+    def interrupt(publisher):
+        client.connect(server)
+        raise KeyboardInterrupt
+
+    server = ("127.0.0.1", free_port())
+    publisher = Publisher(config(flow, soup=f"127.0.0.1:{server[1]}", rate=1000))
+    with socket.socket() as client:
+        client.settimeout(10)
+        with pytest.raises(KeyboardInterrupt):
+            publisher.run(on_progress=interrupt)
+        assert refused(server)
+        with contextlib.suppress(ConnectionResetError):
+            assert client.recv(10) == b""  # closed, not forgotten
+    assert not publisher.running
+    assert publisher.join()["messages"] < 60_000
+
+
+def test_ctrl_c_ends_a_join(flow):
+    publisher = Publisher(config(flow, rate=100))
+    publisher.start()
+    main = threading.main_thread().ident
+    timer = threading.Timer(0.3, signal.pthread_kill, (main, signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        publisher.join()
+    timer.join()
+    assert not publisher.running
+
+
+def test_a_server_that_cannot_listen_leaves_no_counters(flow):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        taken = f"127.0.0.1:{sock.getsockname()[1]}"
+        with pytest.raises(wp.WirepathError, match="cannot be listened to"):
+            Publisher(config(flow, retransmit=taken))
+    mine = f"publisher/{flow[0]}:{flow[1]}/retransmit"
+    assert not [name for name in counters().counters if name.startswith(mine)]
 
 
 def test_calls_out_of_order(flow):

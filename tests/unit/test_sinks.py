@@ -340,6 +340,26 @@ def test_a_sink_that_raises_is_counted_and_goes_on():
     assert balanced(counters)
 
 
+@pytest.mark.parametrize("policy", ["block", "drop_newest"])
+def test_a_function_that_wants_to_exit_keeps_nobody_waiting(policy):
+    sink = open_sink(
+        sinks.CallbackConfig(
+            name="x", function=lambda some: sys.exit(3), policy=policy, queue_records=10
+        )
+    )
+    out = Fanout([sink])
+    writer = threading.Thread(
+        target=lambda: [out.write(records(10, i)) for i in range(1, 6)], daemon=True
+    )
+    writer.start()
+    writer.join(20)
+    assert not writer.is_alive()
+    assert out.close(20)
+    counters = out.counters["x"]
+    assert (counters["offered"], counters["dropped"], counters["queued"]) == (50, 50, 0)
+    assert "SystemExit" in counters["last_error"]
+
+
 def test_mistakes_are_refused():
     with pytest.raises(wp.ConfigError, match='name = "a"'):
         Fanout([Gate("a"), Gate("a")])

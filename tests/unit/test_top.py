@@ -65,6 +65,10 @@ def wirepath(*words, timeout=30):
             "feed/af_xdp:eth0/wire_to_ring_ns",
             ("wire_to_ring_ns", {"feed": "af_xdp:eth0"}),
         ),
+        (
+            "feed/af_xdp:eth0/wire_to_ring_ns#11",  # ten more clients of the same port
+            ("wire_to_ring_ns", {"feed": "af_xdp:eth0#11"}),
+        ),
         ("hand_off/h/drop.queue_full", ("drops", {"hand_off": "h", "cause": "queue_full"})),
     ],
 )

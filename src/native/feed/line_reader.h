@@ -67,7 +67,7 @@ struct LineReaderCounters {
   uint64_t no_session = 0;     // too short to name one
 };
 
-struct AbandonedRange {
+struct AbandonedInChannel {
   uint16_t channel;
   uint32_t unit;
   uint64_t first, last;
@@ -146,7 +146,7 @@ class LineReader {
   const std::vector<LineAddress>& lines() const { return lines_; }
   size_t channels() const { return channels_.size(); }
   const Arbiter<Framer>& arbiter(size_t channel) const { return *channels_[channel].arbiter; }
-  const std::vector<AbandonedRange>& abandoned() const { return abandoned_; }
+  const std::vector<AbandonedInChannel>& abandoned() const { return abandoned_; }
 
  private:
   using Key = std::array<uint8_t, 16>;
@@ -206,7 +206,7 @@ class LineReader {
   LineReaderCounters counters_;
   std::vector<LineAddress> lines_;
   std::vector<Channel> channels_;
-  std::vector<AbandonedRange> abandoned_;
+  std::vector<AbandonedInChannel> abandoned_;
   size_t latest_line_ = 0;
   size_t latest_channel_ = 0;
 };

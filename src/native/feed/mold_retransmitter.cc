@@ -18,6 +18,11 @@ constexpr std::array<const char*, kRetransmitCounters> kNames{
     "gone",     "partly_gone", "limited",  "silenced", "lost",      "overflow"};
 constexpr size_t kMostDelayed = 65'536;
 
+std::shared_ptr<MessageLog> checked(std::shared_ptr<MessageLog> log) {
+  if (!log) throw config_error("retransmit", "given", "left out: this source keeps no messages");
+  return log;
+}
+
 }  // namespace
 
 void RetransmitOptions::validate() const {
@@ -38,15 +43,13 @@ MoldRetransmitter::MoldRetransmitter(const RetransmitOptions& options,
                                      std::shared_ptr<MessageLog> log, StreamNumbers numbers,
                                      Counter* counters)
     : options_((options.validate(), options)),
-      log_(std::move(log)),
+      log_(checked(std::move(log))),
       numbers_(std::move(numbers)),
       counters_(counters),
       random_(options.seed),
       price_(options.rate > 0 ? static_cast<int64_t>(1e9 / options.rate) : 0),
       credit_(price_ * options.rate_burst),
-      message_(MessageLog::kMaxMessage + 7) {
-  if (!log_) throw config_error("retransmit", "given", "left out: this source keeps no messages");
-}
+      message_(MessageLog::kMaxMessage + 7) {}
 
 bool MoldRetransmitter::admit(const uint8_t* p, size_t n, int64_t now) {
   counters_[kRetransmitRequests].add(1);
@@ -118,9 +121,10 @@ struct RetransmitServer::Delayed {
 RetransmitServer::RetransmitServer(const RetransmitOptions& options,
                                    std::shared_ptr<MessageLog> log, const StreamNumbers& numbers)
     : options_((options.validate(), options)),
+      // What may throw stands before the counters, which only the destructor gives back.
+      socket_((checked(log), open_server_socket("retransmit", options.address, false))),
       telemetry_(Telemetry::process()),
       counters_(telemetry_.counters("publisher/" + options.name + "/retransmit", kNames)),
-      socket_(open_server_socket("retransmit", options.address, false)),
       core_(options, std::move(log), numbers, counters_),
       delayed_(options.delay_ns > 0 ? kMostDelayed : 1),
       answer_(2 * kMoldMaxPayload) {}
@@ -128,6 +132,11 @@ RetransmitServer::RetransmitServer(const RetransmitOptions& options,
 RetransmitServer::~RetransmitServer() {
   stop();
   telemetry_.release(counters_);
+}
+
+void RetransmitServer::stop() noexcept {
+  thread_.stop();
+  socket_ = Descriptor();
 }
 
 void RetransmitServer::start() {

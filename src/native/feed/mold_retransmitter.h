@@ -83,7 +83,7 @@ class RetransmitServer {
                    const StreamNumbers& numbers);
   ~RetransmitServer();
   void start();
-  void stop() noexcept { thread_.stop(); }
+  void stop() noexcept;  // and close the socket
   uint16_t port() const { return bound_port(socket_); }
   std::vector<std::pair<std::string, uint64_t>> stats() const;
 
@@ -92,9 +92,9 @@ class RetransmitServer {
   void run() noexcept;
 
   RetransmitOptions options_;
+  Descriptor socket_;
   Telemetry& telemetry_;
   Counter* counters_;
-  Descriptor socket_;
   MoldRetransmitter core_;
   std::vector<Delayed> delayed_;  // a ring, in the order of their times
   std::vector<uint8_t> answer_;

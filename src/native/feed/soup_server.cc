@@ -105,8 +105,12 @@ void SoupServer::start() {
   thread_.start([this] { run(); });
 }
 
+// Whoever is connected, or tries to, learns that nobody is here any more.
 void SoupServer::stop() noexcept {
   thread_.stop();
+  socket_ = Descriptor();
+  clients_.clear();
+  connected_.store(0, std::memory_order_relaxed);
   if (options_.glimpse) log_->follow(MessageLog::kNobody);
 }
 

@@ -57,7 +57,7 @@ class SoupServer {
              const StreamNumbers& numbers);
   ~SoupServer();
   void start();
-  void stop() noexcept;
+  void stop() noexcept;  // and close every connection
   uint16_t port() const { return bound_port(socket_); }
   uint32_t clients() const noexcept { return connected_.load(std::memory_order_relaxed); }
   std::vector<std::pair<std::string, uint64_t>> stats() const;

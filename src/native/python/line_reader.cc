@@ -119,7 +119,7 @@ class AnyLineReader {
   virtual const LineReaderCounters& counters() const = 0;
   virtual nb::list lines() const = 0;
   virtual nb::list channels() const = 0;
-  virtual const std::vector<AbandonedRange>& abandoned() const = 0;
+  virtual const std::vector<AbandonedInChannel>& abandoned() const = 0;
   virtual nb::dict messages() const = 0;
   virtual size_t pending() = 0;
   virtual nb::object take_records(nb::handle) { not_this("records"); }
@@ -191,7 +191,7 @@ class LineReaderOf : public AnyLineReader {
     }
     return out;
   }
-  const std::vector<AbandonedRange>& abandoned() const override { return reader_.abandoned(); }
+  const std::vector<AbandonedInChannel>& abandoned() const override { return reader_.abandoned(); }
 
  protected:
   LineReader<Framer, Maker> reader_;
@@ -360,7 +360,7 @@ void bind_line_reader(nb::module_& m) {
       .def_prop_ro("channels", &AnyLineReader::channels)
       .def_prop_ro("abandoned", [](const AnyLineReader& r) {
         nb::list out;
-        for (const AbandonedRange& a : r.abandoned())
+        for (const AbandonedInChannel& a : r.abandoned())
           out.append(nb::make_tuple(a.channel, a.unit, a.first, a.last,
                                     kAbandonReasons[static_cast<size_t>(a.reason)]));
         return out;

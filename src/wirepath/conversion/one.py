@@ -38,6 +38,7 @@ def convert_one(
     source = Source(capture, config)
     rows: Counter[str] = Counter()
     error = ""
+    kept = False
     try:
         part.mkdir(parents=True)
         partitions = Partitions(
@@ -52,15 +53,16 @@ def convert_one(
             on_finished=files.append,
         )
         try:
-            error = _write(source, config, partitions, rows, on_progress)
-            if not error or config.partial:
+            error, damaged = _write(source, config, partitions, rows, on_progress)
+            # Of a capture that was refused nothing was read: no result may go for that.
+            kept = not error or (config.partial and damaged and rows.total() > 0)
+            if kept:
                 partitions.finish()
                 _publish(part, target, force=config.force)
         finally:
             partitions.abort()
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    kept = not error or config.partial
     seconds = time.perf_counter() - start
     total = sum(rows.values()) if kept else 0
     return source.report | {
@@ -85,8 +87,9 @@ def _write(
     partitions: Partitions,
     rows: Counter[str],
     on_progress: Progress | None,
-) -> str:
-    """All that is in a capture; what is wrong with it, "" for nothing."""
+) -> tuple[str, bool]:
+    """All that is in a capture; what is wrong with it, "" for nothing, and whether that is damage
+    behind which nothing could be read."""
     only = Filter(config, source)
     tables = _Tables(config)
     try:
@@ -101,12 +104,12 @@ def _write(
             if on_progress is not None:
                 on_progress(sum(rows.values()))
     except Broken as broken:
-        return str(broken)
+        return str(broken), True
     except (ConfigError, WirepathError) as refused:
         if isinstance(refused, ImportError):
             raise
-        return str(refused)
-    return ""
+        return str(refused), False
+    return "", False
 
 
 def _count(rows: Counter[str], records: NDArray[np.void]) -> None:

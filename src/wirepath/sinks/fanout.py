@@ -105,6 +105,9 @@ class Fanout:
                 except Exception as raised:
                     error = raised
                     _tell(sink, raised, "writing")
+                except BaseException as raised:  # such as sys.exit() in a function of the user
+                    error = RuntimeError(f"{type(raised).__name__}: {raised}")
+                    _tell(sink, error, "writing")
                 sink.settle(records, error)
             now = time.monotonic()
             if now - latest_idle >= _IDLE_SECONDS or not len(records):
