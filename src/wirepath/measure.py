@@ -104,7 +104,7 @@ class PublisherProcess:
     """``wirepath publish`` in another process, on ``host`` of a lab or here."""
 
     def __init__(self, config: PublishConfig, host: Host | None = None) -> None:
-        command = [sys.executable, "-m", "wirepath", "publish", *publish_arguments(config)]
+        command = [sys.executable, "-P", "-m", "wirepath", "publish", *publish_arguments(config)]
         options: dict[str, Any] = {
             "stdout": subprocess.PIPE,
             "stderr": subprocess.PIPE,

@@ -84,7 +84,7 @@ class Process(Channel):
     """An end that we start, here or on a host of a lab."""
 
     def __init__(self, end: str, what: str, host: Host | None) -> None:
-        command = [sys.executable, "-m", "wirepath.bench.ends", end]
+        command = [sys.executable, "-P", "-m", "wirepath.bench.ends", end]
         options: dict[str, Any] = {
             "stdin": subprocess.PIPE,
             "stdout": subprocess.PIPE,

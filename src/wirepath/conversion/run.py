@@ -81,7 +81,7 @@ class _Children:
             if self._ending:
                 return failed(capture, "interrupted")
             child = subprocess.Popen(
-                [sys.executable, "-m", "wirepath.conversion.child"],
+                [sys.executable, "-P", "-m", "wirepath.conversion.child"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
