@@ -222,8 +222,9 @@ TEST_CASE("PITCH: lengths that would never end or run out are malformed") {
 
 TEST_CASE("Pillar: delivery flags") {
   Packet p;
+  Bytes b;  // p points into it
   const auto kind = [&](uint8_t flag, const std::vector<std::string>& messages) {
-    const Bytes b = pillar(flag, 3, messages);
+    b = pillar(flag, 3, messages);
     REQUIRE(PillarFramer::parse(b.data(), b.size(), p));
     return p.kind;
   };
@@ -240,10 +241,13 @@ TEST_CASE("Pillar: delivery flags") {
   for (uint8_t flag : {17, 18, 19, 20}) CHECK(kind(flag, {"a"}) == PacketKind::kUnsequenced);
   CHECK(kind(21, {"a"}) == PacketKind::kIgnored);
   CHECK(kind(99, {"a"}) == PacketKind::kIgnored);
+  size_t walked = 0;
   PillarFramer::for_each(p, [&](const uint8_t* data, size_t n) {
+    ++walked;
     CHECK(n == 5);
     CHECK(PillarFramer::message_type(data) == 3);
   });
+  CHECK(walked == 1);
 }
 
 TEST_CASE("Pillar: a reset, a retransmission, a refresh") {
