@@ -141,7 +141,12 @@ class ChannelOf final : public Channel {
         if (recovery_) recovery_->refuse(h.unit, h.first, h.last);
         return;
       case Mail::kPause:
-        if (recovery_) recovery_->pause(clock_.at(h.time));
+        if (!recovery_) return;
+        if (h.time == 0) {
+          recovery_->unpause();
+        } else {
+          recovery_->pause(clock_.at(h.time));
+        }
         return;
       case Mail::kSkip:
         arbiter_.skip_to(h.unit, h.first, time, sink);

@@ -262,6 +262,24 @@ TEST_CASE("a refusal gives up at once, a pause asks for nothing meanwhile") {
   CHECK(s.recovery.refused == 1);
 }
 
+TEST_CASE("a pause keeps a gap from being given up, and may be ended") {
+  ChannelOptions o = recovering();
+  o.arbiter.hold_ns = 2'000'000'000;
+  o.recovery.deadline_ns = 1'000'000'000;
+  o.recovery.max_attempts = 1;
+  Bench b(std::move(o));
+  b.packet(0, deletes(1, 1), 0);
+  b.channel->pause(kNow + 900'000'000);
+  b.packet(0, deletes(4, 1), 100);
+  b.service(100'000);
+  b.service(500'000'000);
+  CHECK(b.requests().empty());
+  CHECK(b.numbers() == Numbers{1});
+  b.channel->pause(0);
+  b.service(500'000'001);
+  CHECK(b.requests().size() == 1);
+}
+
 TEST_CASE("requests that nobody takes are counted, and made again") {
   ChannelOptions o = recovering();
   o.requests = 2;
