@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 import time
 
 import feed_peer as peer
@@ -346,6 +347,26 @@ def test_attempts_to_connect_wait_longer_each_time():
 def test_a_name_that_nobody_knows():
     with pytest.raises(wp.ConfigError, match=r"no\.\.name:9"):
         UdpServer(Channel(), ("no..name", 9))
+
+
+def test_the_control_thread_may_be_stopped_from_its_own_look():
+    looks = []
+
+    def look(now):
+        control.stop()
+        looks.append(threading.current_thread())
+
+    control = Control([], look=look, interval=0.001)
+    control.start()
+    end = time.monotonic() + 10
+    while not looks:
+        assert time.monotonic() < end
+        time.sleep(0.001)
+    looks[0].join(10)
+    assert not looks[0].is_alive()
+    assert len(looks) == 1
+    assert control.errors == 0
+    control.stop()
 
 
 def test_an_error_of_a_channel_does_not_end_the_control_thread(caplog):
