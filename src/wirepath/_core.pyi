@@ -1284,7 +1284,8 @@ class FeedChannel:
 
     def pause(self, until: int) -> None:
         """
-        The server counts too many requests: none before `until`, ns since the Unix epoch.
+        No requests before `until`, ns since the Unix epoch: the server counts too many, or what
+        is missing comes otherwise. 0: requests again.
         """
 
     def skip_to(self, next_sequence: int, unit: int = 0) -> None:
@@ -1344,7 +1345,7 @@ class FeedStage(Stage):
     histograms; False for a capture's, at whose end what is held is delivered. books: every
     record is applied to them before it is published.
 
-    Raises ConfigError for a flow that two lines have, BusyError for a channel that another
+    Raises ConfigError for a flow that two lines have, DeviceBusy for a channel that another
     stage has.
     """
 

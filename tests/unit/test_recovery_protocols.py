@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 import time
 
 import feed_peer as peer
@@ -208,11 +209,49 @@ def test_a_snapshot_waits_for_room_and_is_whole_or_nothing():
     assert made.under_way
     channel.room = 10
     made.on_time(5)
-    assert channel.told[-1] == ("skip", 42, 0)
+    assert channel.told[-2:] == [("skip", 42, 0), ("pause", 0)]
     assert [t[1] for t in channel.told if t[0] == "inject"] == [b"A%d" % i for i in range(5)]
     assert not made.under_way
     assert not made.wanted
     assert made.counters["injected"] == 5
+
+
+class Full(Channel):
+    """Its mailbox has no room, until it has."""
+
+    full = True
+
+    def pause(self, until):
+        if self.full:
+            raise wp.DeviceBusy("pause: the mailbox is full")
+        super().pause(until)
+
+    def skip_to(self, next_sequence, unit=0):
+        if self.full:
+            raise wp.DeviceBusy("skip_to: the mailbox is full")
+        super().skip_to(next_sequence, unit)
+
+
+def test_the_channel_waits_for_a_snapshot_without_being_told_again():
+    channel = Full()
+    made = Glimpse(channel, session, deadline=10 * SECOND)
+    made.begin(SECOND)
+    assert channel.told == []
+    channel.full = False
+    for now in range(1, 10):  # as seldom as a busy machine may run this thread
+        made.on_time(now * SECOND)
+    assert channel.told == [("pause", 11 * SECOND)]
+    made.connected(10 * SECOND)
+    stream = peer.soup(b"A", b"GLIMPSE   " + b"%20d" % 1) + peer.soup(b"S", b"A")
+    made.on_bytes(stream + peer.soup(b"S", b"G" + b"%-20d" % 42), 10 * SECOND)
+    channel.full = True
+    made.on_time(10 * SECOND)
+    assert made.under_way
+    assert made.counters["done"] == 0
+    channel.full = False
+    made.on_time(10 * SECOND + 1)
+    assert channel.told[1:] == [("inject", b"A"), ("skip", 42, 0), ("pause", 0)]
+    assert made.counters["done"] == 1
 
 
 @pytest.mark.parametrize(
@@ -237,7 +276,7 @@ def test_snapshots_that_fail(packets, why):
     made.on_time(11 * SECOND)
     assert made.counters["given_up"] == 1
     assert not made.wanted
-    assert {t[0] for t in channel.told} <= {"pause"}
+    assert channel.told == [("pause", 10 * SECOND), ("pause", 0)]
 
 
 # --- over sockets --------------------------------------------------------------------------------
@@ -308,6 +347,26 @@ def test_attempts_to_connect_wait_longer_each_time():
 def test_a_name_that_nobody_knows():
     with pytest.raises(wp.ConfigError, match=r"no\.\.name:9"):
         UdpServer(Channel(), ("no..name", 9))
+
+
+def test_the_control_thread_may_be_stopped_from_its_own_look():
+    looks = []
+
+    def look(now):
+        control.stop()
+        looks.append(threading.current_thread())
+
+    control = Control([], look=look, interval=0.001)
+    control.start()
+    end = time.monotonic() + 10
+    while not looks:
+        assert time.monotonic() < end
+        time.sleep(0.001)
+    looks[0].join(10)
+    assert not looks[0].is_alive()
+    assert len(looks) == 1
+    assert control.errors == 0
+    control.stop()
 
 
 def test_an_error_of_a_channel_does_not_end_the_control_thread(caplog):

@@ -7,6 +7,7 @@
 
 #include <doctest/doctest.h>
 
+#include <chrono>
 #include <random>
 #include <string>
 #include <vector>
@@ -562,6 +563,38 @@ TEST_CASE("no packet allocates, whatever is held, lost or begun anew") {
   CHECK(arbiter.counters().held_total > 1000);
   CHECK(arbiter.counters().gaps_abandoned > 100);
   CHECK(arbiter.counters().session_changes > 2);
+}
+
+TEST_CASE("what was given up out of turn does not make the lines wait, however much may be held") {
+  ArbiterOptions o;
+  o.lines = 1;
+  o.recovery_lines = 1;
+  o.hold_ns = INT64_MAX;
+  o.hold_messages = 1 << 19;
+  Arbiter<MoldFramer> arbiter(o);
+  struct : ArbiterSink {
+    uint64_t calls = 0, last = 0;
+    bool sorted = true;
+    void message(const MessageInfo& info, const uint8_t*, size_t) {
+      ++calls;
+      sorted &= info.seq > last;
+      last = info.seq;
+    }
+  } sink;
+  const auto send = [&](uint32_t line, uint64_t first, const std::vector<std::string>& blocks) {
+    const std::string p = naive::mold_packet("000010059B", first, blocks, -1);
+    arbiter.on_packet(line, reinterpret_cast<const uint8_t*>(p.data()), p.size(), 0, sink);
+  };
+  send(0, 1, {"a"});
+  for (uint64_t i = 0; i <= 1000; ++i) send(0, 3 + 2 * i, {"b"});
+  for (uint64_t i = 0; i < 1000; ++i)
+    arbiter.abandon(0, 4 + 2 * i, 4 + 2 * i, AbandonReason::kRefused, sink);
+  const auto began = std::chrono::steady_clock::now();
+  send(1, 2, {"c"});  // the first gap is filled: all that was held goes
+  CHECK(std::chrono::steady_clock::now() - began < std::chrono::milliseconds(500));
+  CHECK(sink.calls == 1003);
+  CHECK(sink.sorted);
+  CHECK(arbiter.counters().held == 0);
 }
 
 }  // namespace

@@ -246,8 +246,7 @@ class Assembler {
     for (uint64_t seq = from; seq < to && !hold_.empty();) {
       const HoldBuffer::Entry* const e = hold_.find(seq);
       if (e == nullptr) {
-        // Given up out of turn; the next one held may be far away.
-        if (!hold_.lowest_from(seq, &seq)) return;
+        if (!behind_hole(&seq)) return;
         continue;
       }
       deliver({seq, e->recv_time, e->send_time, unit_, e->line, e->flags}, hold_.data(*e),
@@ -258,6 +257,16 @@ class Assembler {
     }
   }
 
+  /* *seq, below the next gap, was given up out of turn: the next that may be held. Looking for it
+   * in the whole buffer takes long, and is for what is not remembered as given up. */
+  bool behind_hole(uint64_t* seq) const {
+    SequenceRange hole;
+    if (!abandoned_.find(*seq, *seq, &hole)) return hold_.lowest_from(*seq, seq);
+    abandoned_.find(*seq, UINT64_MAX, &hole);
+    *seq = hole.last + 1;
+    return true;
+  }
+
   /* Forgets what is held below `to`. It lies between gaps and behind the last. */
   void discard(uint64_t to) {
     const std::span<const SequenceRange> gaps = gaps_.ranges();
@@ -266,7 +275,7 @@ class Assembler {
       for (uint64_t seq = gaps[i].last + 1; seq < end && !hold_.empty();) {
         const HoldBuffer::Entry* const e = hold_.find(seq);
         if (e == nullptr) {
-          if (!hold_.lowest_from(seq, &seq)) return;
+          if (!behind_hole(&seq)) return;
           continue;
         }
         hold_.erase(e);

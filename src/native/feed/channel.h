@@ -154,6 +154,7 @@ class Channel {
   /* A datagram of the server. False: no room, counted. Throws without recovery, or too long. */
   bool reply(const uint8_t* p, size_t n, int64_t recv_time);
   void refuse(uint32_t unit, uint64_t first, uint64_t last);
+  /* No requests before that time, and what is missing waits; 0: from now on again. */
   void pause(int64_t until);
   void skip_to(uint32_t unit, uint64_t next);
   bool inject(uint32_t unit, const uint8_t* p, size_t n, uint64_t seq, int64_t recv_time);

@@ -57,6 +57,8 @@ class ChannelOf final : public Channel {
       if (!mail_.take(handle)) break;
     }
     arbiter_.on_time(time, sink);
+    if (recovery_ && pause_ > now) [[unlikely]]
+      wait();
     if (recovery_) recovery_->poll(time, arbiter_, Decisions{*this});
     ring_full_ += output_->ring_full() - lost;
     due_ = arbiter_.deadline();
@@ -124,6 +126,15 @@ class ChannelOf final : public Channel {
     }
   };
 
+  /* A pause is of this machine's time; how frames are stamped may be known later. */
+  void wait() {
+    const int64_t until = clock_.at(pause_);
+    if (until == waiting_until_) return;
+    waiting_until_ = until;
+    recovery_->unpause();
+    recovery_->pause(until);
+  }
+
   /* Not of the packet that is under way. */
   [[gnu::noinline]] void other_message(const MessageInfo& info, const uint8_t* p, size_t n) {
     const uint64_t before = output_->put();
@@ -141,7 +152,9 @@ class ChannelOf final : public Channel {
         if (recovery_) recovery_->refuse(h.unit, h.first, h.last);
         return;
       case Mail::kPause:
-        if (recovery_) recovery_->pause(clock_.at(h.time));
+        pause_ = h.time == 0 ? 0 : std::max(pause_, h.time);
+        waiting_until_ = 0;
+        if (recovery_ && pause_ == 0) recovery_->unpause();
         return;
       case Mail::kSkip:
         arbiter_.skip_to(h.unit, h.first, time, sink);
@@ -195,6 +208,7 @@ class ChannelOf final : public Channel {
   int64_t stamp_ = 0;
   bool stamped_ = false;
   uint64_t ring_full_ = 0;
+  int64_t pause_ = 0, waiting_until_ = 0;
 };
 
 }  // namespace wp::feed

@@ -262,6 +262,42 @@ TEST_CASE("a refusal gives up at once, a pause asks for nothing meanwhile") {
   CHECK(s.recovery.refused == 1);
 }
 
+TEST_CASE("a pause keeps a gap from being given up, and may be ended") {
+  ChannelOptions o = recovering();
+  o.arbiter.hold_ns = 2'000'000'000;
+  o.recovery.deadline_ns = 1'000'000'000;
+  o.recovery.max_attempts = 1;
+  Bench b(std::move(o));
+  b.packet(0, deletes(1, 1), 0);
+  b.channel->pause(kNow + 900'000'000);
+  b.packet(0, deletes(4, 1), 100);
+  b.service(100'000);
+  b.service(500'000'000);
+  CHECK(b.requests().empty());
+  CHECK(b.numbers() == Numbers{1});
+  b.channel->pause(0);
+  b.service(500'000'001);
+  CHECK(b.requests().size() == 1);
+}
+
+TEST_CASE("a pause that began before the first frame lasts by whatever clock frames are stamped") {
+  Bench b(recovering());
+  b.channel->pause(kNow + 20'000'000'000);
+  b.service(0);
+  constexpr int64_t kAhead = 37'000'000'000;  // TAI
+  for (const std::string& p : {deletes(1, 1), deletes(4, 1)}) {
+    const auto* const bytes = reinterpret_cast<const uint8_t*>(p.data());
+    b.channel->on_packet(0, bytes, p.size(), kNow + kAhead);
+  }
+  b.service(100'000);
+  b.service(150'000);
+  CHECK(b.requests().empty());
+  CHECK(b.numbers() == Numbers{1});
+  b.channel->pause(0);
+  b.service(150'001);
+  CHECK(b.requests().size() == 1);
+}
+
 TEST_CASE("requests that nobody takes are counted, and made again") {
   ChannelOptions o = recovering();
   o.requests = 2;

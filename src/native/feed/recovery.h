@@ -115,6 +115,8 @@ class Recovery {
   /* The server counts more requests than it allows: none before `until`; what was asked for is
    * asked for again then. */
   void pause(int64_t until);
+  /* Whatever pause said is over. */
+  void unpause() { paused_until_ = INT64_MIN; }
 
   /* To go on after a restart of the process within the venue's day. */
   uint64_t requests_in_day(int64_t now) const { return day_.used_since(now - kDay); }

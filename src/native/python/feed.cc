@@ -149,7 +149,7 @@ void bind_feed(nb::module_& m) {
       "channels: each in one stage only. latency: the frames' timestamps are of now, so fill the\n"
       "histograms; False for a capture's, at whose end what is held is delivered. books: every\n"
       "record is applied to them before it is published.\n\n"
-      "Raises ConfigError for a flow that two lines have, BusyError for a channel that another\n"
+      "Raises ConfigError for a flow that two lines have, DeviceBusy for a channel that another\n"
       "stage has.")
       .def(
           "__init__",

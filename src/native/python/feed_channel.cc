@@ -314,7 +314,9 @@ void bind_feed_channel(nb::module_& m) {
           nb::arg("first"), nb::arg("last"), nb::arg("unit") = 0,
           "The server will not send these: given up.")
       .def("pause", &Channel::pause, nb::arg("until"),
-           "The server counts too many requests: none before `until`, ns since the Unix epoch.")
+           "No requests before `until`, ns since the Unix epoch: the server counts too many, or "
+           "what\n"
+           "is missing comes otherwise. 0: requests again.")
       .def(
           "skip_to",
           [](Channel& c, uint64_t next_sequence, uint32_t unit) { c.skip_to(unit, next_sequence); },

@@ -91,16 +91,17 @@ class Control:
         """Open, and go on on a thread."""
         if not self._open:
             self.open(clock())
-        self._over.clear()
+        self._over = threading.Event()  # a thread that stopped itself may still look at the old one
         self._thread = threading.Thread(target=self._run, name="wp-control", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread and close the sockets; counters stay."""
+        """End the thread and close the sockets; counters stay. From what ``look`` calls, too: the
+        thread then ends with this step."""
         self._over.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        thread, self._thread = self._thread, None
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
         self.close()
 
     def close(self) -> None:
@@ -113,13 +114,14 @@ class Control:
         self._open = False
 
     def _run(self) -> None:
-        while not self._over.is_set():
+        over = self._over
+        while not over.is_set():
             try:
                 self.step(clock())
             except Exception:  # the feed goes on whatever happens here
                 self.errors += 1
                 _log.exception("the control thread failed; it goes on")
-                self._over.wait(0.1)
+                over.wait(0.1)
 
     def step(self, now: int, wait: float | None = None) -> None:
         """Requests out, answers in, timers. wait: seconds to wait for answers; None: by need."""

@@ -7,9 +7,11 @@ that one whose connection breaks leaves no half behind; meanwhile the channel ho
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 
 from .._core import SoupBinTCP
+from ..errors import DeviceBusy
 from ..feed.events import (
     ConnectionLost,
     EndOfSession,
@@ -22,8 +24,6 @@ from .sides import SECOND, Channel, Counters
 
 # No more messages than that between two looks at the sockets.
 _BURST = 4096
-# Requests are kept back in steps of this length while a snapshot is under way.
-_PAUSE = SECOND // 2
 _MOST_BYTES = 1 << 30
 
 
@@ -44,7 +44,7 @@ class Glimpse:
         self._at = 0  # of the next one to inject
         self._next = 0  # the number that the live feed goes on from; 0: not told yet
         self._until = 0
-        self._paused = 0
+        self._paused = 0  # what the channel was told, 0: nothing
         self._failed = ""
         self.under_way = False
         self.next_sequence = 0
@@ -56,11 +56,20 @@ class Glimpse:
         """A snapshot is wanted; one under way is begun anew."""
         self.under_way = True
         self._until = now + self._deadline
-        self._paused = 0
         self.counters["begun"] += 1
         self._forget()
+        self._pause()
         if self._soup is not None:
             self._failed = "a newer snapshot is wanted"
+
+    def _pause(self) -> None:
+        """The channel waits as long as a snapshot is under way. It is told once: to go on waiting
+        must not depend on when this thread gets its next turn."""
+        until = self._until if self.under_way else 0
+        if until != self._paused:
+            with contextlib.suppress(DeviceBusy):  # no room in its mailbox: at the next look
+                self._channel.pause(until)
+                self._paused = until
 
     def _forget(self) -> None:
         self._held.clear()
@@ -148,19 +157,15 @@ class Glimpse:
         if self._soup is not None:
             for event in self._soup.on_time(now):
                 self._told(event)
-        if not self.under_way:
-            return
-        if self._next:
-            self._inject(now)
-        elif now >= self._until:
-            self.under_way = False
-            self.counters["given_up"] += 1
-            self._forget()
-            self._failed = "the snapshot took too long"
-            return
-        if self.under_way and now >= self._paused - _PAUSE // 2:
-            self._paused = now + _PAUSE
-            self._channel.pause(self._paused)
+        if self.under_way:
+            if self._next:
+                self._inject(now)
+            elif now >= self._until:
+                self.under_way = False
+                self.counters["given_up"] += 1
+                self._forget()
+                self._failed = "the snapshot took too long"
+        self._pause()
 
     def _inject(self, now: int) -> None:
         held, at = self._held, self._at
@@ -174,7 +179,10 @@ class Glimpse:
             at += 2 + size
         self._at = at
         if at == len(held):
-            self._channel.skip_to(self._next)
+            try:
+                self._channel.skip_to(self._next)
+            except DeviceBusy:
+                return  # no room in its mailbox: at the next look
             self.next_sequence = self._next
             self.under_way = False
             self.counters["done"] += 1

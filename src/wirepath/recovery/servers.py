@@ -16,8 +16,9 @@ from .sides import SECOND, Channel, Counters, Stream
 
 _DATAGRAM = 65_536
 _READ = 1 << 18
-# Datagrams or reads taken at a time, so that no server keeps the others waiting.
+# Datagrams and reads taken at a time, so that no server keeps the others waiting.
 _BURST = 256
+_READS = 8
 
 
 class Server(Protocol):
@@ -258,7 +259,7 @@ class StreamServer:
             self.stream.connected(now)
             self._flush()
             self._interest()
-        for _ in range(_BURST):
+        for _ in range(_READS):
             try:
                 data = self._socket.recv(_READ)
             except BlockingIOError:

@@ -28,7 +28,7 @@ class Channel(Protocol):
         """The server will not send these messages."""
 
     def pause(self, until: int) -> None:
-        """No requests before that time."""
+        """No requests before that time, and what is missing waits; 0: requests again."""
 
     def inject(self, message: bytes, seq: int, recv_time: int) -> bool:
         """A message of a snapshot; False: no room for it now."""
