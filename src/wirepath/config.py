@@ -137,7 +137,7 @@ class PortSettings(Settings):
         backend = values.get("backend")
         live = backend in LIVE_BACKENDS
         nameless = cls.one_device and values.get("interface_name") == ""
-        if live and backend != "socket" and nameless:
+        if live and backend not in ("socket", "dpdk") and nameless:
             out.append(
                 missing("interface_name", f"the network interface to bind, with backend {backend}")
             )
@@ -149,7 +149,7 @@ class PortSettings(Settings):
             out.append(
                 missing(
                     "interface_name",
-                    "the device, such as 0000:3b:00.0 or net_memif0, with backend dpdk",
+                    "the device, with backend dpdk: dpdk:0000:3b:00.0, or dpdk:net_memif0",
                 )
             )
         name = values.get("interface_name") or ""

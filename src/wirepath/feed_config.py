@@ -145,6 +145,13 @@ class ArbiterConfig(Settings):
         Field(description="drop packets of other sessions instead of following them"),
         Must("true or false"),
     ] = None
+    session_begin: Annotated[
+        int | None,
+        _count(
+            "first number of a session or sequence that follows another; 0: the first that comes",
+            1 << 62,
+        ),
+    ] = None
     reorder_messages: Annotated[
         int | None, _count("numbers by which a line may go back", 1 << 62)
     ] = None

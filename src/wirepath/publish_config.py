@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from .errors import ConfigError
 from .flows import flow_of
 from .publish_lines import LineConfig, lines_of
-from .settings import Must, Settings, missing, problem
+from .settings import Must, Settings, missing, problem, unusable_secret
 
 DEFAULT_RATE = 100_000.0
 
@@ -320,7 +320,12 @@ class PublishConfig(Settings):
     ] = ""
     password: Annotated[
         str,
-        Field(max_length=10, pattern=r"^[ -~]*$", description="that soup and glimpse ask for"),
+        Field(
+            max_length=10,
+            pattern=r"^[ -~]*$",
+            description="that soup and glimpse ask for",
+            repr=False,
+        ),
         Must("at most 10 printable ASCII characters; empty: any"),
     ] = ""
     serve_linger: Annotated[
@@ -454,11 +459,11 @@ def _server_conflicts(values: Mapping[str, Any]) -> list[str]:
             if values.get(name)
         ]
     if values.get("soup") is None and values.get("glimpse") is None:
-        out += [
-            problem(name, values[name], "left out without soup or glimpse")
-            for name in ("username", "password")
-            if values.get(name)
-        ]
+        must = "left out without soup or glimpse"
+        if values.get("username"):
+            out.append(problem("username", values["username"], must))
+        if values.get("password"):
+            out.append(unusable_secret("password", must))
     if values.get("soup") is not None and values.get("soup") == values.get("glimpse"):
         out.append(problem("glimpse", values["glimpse"], "another HOST:PORT than that of soup"))
     return out

@@ -39,6 +39,11 @@ def missing(field: str, must: str) -> str:
     return f"{field} is missing: it must be {must}"
 
 
+def unusable_secret(field: str, must: str) -> str:
+    """As :func:`problem`, of a value that messages and logs must not have."""
+    return f"{field} is not usable: it must be {must}"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """`` (did you mean x?)``, or nothing when no known name is near."""
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
@@ -226,11 +231,19 @@ def read_document(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not TOML: {error}") from None
 
 
+def is_secret(cls: type[Settings], field: str) -> bool:
+    """The field's value is not shown (``repr=False``)."""
+    return field in cls.model_fields and not cls.model_fields[field].repr
+
+
 def _explain(cls: type[Settings], field: str, error: Any) -> str:  # noqa: ANN401  # of pydantic
     if error["type"] == "extra_forbidden":
         known = ", ".join(cls.model_fields)
+        near = difflib.get_close_matches(field, list(cls.model_fields), n=1, cutoff=0.6)
+        meant_secret = any(is_secret(cls, name) for name in near) or "pass" in field.lower()
+        given = "" if meant_secret else f" (given as {field} = {error['input']!r})"
         return (
-            f"there is no option {field} (given as {field} = {error['input']!r})"
+            f"there is no option {field}{given}"
             f"{nearest(field, cls.model_fields)}: the options are {known}"
         )
     if error["type"] == "missing":
@@ -239,6 +252,8 @@ def _explain(cls: type[Settings], field: str, error: Any) -> str:  # noqa: ANN40
     if isinstance(nested, ConfigError):  # of settings within these: it says where
         return str(nested)
     name = ".".join(str(part) for part in error["loc"][:2])
+    if is_secret(cls, field):
+        return unusable_secret(name, cls.must(field))
     hint = cls.suggestion(field, error["input"])
     return problem(name, error["input"], cls.must(field)) + hint
 

@@ -180,11 +180,17 @@ class Lines(RuleBasedStateMachine):
     def asked(self, request: Request) -> bytes:
         return self.session + struct.pack(">QH", request.first, request.messages)
 
-    @initialize(start=st.integers(1, 50))
-    def begin(self, start: int) -> None:
+    @initialize(start=st.integers(1, 50), session_begin=st.sampled_from([0, 1]))
+    def begin(self, start: int, session_begin: int) -> None:
         self.arbiter = Arbiter(
-            self.FRAMER, recovery_lines=1, hold_ns=self.HOLD, max_gaps=500, reorder_ns=10**6
+            self.FRAMER,
+            recovery_lines=1,
+            hold_ns=self.HOLD,
+            max_gaps=500,
+            reorder_ns=10**6,
+            session_begin=session_begin,
         )
+        self.session_begin = session_begin
         self.recovery = Recovery(self.VENUE, hold_ns=100, retry_ns=200, deadline_ns=10**9)
         self.reference = Reference(self.HOLD)
         self.session = self.name(0)
@@ -281,59 +287,68 @@ class Lines(RuleBasedStateMachine):
             if answered:
                 self.arrive(2, r.first, min(r.messages, answered))
 
-    @rule(line=st.integers(0, 1))
-    def restart(self, line: int) -> None:
-        """The sender begins at 1 again, in the same session: a heartbeat after a silence tells.
+    def begin_anew(self, heard: int) -> None:
+        """The number that a sequence goes on from of which `heard` is the first one told."""
+        self.reference.reset()
+        self.reference.next = self.reference.handed = self.session_begin or heard
+        self.latest = 0
+        self.old_sessions += 1
+        self.ended = False
+
+    @rule(line=st.integers(0, 1), lost=st.sampled_from([0, 0, 1, 3]))
+    def restart(self, line: int, lost: int) -> None:
+        """The sender begins at 1 again, in the same session: a heartbeat after a silence tells,
+        behind messages that no line brought.
 
         The other line is dead: what it has of the old sequence is stale."""
-        if self.line_at[line] < 2 or not self.packets:
+        heard = 1 + lost
+        if self.line_at[line] <= heard or not self.packets:
             return
         self.now += 10**7
         out: list = []
         self.reference.on_time(self.now, out)
-        self.reference.reset()
-        self.reference.next = self.reference.handed = 1
-        events = self.arbiter.on_packet(line, self.control(1), self.now)
+        self.begin_anew(heard)
+        out.append(("reset", self.reference.next))
+        out += self.reference.on_control(heard, self.now, "heartbeat")
+        events = self.arbiter.on_packet(line, self.control(heard), self.now)
         self.packets += 1
-        self.check(events, [*out, ("reset", 1), ("heartbeat", 1)])
-        self.latest = 0
-        self.old_sessions += 1
-        self.sent = 1
-        self.ended = False
+        assert plain(events) == out
+        self.sent = heard
         stale = self.arbiter.lines[1 - line]["stale"]
-        if self.line_at[1 - line] > 1:
+        # Nearer to its own numbers than to the new ones.
+        if self.line_at[1 - line] > heard:
             late = self.wire(self.line_at[1 - line], [self.message(0)], self.session)
             assert self.arbiter.on_packet(1 - line, late, self.now) == []
             assert self.arbiter.lines[1 - line]["stale"] == stale + 1
             self.packets += 1
         # Then it follows.
-        events = self.arbiter.on_packet(1 - line, self.control(1), self.now)
+        events = self.arbiter.on_packet(1 - line, self.control(heard), self.now)
         self.packets += 1
-        self.check(events, [("heartbeat", 1)])
-        self.line_at = [1, 1]
+        self.check(events, [("heartbeat", heard)])
+        self.line_at = [heard, heard]
 
-    @rule(line=st.integers(0, 1))
-    def roll_over(self, line: int) -> None:
-        """Another session begins: what was open of the old one is given up."""
+    @rule(line=st.integers(0, 1), lost=st.sampled_from([0, 0, 1, 3, 40]))
+    def roll_over(self, line: int, lost: int) -> None:
+        """Another session begins: what was open of the old one is given up, and what no line
+        brought of the new one's start is missing."""
         if not self.packets or not self.SESSIONS:
             return
+        first = 1 + lost
         old, self.session = self.session, self.name(self.old_sessions + 1)
-        self.old_sessions += 1
         out: list = []
         self.reference.on_time(self.now, out)
         while self.reference.missing:
             self.reference.give_up(*self.reference.runs()[0], out)
-        self.reference.reset()
-        self.ended = False
+        self.begin_anew(first)
         out.append(("session", old.decode("latin-1"), self.session.decode("latin-1")))
-        out += self.reference.on_data(line, 1, [self.message(1)], self.now)
-        wire = self.wire(1, [self.message(1)], self.session)
+        out += self.reference.on_data(line, first, [self.message(first)], self.now)
+        wire = self.wire(first, [self.message(first)], self.session)
         events = self.arbiter.on_packet(line, wire, self.now)
         self.packets += 1
         assert plain(events) == out
-        self.latest, self.sent = 1, 2
+        self.latest, self.sent = max(delivered(events), default=0), first + 1
         self.line_at = [0, 0]
-        self.line_at[line] = 2
+        self.line_at[line] = first + 1
         # The other line's last words are not a change back.
         stale = self.arbiter.on_packet(1 - line, self.wire(900, [self.message(0)], old), self.now)
         self.packets += 1

@@ -93,7 +93,9 @@ def test_without_a_command_there_is_help(wirepath):
 MISTAKES = [
     (("nonsense",), Exit.USAGE, "nonsense"),
     (("feed", "--bogus"), Exit.USAGE, "--bogus"),
-    (("feed",), Exit.USAGE, "port is missing"),
+    (("feed",), Exit.USAGE, "PORT is missing"),
+    (("feed",), Exit.USAGE, "--config FILE"),
+    (("feed", "dpdk:", "239.1.1.1:9001"), Exit.USAGE, "it must be the device"),
     (("feed", "sokcet:lo", "239.1.1.1:9001"), Exit.USAGE, "did you mean socket?"),
     (("feed", "socket:lo", "239.1.1.1"), Exit.USAGE, "GROUP:PORT"),
     (("feed", "socket:lo"), Exit.USAGE, "port is missing"),

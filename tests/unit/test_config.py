@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import wirepath as wp
+from wirepath.feed_config import RecoveryConfig
 from wirepath.publish import PublishConfig
 
 LIVE = {"backend": "socket", "host": "239.1.1.1", "port": 9001}
@@ -269,8 +270,32 @@ def test_an_unusable_value_of_a_publisher(field, value):
         PublishConfig(**{field: value})
     lines = str(caught.value).split("\n")
     assert len(lines) == 1
-    assert lines[0].startswith(f"{field} = ")
+    secret = field == "password"
+    assert lines[0].startswith(f"{field} is not usable" if secret else f"{field} = ")
     assert "it must be" in lines[0]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: PublishConfig(password="hunter2"),
+        lambda: PublishConfig(glimpse="127.0.0.1:9500", password="hunter2hunter2"),
+        lambda: PublishConfig(glimpse="127.0.0.1:9500", pasword="hunter2"),
+        lambda: RecoveryConfig(kind="glimpse", server="h:1", password="hunter2hunter2"),
+        lambda: RecoveryConfig(kind="glimpse", server="h:1", passphrase="hunter2"),
+        lambda: wp.feed.SoupBinTCP("me", "hunter2hunter2"),
+    ],
+)
+def test_no_message_has_a_password(make):
+    with pytest.raises(wp.ConfigError, match="pas") as caught:
+        make()
+    assert "hunter2" not in str(caught.value)
+
+
+def test_no_configuration_shows_its_password():
+    recovery = RecoveryConfig(kind="glimpse", server="h:1", password="hunter2")
+    publish = PublishConfig(glimpse="127.0.0.1:9500", password="hunter2")
+    assert "hunter2" not in repr(recovery) + repr(publish)
 
 
 def test_every_field_of_a_publisher_has_its_mistakes_here():

@@ -299,10 +299,16 @@ class ArbiterUnit {
 
   bool too_far(uint64_t first) const { return first > next && first - next > o.max_jump; }
 
+  // Where what has just begun began: the number heard, or the known one not too far below it.
+  uint64_t begin_of(uint64_t heard) const {
+    if (o.session_begin == 0 || heard < o.session_begin) return heard;
+    return heard - o.session_begin > o.max_jump ? heard : o.session_begin;
+  }
+
   bool believe(Line& line, const Packet& p, uint64_t& first, int64_t now) {
     if (!started_) {
       started_ = true;
-      next = first;
+      next = c.session_changes != 0 ? begin_of(first) : first;
       given_up_.clear();
     }
     const bool fresh = !line.known || line.epoch < session_epoch_;
@@ -323,7 +329,7 @@ class ArbiterUnit {
         }
         if (p.kind == PacketKind::kHeartbeat) {
           if (!far && now - line.last_time <= o.reorder_ns) return true;
-          restart(line, p.first, p.first, ResetCause::kHeartbeat);
+          restart(line, begin_of(p.first), p.first, ResetCause::kHeartbeat);
           first = p.first;
           return true;
         }
@@ -337,7 +343,7 @@ class ArbiterUnit {
           ++line.c.doubted;
           return false;
         }
-        restart(line, line.proof.front().first, p.first, ResetCause::kData);
+        restart(line, begin_of(line.proof.front().first), p.first, ResetCause::kData);
         first = p.first;
         return true;
       }

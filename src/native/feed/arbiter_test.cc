@@ -184,6 +184,58 @@ TEST_CASE("another session is followed once, and the slower line's old packets a
   CHECK(feed(pinned, 0, data(7, {"x"}, 'A')) == Events{gap(5, 6)});
 }
 
+TEST_CASE("where the first number is known, what no line brought of a session's start is a gap") {
+  ArbiterOptions o = options();
+  o.recovery_lines = 1;
+  o.session_begin = 1;
+  o.max_jump = 1000;
+  ArbiterDifferential<Wide> d(o);
+  // Nothing went before it: joined in the middle.
+  CHECK(feed(d, 0, data(100, {"a"}, 'A')) == Events{msg(100, "a")});
+  CHECK(feed(d, 0, data(4, {"4"}, 'B')) ==
+        Events{{ArbiterEvent::kSession, 0, 0, 0, 0, "AB"}, gap(1, 3)});
+  CHECK(feed(d, 1, data(3, {"3"}, 'B')).empty());
+  CHECK(feed(d, 2, data(1, {"1", "2"}, 'B')) ==
+        Events{msg(1, "1", 2, 0, 8), msg(2, "2", 2, 0, 8), msg(3, "3", 1), msg(4, "4")});
+  CHECK(d.arbiter().counters().gap_filled == 3);
+  // All of it was lost but a heartbeat.
+  CHECK(feed(d, 1, plain_packet(PacketKind::kHeartbeat, 3, {}, 'C')) ==
+        Events{{ArbiterEvent::kSession, 0, 0, 0, 0, "BC"}, gap(1, 2), alive(3, 1)});
+  // Further away than a start can be: joined there.
+  CHECK(feed(d, 0, data(1002, {"x"}, 'D')) == Events{abandoned(1, 2, AbandonReason::kSessionChange),
+                                                     {ArbiterEvent::kSession, 0, 0, 0, 0, "CD"},
+                                                     msg(1002, "x")});
+  CHECK(feed(d, 0, data(1001, {"y"}, 'E')) ==
+        Events{{ArbiterEvent::kSession, 0, 0, 0, 0, "DE"}, gap(1, 1000)});
+  // Numbers below it are numbers too.
+  o.session_begin = 10;
+  ArbiterDifferential<Wide> below(o);
+  feed(below, 0, data(100, {"a"}, 'A'));
+  CHECK(feed(below, 0, data(9, {"x"}, 'B')) ==
+        Events{{ArbiterEvent::kSession, 0, 0, 0, 0, "AB"}, msg(9, "x")});
+}
+
+TEST_CASE("where the first number is known, a restart without a word begins there") {
+  ArbiterOptions o = options();
+  o.session_begin = 1;
+  o.reorder_messages = 50;
+  ArbiterDifferential<Wide> d(o);
+  for (uint32_t seq = 100; seq < 300; ++seq) feed(d, 0, data(seq, {"m"}));
+  const int64_t later = 1'000'000'000;
+  CHECK(feed(d, 0, heartbeat(4), later) ==
+        Events{reset(1, ResetCause::kHeartbeat), gap(1, 3), alive(4, 0)});
+  CHECK(feed(d, 1, data(1, {"1", "2", "3", "4"}), later + 1).size() == 4);
+  for (uint32_t seq = 5; seq < 200; ++seq) feed(d, 1, data(seq, {"m"}), later + 2);
+  for (uint32_t seq : {3, 4}) CHECK(feed(d, 1, data(seq, {"again"}), later + 3).empty());
+  CHECK(feed(d, 1, data(5, {"again"}), later + 3) ==
+        Events{reset(1, ResetCause::kData), gap(1, 4)});
+  // What the venue itself says of the next number holds.
+  const int64_t last = 3 * later;
+  CHECK(feed(d, 1, plain_packet(PacketKind::kReset, 7), last).back() ==
+        reset(7, ResetCause::kAnnounced));
+  CHECK(feed(d, 1, data(7, {"7"}), last) == Events{msg(7, "7", 1, last)});
+}
+
 TEST_CASE("a bare restart on a heartbeat is told from late duplicates") {
   ArbiterDifferential<Wide> d(options());
   for (uint32_t seq = 1; seq <= 10; ++seq) {
@@ -466,6 +518,7 @@ TEST_CASE("random lines: the arbiter agrees with the naive model") {
     o.reorder_ns = static_cast<int64_t>(below(40));
     o.restart_packets = static_cast<uint32_t>(below(4));
     o.max_jump = 20 + below(300);
+    o.session_begin = below(2) * (1 + below(9));
     o.skew_packets = below(2) * 8;
     ArbiterDifferential<Narrow> d(o);
     uint64_t at[2] = {o.next_sequence != 0 ? o.next_sequence : 1 + below(2000), 1 + below(2000)};

@@ -29,6 +29,10 @@ struct ArbiterOptions {
   SessionName session{};       // all 0: the first packet's
   bool pin_session = false;    // packets of other sessions are dropped, not followed
   uint64_t next_sequence = 0;  // first message wanted, as in SequenceState; 0: the first that comes
+  // First number of a session that follows another, and of a sequence that begins anew without a
+  // word: what no line brought of its start is a gap. 0: they begin with the first that comes, and
+  // so they do with one that is further than max_jump from here.
+  uint64_t session_begin = 0;
 
   // A sender that restarts without a word goes back to a low number. What else goes back: packets
   // that the network reordered. A heartbeat is believed when it goes back by more messages than

@@ -251,7 +251,8 @@ class Sequencer {
   template <class Framer, class Sink>
   bool believe(LineTrack& track, const Packet& packet, int64_t recv_time, uint64_t* first,
                LineCounters& c, Sink&& sink) {
-    if (!assembler_.started()) assembler_.start(*first);
+    if (!assembler_.started()) [[unlikely]]
+      assembler_.start(epoch_ == session_epoch_ ? begin_of(*first) : *first);
     const bool fresh = !track.known() || track.epoch() < session_epoch_;
     if (!fresh && track.epoch() != epoch_) {
       const uint64_t old = extend_sequence(Framer::kNumbers, packet.first, track.next());
@@ -288,7 +289,7 @@ class Sequencer {
     if (packet.kind == PacketKind::kHeartbeat) {
       // Sent when the line is idle: hardly anything can have overtaken it.
       if (!far && !long_after(recv_time, track.last_time(), options_.reorder_ns)) return true;
-      restart(track, packet.first, packet.first, ResetCause::kHeartbeat, sink);
+      restart(track, begin_of(packet.first), packet.first, ResetCause::kHeartbeat, sink);
       *first = packet.first;
       return true;
     }
@@ -304,7 +305,7 @@ class Sequencer {
       return false;
     }
     // The packets that proved it were dropped: they are a gap now.
-    restart(track, begin, packet.first, ResetCause::kData, sink);
+    restart(track, begin_of(begin), packet.first, ResetCause::kData, sink);
     *first = packet.first;
     return true;
   }
@@ -373,6 +374,12 @@ class Sequencer {
     heard_ = false;
     ended_ = false;
     return ++epoch_;
+  }
+
+  /* Where a sequence begins of which `first` is the lowest number heard. */
+  uint64_t begin_of(uint64_t first) const {
+    const uint64_t begin = options_.session_begin;
+    return begin != 0 && first > begin && first - begin <= options_.max_jump ? begin : first;
   }
 
   /* Not so far ahead that it needs proof. */

@@ -11,10 +11,10 @@ namespace {
 constexpr int64_t kMillisecond = 1'000'000;
 constexpr int64_t kHour = 3'600'000 * kMillisecond;
 
-void check_text(const char* field, const std::string& text, size_t longest) {
+void check_text(const char* field, const std::string& text, size_t longest, bool secret = false) {
   const auto printable = [](char c) { return c >= ' ' && c <= '~'; };
   if (text.size() > longest || !std::all_of(text.begin(), text.end(), printable))
-    throw config_error(field, "\"" + text + "\"",
+    throw config_error(field, secret ? std::to_string(text.size()) + " bytes" : "\"" + text + "\"",
                        "at most " + std::to_string(longest) + " printable ASCII characters");
 }
 
@@ -88,7 +88,7 @@ size_t soup_encode_rejected(uint8_t* out, char reason) {
 
 void SoupOptions::validate() const {
   check_text("username", username, kSoupUsername);
-  check_text("password", password, kSoupPassword);
+  check_text("password", password, kSoupPassword, true);
   check_text("session", session, kSoupSession);
   check_ns("heartbeat_ns", heartbeat_ns);
   check_ns("timeout_ns", timeout_ns);

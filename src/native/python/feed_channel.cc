@@ -102,6 +102,8 @@ std::shared_ptr<Channel> make(const std::string& protocol, const std::string& na
     o.arbiter.hold_messages = 8192;
     o.arbiter.hold_bytes = 1 << 20;
   }
+  // All of these venues number a session, or a sequence, from 1.
+  o.arbiter.session_begin = 1;
   set_arbiter_options(arbiter, o.arbiter);
   o.filter = {std::move(instruments), std::move(symbols), std::move(types)};
   o.symbols = std::move(symbol_table);

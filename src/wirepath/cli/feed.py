@@ -11,8 +11,10 @@ import typer
 from .. import hdr
 from ..accounting import by_type, dropped, feed_totals, gaps
 from ..config import IngestionConfig
+from ..errors import ConfigError
 from ..ingestion import IngestionClient, RingBuffer
 from ..measure import Consumer
+from ..settings import missing
 from ..stats import IngestionStats
 from . import options as o
 from . import output
@@ -109,6 +111,10 @@ def feed(
         "idle": idle,
     }
     flows = flow or []
+    if port is None and config is None:
+        raise ConfigError(
+            missing("PORT", "a port spec such as socket:eth0 before GROUP:PORT, or --config FILE")
+        )
     several = feed_config(
         port,
         flows,

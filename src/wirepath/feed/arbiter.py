@@ -40,6 +40,10 @@ class Arbiter:
     LATE flag out of a gap. max_gaps: open at a time, one more abandons the oldest.
     session, next_sequence: as :attr:`state` gave them before a restart, or empty and 0: the first
     packet's. pin_session: drop packets of other sessions instead of following them.
+    session_begin: the first number of a session that follows another, and of a sequence that
+    begins anew without a word; what no line brought of its start is a gap then. 0: such a one
+    begins with the first packet that comes, and so it does with a number further than
+    ``max_jump`` from there.
     reorder_messages, reorder_ns, restart_packets: a heartbeat that goes back by more messages, or
     after a longer silence of its line, is a restart of the sender; so are that many packets of data
     in a row that go back by more messages (0: never). max_jump: a number further ahead is not
@@ -64,6 +68,7 @@ class Arbiter:
         session: bytes = b"",
         pin_session: bool = False,
         next_sequence: int = 0,
+        session_begin: int = 0,
         reorder_messages: int = 4096,
         reorder_ns: int = 100_000_000,
         restart_packets: int = 3,
@@ -83,6 +88,7 @@ class Arbiter:
             session=session,
             pin_session=pin_session,
             next_sequence=next_sequence,
+            session_begin=session_begin,
             reorder_messages=reorder_messages,
             reorder_ns=reorder_ns,
             restart_packets=restart_packets,
