@@ -28,6 +28,8 @@ def native_channel(
     arbiter = config.arbiter.options()
     kind: str = config.requests.kind if config.requests is not None else ""
     options = config.requests.options() if config.requests is not None else {}
+    if config.loop is not None:
+        kind, options = config.loop.kind, config.loop.options()
     if config.session:
         arbiter["session"] = config.session.ljust(10).encode("ascii")
     if config.next_sequence:
@@ -36,7 +38,8 @@ def native_channel(
     if state is not None and restored:
         arbiter["session"] = state.units[0].session
         arbiter["next_sequence"] = state.units[0].next_sequence
-    if kind and config.protocol != "pitch":  # pitch: many units, and each holds its own
+    asks = config.requests is not None
+    if asks and config.protocol != "pitch":  # pitch: many units, and each holds its own
         arbiter.setdefault("hold_messages", _HOLD_MESSAGES)
         arbiter.setdefault("hold_bytes", _HOLD_BYTES)
     wants = False

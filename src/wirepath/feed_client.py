@@ -388,5 +388,6 @@ def _summary(
         "malformed": found["malformed"],
         "ring_full": found["ring_full"],
         "recovery": found["recovery"],
+        "snapshot_loop": found.get("snapshot_loop"),
         "servers": each.status(),
     }

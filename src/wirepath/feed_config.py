@@ -27,7 +27,7 @@ from .sinks import CallbackConfig, FileConfig, KafkaConfig, RingConfig, sink_con
 from .steering import udp
 
 Protocol = Literal["itch", "iex", "pitch", "cme"]
-Kind = Literal["mold_udp64", "pitch", "iex", "glimpse"]
+Kind = Literal["mold_udp64", "pitch", "iex", "glimpse", "cme_snapshot"]
 
 
 class Venue(NamedTuple):
@@ -43,10 +43,10 @@ VENUES: Mapping[str, Venue] = {
     "itch": Venue(("mold_udp64", "glimpse"), True, 10),
     "iex": Venue(("iex",), False, 0),
     "pitch": Venue(("pitch",), True, 0),
-    "cme": Venue((), False, 0),
+    "cme": Venue(("cme_snapshot",), False, 0),
 }
 #: Kinds whose answers come by multicast, on lines of their own.
-BY_MULTICAST = ("pitch",)
+BY_MULTICAST = ("pitch", "cme_snapshot")
 #: Kinds that know the messages of a gap; the other one knows the state behind them.
 REQUESTS = ("mold_udp64", "pitch", "iex")
 
@@ -180,15 +180,18 @@ class RecoveryConfig(Settings):
 
     kind: Annotated[
         Kind,
-        Field(description="mold_udp64, pitch, iex: requests for messages; glimpse: the state"),
-        Must("mold_udp64, pitch, iex or glimpse"),
+        Field(
+            description="mold_udp64, pitch, iex: requests for messages; glimpse, cme_snapshot: "
+            "the state"
+        ),
+        Must("mold_udp64, pitch, iex, glimpse or cme_snapshot"),
     ]
     server: Annotated[
-        str,
-        AfterValidator(_server),
-        Field(description="the server's HOST:PORT"),
+        str | None,
+        AfterValidator(lambda text: text if text is None else _server(text)),
+        Field(description="the server's HOST:PORT (cme_snapshot: none)"),
         Must("HOST:PORT, such as 127.0.0.1:9100"),
-    ]
+    ] = None
     source: Annotated[
         str | None,
         AfterValidator(lambda text: text if text is None else _address(text)),
@@ -265,10 +268,17 @@ class RecoveryConfig(Settings):
         float,
         _seconds("glimpse: live messages are held for a snapshot at most this long", 0.1, 3600),
     ] = 60.0
+    held_records: Annotated[
+        int | None,
+        _count("cme_snapshot: records held back for stale books", 1 << 26, least=1),
+    ] = None
     line: Annotated[
         tuple[LineConfig, ...],
         Tables("line", LineConfig),
-        Field(description="pitch: the groups on which retransmissions come"),
+        Field(
+            description="pitch: the groups on which retransmissions come; cme_snapshot: the "
+            "snapshot feeds"
+        ),
         Must("tables [[channel.recovery.line]]"),
     ] = ()
 
@@ -286,15 +296,24 @@ class RecoveryConfig(Settings):
         "per_minute",
         "per_day",
     )
+    #: Options of a server that is asked.
+    SERVER: ClassVar[tuple[str, ...]] = (
+        "server",
+        "source",
+        "username",
+        "password",
+        "password_env",
+        "session",
+    )
 
     @classmethod
     def conflicts(cls, values: Mapping[str, Any]) -> list[str]:
         out = []
         kind = values.get("kind")
         if kind in BY_MULTICAST and not values.get("line"):
-            out.append(
-                missing("line", f"the group on which {kind}'s retransmissions come, a table each")
-            )
+            what = "snapshots" if kind == "cme_snapshot" else "retransmissions"
+            out.append(missing("line", f"the group on which {kind}'s {what} come, a table each"))
+        out += cls._of_server(values)
         if kind is not None and kind not in BY_MULTICAST and values.get("line"):
             must = f"left out with kind {kind}: its answers come to the address that asked"
             out.append(problem("line", "[…]", must))
@@ -315,10 +334,28 @@ class RecoveryConfig(Settings):
             out.append(problem("backoff", first, f"at most max_backoff, which is {longest:g}"))
         return out
 
+    @classmethod
+    def _of_server(cls, values: Mapping[str, Any]) -> list[str]:
+        """What a server has, and a feed that nobody is asked for has not."""
+        kind, out = values.get("kind"), []
+        if kind == "cme_snapshot":
+            given = [n for n in (*cls.ENGINE, *cls.SERVER) if values.get(n) not in (None, "")]
+            must = "left out with kind cme_snapshot: there is no server to ask"
+            out += [problem(n, values[n], must) for n in given if n != "password"]
+            if values.get("password"):
+                out.append(problem("password", "…", must))
+        elif kind is not None:
+            if values.get("server", "") is None:
+                out.append(missing("server", f"HOST:PORT of the server, with kind {kind}"))
+            if values.get("held_records") is not None:
+                must = f"left out with kind {kind}"
+                out.append(problem("held_records", values["held_records"], must))
+        return out
+
     @property
     def address(self) -> tuple[str, int]:
         """Host and port of the server."""
-        host, _, port = self.server.rpartition(":")
+        host, _, port = (self.server or "").rpartition(":")
         return host.strip("[]"), int(port)
 
     def secret(self) -> str:
@@ -338,8 +375,8 @@ class RecoveryConfig(Settings):
         return found
 
     def options(self) -> dict[str, Any]:
-        """Options of the recovery engine that are given."""
-        found = {name: getattr(self, name) for name in self.ENGINE}
+        """Options of the recovery engine, or of books' recovery, that are given."""
+        found = {name: getattr(self, name) for name in (*self.ENGINE, "held_records")}
         return {name: value for name, value in found.items() if value not in (None, "")}
 
 
@@ -457,7 +494,7 @@ class ChannelConfig(Settings):
                 known = " or ".join(venue.recovery) or "left out: there is none"
                 must = f"{known} with protocol {protocol}"
                 out.append(problem(f"recovery[{i}].kind", each.kind, must))
-        for kinds, what in ((REQUESTS, "requests"), (("glimpse",), "snapshots")):
+        for kinds, what in ((REQUESTS, "requests"), (("glimpse", "cme_snapshot"), "snapshots")):
             of_kind = [i for i, each in enumerate(recovery) if each.kind in kinds]
             out += [
                 problem(f"recovery[{i}].kind", recovery[i].kind, f"the only one for {what}")
@@ -473,6 +510,14 @@ class ChannelConfig(Settings):
         if values.get("session_date") is not None and not venue.dated:
             must = f"left out with protocol {protocol}: its messages have a date"
             out.append(problem("session_date", str(values["session_date"]), must))
+        if any(each.kind == "cme_snapshot" for each in recovery):
+            must = "left out with recovery cme_snapshot, which needs every message"
+            if values.get("types") is not None:
+                out.append(problem("types", list(values["types"]), must))
+            arbiter = values.get("arbiter")
+            if arbiter is not None and arbiter.in_order is False:
+                must = "true with recovery cme_snapshot"
+                out.append(problem("arbiter.in_order", "false", must))
         if protocol == "cme" and values.get("schema_file", "") is None:
             out.append(missing("schema_file", "the path of CME's templates, with protocol cme"))
         if protocol != "cme" and values.get("schema_file"):
@@ -493,6 +538,11 @@ class ChannelConfig(Settings):
     def snapshot(self) -> RecoveryConfig | None:
         """The server that sends the state."""
         return next((r for r in self.recovery if r.kind == "glimpse"), None)
+
+    @property
+    def loop(self) -> RecoveryConfig | None:
+        """The snapshot feeds that send the state over and over."""
+        return next((r for r in self.recovery if r.kind == "cme_snapshot"), None)
 
 
 def label(line: LineConfig, index: int) -> str:

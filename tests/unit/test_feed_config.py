@@ -62,6 +62,7 @@ def test_every_mistake_is_told_at_once_with_its_path(tmp_path):
 
 LINE = {"group": "239.1.1.1", "port": 9001}
 SERVER = {"server": "127.0.0.1:9100"}
+LOOP = {"kind": "cme_snapshot", "line": [{"group": "239.1.1.1", "port": 9002}]}
 
 
 @pytest.mark.parametrize(
@@ -81,6 +82,20 @@ SERVER = {"server": "127.0.0.1:9100"}
         ({"recovery": {"kind": "pitch", **SERVER}}, "line is missing"),
         ({"protocol": "iex", "session": "S"}, "left out with protocol iex"),
         ({"protocol": "cme"}, "schema_file is missing"),
+        (
+            {"protocol": "cme", "schema_file": "x", "types": ["46"], "recovery": LOOP},
+            "types = ",
+        ),
+        (
+            {
+                "protocol": "cme",
+                "schema_file": "x",
+                "arbiter": {"in_order": False},
+                "recovery": LOOP,
+            },
+            "arbiter.in_order = ",
+        ),
+        ({"protocol": "iex", "recovery": LOOP}, "iex with protocol iex"),
         ({"protocol": "iex", "session_date": "2024-01-31"}, "left out with protocol iex"),
         ({"arbiter": {"hold": 1}}, "arbiter: there is no option hold"),
         ({"types": ["AB"]}, "types = "),
@@ -99,6 +114,12 @@ def test_what_does_not_go_together(values, told):
         ({"kind": "glimpse", "password": "a", "password_env": "B"}, "left out beside password"),
         ({"kind": "iex", "backoff": 30.0}, "at most max_backoff, which is 10"),
         ({"kind": "pitch", "line": [LINE], "username": "FIRMS"}, "at most 4 ASCII"),
+        ({"kind": "mold_udp64", "server": None}, "server is missing"),
+        ({"kind": "mold_udp64", "held_records": 5}, "held_records = 5"),
+        ({"kind": "cme_snapshot", "server": None}, "line is missing"),
+        ({"kind": "cme_snapshot", "line": [LINE]}, "server = .* there is no server to ask"),
+        (LOOP | {"server": None, "hold_ns": 5}, "hold_ns = 5"),
+        (LOOP | {"server": None, "password": "hush"}, "password = .* no server"),
     ],
 )
 def test_servers_that_make_no_sense(values, told):

@@ -53,6 +53,24 @@ static_assert(kNames.size() == kCells);
 
 constexpr const char* kProtocols = "one of itch, iex, pitch, cme";
 
+void check_snapshot_loop(const ChannelOptions& o) {
+  if (o.protocol != "cme")
+    throw config_error("recovery", "\"cme_snapshot\"",
+                       "of protocol \"cme\", and this is \"" + o.protocol + "\"");
+  if (o.encoder != nullptr)
+    throw config_error("recovery", "requests beside the snapshot loop",
+                       "one of them: CME's channels ask for nothing");
+  if (o.recovery_lines.empty())
+    throw config_error("recovery_lines", "[]",
+                       "the flows of the channel's snapshot feeds with recovery \"cme_snapshot\"");
+  if (!o.arbiter.in_order)
+    throw config_error("in_order", "false", "true with recovery \"cme_snapshot\"");
+  if (o.filter.types)
+    throw config_error("types", std::to_string(o.filter.types->size()) + " types",
+                       "left out with recovery \"cme_snapshot\": an instrument's numbers run over "
+                       "all templates");
+}
+
 }  // namespace
 
 Channel::Channel(ChannelOptions options)
@@ -88,6 +106,7 @@ void Channel::prepare_snapshot(size_t units, size_t lines, size_t types) {
   snapshot_.decoded.by_type.resize(types);
   snapshot_.resolved.reserve(options_.filter.symbols ? options_.filter.symbols->size() : 0);
   snapshot_.abandoned.reserve(kAbandonedKept);
+  if (options_.snapshot_loop) snapshot_.loop.stale.reserve(kStaleTold);
 }
 
 void Channel::note_abandoned(uint32_t unit, uint64_t first, uint64_t last,
@@ -201,9 +220,12 @@ std::unique_ptr<Channel> make_channel(ChannelOptions o) {
     throw config_error("recovery_lines", std::to_string(o.recovery_lines.size()) + " flows",
                        "63 at most");
   }
+  if (o.snapshot_loop) check_snapshot_loop(o);
   o.arbiter.lines = static_cast<uint32_t>(o.lines.size());
-  o.arbiter.recovery_lines =
-      static_cast<uint32_t>(o.recovery_lines.size()) + (o.encoder != nullptr ? 1 : 0);
+  o.arbiter.recovery_lines = 0;  // what a loop carries has numbers of its own
+  if (!o.snapshot_loop)
+    o.arbiter.recovery_lines =
+        static_cast<uint32_t>(o.recovery_lines.size()) + (o.encoder != nullptr ? 1 : 0);
   if (o.encoder != nullptr && o.arbiter.in_order && o.arbiter.hold_ns <= o.recovery.deadline_ns) {
     throw config_error("hold_ns", std::to_string(o.arbiter.hold_ns),
                        "above the deadline_ns of recovery, " +

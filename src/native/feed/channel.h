@@ -24,6 +24,7 @@
 #include "core/telemetry.h"
 #include "feed/arbiter_types.h"
 #include "feed/cme_map.h"
+#include "feed/cme_recovery.h"
 #include "feed/frame_clock.h"
 #include "feed/message_filter.h"
 #include "feed/record_output.h"
@@ -49,8 +50,10 @@ struct ChannelOptions {
   std::unique_ptr<RequestEncoder> encoder;  // null: gaps are told, not asked for
   RecoveryOptions recovery;
   FilterOptions filter;
-  std::shared_ptr<const SbePlan> plan;   // cme
-  std::optional<CmeMap> map;             // cme
+  std::shared_ptr<const SbePlan> plan;  // cme
+  std::optional<CmeMap> map;            // cme
+  // cme: books are repaired from the snapshot loops, which are what recovery_lines carry.
+  std::optional<CmeRecoveryOptions> snapshot_loop;
   std::shared_ptr<SymbolTable> symbols;  // iex, pitch; null: one of its own
   size_t requests = 256;                 // to be taken by the control thread
   size_t mail_bytes = size_t{4} << 20;   // from it: replies, messages of snapshots
@@ -72,7 +75,7 @@ struct AbandonedRange {
 
 /* What became of messages that the arbiter passed on, and of injected ones. messages + filtered +
  * unknown + other_schema + malformed = messages offered (of CME: SBE messages, several in what the
- * arbiter counts as one). records = delivered + ring_full. */
+ * arbiter counts as one, and of the snapshot loop). records = delivered + ring_full. */
 struct DecodeCounters {
   uint64_t messages = 0;  // decoded
   uint64_t filtered = 0;  // not wanted
@@ -82,6 +85,7 @@ struct DecodeCounters {
   uint64_t untimed = 0;
   uint64_t no_record = 0;         // of messages: made none
   uint64_t filtered_records = 0;  // of wanted messages, not wanted themselves
+  uint64_t cleared = 0;           // of records: made where a session or sequence began anew
   uint64_t records = 0;
   uint64_t delivered = 0;
   uint64_t ring_full = 0;
@@ -108,6 +112,15 @@ struct UnitSnapshot {
   UnitCounters counters;
 };
 
+/* Of books that are repaired from snapshot loops. */
+struct LoopSnapshot {
+  CmeRecoveryCounters counters;
+  size_t held_now = 0;
+  size_t stale_count = 0;       // books; an instrument has one of levels and one of orders
+  std::vector<uint32_t> stale;  // instruments, the first kStaleTold
+  bool wanting = false;
+};
+
 struct ChannelSnapshot {
   std::vector<UnitSnapshot> units;  // of those, the first `used` are there
   size_t used = 0;
@@ -115,6 +128,7 @@ struct ChannelSnapshot {
   DecodeCounters decoded;
   MailCounters mail;
   RecoveryCounters recovery;
+  LoopSnapshot loop;
   uint64_t requests_in_day = 0;
   std::vector<uint32_t> resolved;         // numbers of the symbols asked for, see LocateFilter
   std::vector<AbandonedRange> abandoned;  // the newest kAbandonedKept, oldest first
@@ -124,6 +138,7 @@ struct ChannelSnapshot {
 class Channel {
  public:
   static constexpr size_t kAbandonedKept = 1024;
+  static constexpr size_t kStaleTold = 1024;
 
   virtual ~Channel();
   Channel(const Channel&) = delete;

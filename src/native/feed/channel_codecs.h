@@ -4,6 +4,7 @@
  * counters. A codec is a type with
  *   using Framer = …;
  *   static constexpr bool kLetters;          // types are letters
+ *   static constexpr uint8_t kVenue;
  *   explicit Codec(const ChannelOptions&);
  *   void message(const MessageInfo&, const uint8_t* data, size_t length, RecordOutput&);
  *   void inject(…);                          // as message: of a snapshot, outside the sequence
@@ -13,16 +14,25 @@
  *   size_t types() const;                    // pairs that fill writes to by_type
  *   void fill(DecodeCounters&) const;        // all but delivered and ring_full
  *   const std::vector<uint32_t>* resolved() const;  // see LocateFilter; null: nothing to resolve
+ * and, where snapshot loops repair books (kLoops):
+ *   bool recovering() const;                 // they do
+ *   void given_up(uint64_t last, RecordOutput&);  // what is missing up to `last` will not come
+ *   void anew(RecordOutput&);                // the sequence begins anew
+ *   bool snapshot(uint32_t line, const Packet&, int64_t recv_time, RecordOutput&);  // of a loop
+ *   void fill(LoopSnapshot&) const;
  */
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "feed/channel.h"
 #include "feed/cme_mdp3.h"
+#include "feed/cme_recovery.h"
 #include "feed/iex.h"
 #include "feed/iex_tp.h"
 #include "feed/itch50.h"
@@ -42,7 +52,9 @@ void fill_types(const ByType& counts, DecodeCounters& out) {
 class ItchCodec {
  public:
   using Framer = MoldFramer;
+  static constexpr uint8_t kVenue = WP_VENUE_NASDAQ;
   static constexpr bool kLetters = true;
+  static constexpr bool kLoops = false;
 
   explicit ItchCodec(const ChannelOptions& o)
       : types_(o.filter, 256),
@@ -107,6 +119,7 @@ template <class SessionFramer, class Decoder, const auto& kTable, size_t kTypeAt
 class TableCodec {
  public:
   using Framer = SessionFramer;
+  static constexpr bool kLoops = false;
 
   void message(const MessageInfo& info, const uint8_t* p, size_t n, RecordOutput& out) {
     const MessageContext ctx{.seq = info.seq,
@@ -190,6 +203,7 @@ class TableCodec {
 class IexCodec : public TableCodec<IexTpFramer, IexDecoder, kIexMessages, 0> {
  public:
   static constexpr bool kLetters = true;
+  static constexpr uint8_t kVenue = WP_VENUE_IEX;
   explicit IexCodec(const ChannelOptions& o) : TableCodec(o) {}
   void gap(uint32_t) {}
   void lost(uint32_t) {}
@@ -198,6 +212,7 @@ class IexCodec : public TableCodec<IexTpFramer, IexDecoder, kIexMessages, 0> {
 class PitchCodec : public TableCodec<PitchFramer, PitchDecoder, kPitchMessages, 1> {
  public:
   static constexpr bool kLetters = false;
+  static constexpr uint8_t kVenue = WP_VENUE_CBOE;
   explicit PitchCodec(const ChannelOptions& o) : TableCodec(o, o.midnight_ns) {}
   // A message that tells the time may be among them.
   void gap(uint32_t unit) { decoder_.forget_time(static_cast<uint8_t>(unit)); }
@@ -205,18 +220,30 @@ class PitchCodec : public TableCodec<PitchFramer, PitchDecoder, kPitchMessages, 
 };
 
 /* CME: the arbiter's message is a packet; its messages are filtered by template before decoding,
- * their entries by security id behind it, for one message is of several instruments. */
+ * their entries by security id behind it, for one message is of several instruments. With snapshot
+ * loops everything is decoded, and filtered behind the recovery. */
 class CmeCodec {
  public:
   using Framer = CmeFramer;
   static constexpr bool kLetters = false;
+  static constexpr bool kLoops = true;
+  static constexpr uint8_t kVenue = WP_VENUE_CME;
 
   explicit CmeCodec(const ChannelOptions& o)
       : types_(o.filter, 65'536), ids_(o.filter), decoder_(o.plan, *o.map) {
     context_.channel = o.channel;
+    if (!o.snapshot_loop) return;
+    recovery_.emplace(*o.snapshot_loop);
+    decoded_.reserve(kDecoded);
   }
 
   void message(const MessageInfo& info, const uint8_t* p, size_t n, RecordOutput& out) {
+    if (recovery_) {
+      decode(info, p, n);
+      put(recovery_->on_packet(info.seq, decoded_.data(), decoded_.size()), out);
+      next_ = info.seq + 1;
+      return;
+    }
     cme_for_each_message(
         p, n, [&](const uint8_t* message, size_t length) { one(info, message, length, out); });
   }
@@ -227,6 +254,43 @@ class CmeCodec {
   void gap(uint32_t) {}
   void lost(uint32_t) {}
   void session_change() {}
+
+  bool recovering() const { return recovery_.has_value(); }
+  void given_up(uint64_t last, RecordOutput& out) {
+    if (last < next_ || last == UINT64_MAX) return;
+    put(recovery_->on_gap(last + 1), out);
+    next_ = last + 1;
+  }
+  void anew(RecordOutput& out) {
+    put(recovery_->on_reset(), out);
+    next_ = 0;
+  }
+  /* False: nothing of a loop, or of one that another line brings. */
+  bool snapshot(uint32_t line, const Packet& packet, int64_t recv_time, RecordOutput& out) {
+    decode({.seq = packet.first, .recv_time = recv_time}, packet.messages,
+           static_cast<size_t>(packet.end - packet.messages));
+    if (decoded_.empty()) return false;
+    Source& from = sources_[CmeRecovery::kind_of(decoded_.front()) == CmeRecovery::Kind::kOrders];
+    // Two lines of a loop, one behind the other, would not be one in order.
+    if (from.line != line && from.line != Source::kNone && recv_time >= from.time &&
+        recv_time - from.time < kSilence) {
+      return false;
+    }
+    from = {line, recv_time};
+    put(recovery_->on_snapshot(decoded_.data(), decoded_.size()), out);
+    return true;
+  }
+  void fill(LoopSnapshot& out) const {
+    const CmeRecoveryCounters& c = recovery_->counters();
+    const bool same = out.stale_count == recovery_->stale_count() &&
+                      out.counters.stale == c.stale && out.counters.recovered == c.recovered &&
+                      out.counters.resets == c.resets;
+    if (!same) recovery_->stale(out.stale, Channel::kStaleTold);
+    out.counters = c;
+    out.held_now = recovery_->held_now();
+    out.stale_count = recovery_->stale_count();
+    out.wanting = recovery_->wanting();
+  }
 
   size_t types() const { return decoder_.plan().messages().size(); }
   void fill(DecodeCounters& out) const {
@@ -247,6 +311,36 @@ class CmeCodec {
 
  private:
   static constexpr size_t kHeader = 8;  // of SBE; template id u16 @2
+  static constexpr size_t kDecoded = 1024;
+  static constexpr int64_t kSilence = 1'000'000'000;  // of a line, behind which another one counts
+
+  // Which line a loop is taken from.
+  struct Source {
+    static constexpr uint32_t kNone = UINT32_MAX;
+    uint32_t line = kNone;
+    int64_t time = 0;
+  };
+
+  void decode(const MessageInfo& info, const uint8_t* p, size_t n) {
+    decoded_.clear();
+    context_.seq = info.seq;
+    context_.recv_time = info.recv_time;
+    context_.flags = info.flags;
+    cme_for_each_message(p, n, [&](const uint8_t* message, size_t length) {
+      const size_t before = decoded_.size();
+      const SbeResult result = decoder_.on_message(message, length, context_,
+                                                   [this] { return &decoded_.emplace_back(); });
+      no_record_ += result == SbeResult::kOk && decoded_.size() == before;
+    });
+  }
+
+  void put(const std::vector<wp_record>& records, RecordOutput& out) {
+    for (const wp_record& r : records) {
+      wp_record& slot = *out.slot();
+      slot = r;
+      settle(slot, out);
+    }
+  }
 
   void one(const MessageInfo& info, const uint8_t* p, size_t n, RecordOutput& out) {
     if (n >= kHeader && !types_.wants(net::load_le<uint16_t>(p + 2))) {
@@ -295,6 +389,10 @@ class CmeCodec {
   IdFilter ids_;
   CmeMdp3 decoder_;
   CmeContext context_;
+  std::optional<CmeRecovery> recovery_;
+  std::vector<wp_record> decoded_;  // of one packet, for recovery
+  std::array<Source, 2> sources_;   // of levels, of orders
+  uint64_t next_ = 0;               // packet that recovery expects
   bool event_open_ = false;
   uint64_t filtered_ = 0;
   uint64_t filtered_records_ = 0;

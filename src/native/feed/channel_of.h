@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "feed/arbiter.h"
 #include "feed/channel.h"
@@ -26,10 +27,13 @@ class ChannelOf final : public Channel {
       : Channel(std::move(options)),
         arbiter_(options_.arbiter),
         codec_(options_),
+        loop_lines_(options_.snapshot_loop ? options_.recovery_lines.size() : 0),
         reports_gaps_late_(options_.arbiter.in_order) {
     if (options_.encoder) recovery_.emplace(options_.recovery);
-    prepare_snapshot(options_.arbiter.units, arbiter_.lines().size(), codec_.types());
+    prepare_snapshot(options_.arbiter.units, arbiter_.lines().size() + loop_lines_.size(),
+                     codec_.types());
     for (const ArbiterLine& line : arbiter_.lines()) behind_.push_back(&line.behind);
+    for (const ArbiterLine& line : loop_lines_) behind_.push_back(&line.behind);
   }
 
   bool letters() const noexcept override { return Codec::kLetters; }
@@ -38,6 +42,13 @@ class ChannelOf final : public Channel {
     stamp_ = recv_time;
     stamped_ = true;
     const uint64_t lost = output_->ring_full();
+    if constexpr (Codec::kLoops) {
+      if (line >= arbiter_.lines().size()) [[unlikely]] {
+        from_loop(line, p, n, recv_time);
+        ring_full_ += output_->ring_full() - lost;
+        return;
+      }
+    }
     arbiter_.on_packet(line, p, n, recv_time, Sink{*this});
     ring_full_ += output_->ring_full() - lost;
     if (line >= arbiter_.live_lines()) [[unlikely]]
@@ -96,6 +107,9 @@ class ChannelOf final : public Channel {
     }
     void gap_abandoned(uint32_t unit, uint64_t first, uint64_t last, AbandonReason reason) const {
       self.note_abandoned(unit, first, last, reason);
+      if constexpr (Codec::kLoops) {
+        if (self.codec_.recovering()) self.codec_.given_up(last, *self.output_);
+      }
       if (self.reports_gaps_late_) self.codec_.lost(unit);
     }
     void heartbeat(uint32_t, uint64_t, uint16_t) const {}
@@ -103,8 +117,12 @@ class ChannelOf final : public Channel {
     void session_change(uint32_t unit, const SessionName&, const SessionName&) const {
       self.codec_.lost(unit);
       self.codec_.session_change();
+      self.begin_anew(unit);
     }
-    void reset(uint32_t unit, uint64_t, ResetCause) const { self.codec_.lost(unit); }
+    void reset(uint32_t unit, uint64_t, ResetCause) const {
+      self.codec_.lost(unit);
+      self.begin_anew(unit);
+    }
   };
 
   struct Decisions {
@@ -133,6 +151,41 @@ class ChannelOf final : public Channel {
     waiting_until_ = until;
     recovery_->unpause();
     recovery_->pause(until);
+  }
+
+  /* What came before of the unit is void, and books that follow begin empty. */
+  void begin_anew(uint32_t unit) {
+    if constexpr (Codec::kLoops) {
+      if (codec_.recovering()) return codec_.anew(*output_);
+    }
+    if (!output_->has_books()) return;
+    wp_record& r = *output_->slot();
+    r = {};
+    r.event_time = r.recv_time = stamp_;
+    r.aux = unit;
+    r.price = WP_NO_PRICE;
+    r.action = WP_ACTION_CLEAR;
+    r.flags = WP_FLAG_END_OF_EVENT;
+    r.venue = Codec::kVenue;
+    r.channel = options_.channel;
+    output_->keep();
+    ++cleared_;
+  }
+
+  /* A packet of a snapshot loop, whose numbers are not the channel's. */
+  void from_loop(uint32_t line, const uint8_t* p, size_t n, int64_t recv_time) {
+    LineCounters& c = loop_lines_[line - arbiter_.lines().size()].counters;
+    ++c.packets;
+    c.last_time = recv_time;
+    Packet packet;
+    if (!Framer::parse(p, n, packet)) {
+      ++c.malformed;
+    } else if (codec_.snapshot(line, packet, recv_time, *output_)) {
+      ++c.unsequenced;
+      ++c.unsequenced_messages;
+    } else {
+      ++c.ignored;
+    }
   }
 
   /* Not of the packet that is under way. */
@@ -187,8 +240,15 @@ class ChannelOf final : public Channel {
       unit.gaps.assign(assembler.gaps().begin(), assembler.gaps().end());
       unit.counters = assembler.counters();
     }
-    for (size_t i = 0; i < out.lines.size(); ++i) out.lines[i] = arbiter_.lines()[i].counters;
+    const size_t lines = arbiter_.lines().size();
+    for (size_t i = 0; i < lines; ++i) out.lines[i] = arbiter_.lines()[i].counters;
+    for (size_t i = 0; i < loop_lines_.size(); ++i) out.lines[lines + i] = loop_lines_[i].counters;
+    if constexpr (Codec::kLoops) {
+      if (codec_.recovering()) codec_.fill(out.loop);
+    }
     codec_.fill(out.decoded);
+    out.decoded.cleared = cleared_;
+    out.decoded.records += cleared_;
     out.decoded.ring_full = ring_full_;
     out.decoded.delivered = out.decoded.records - ring_full_;
     if (recovery_) {
@@ -202,6 +262,7 @@ class ChannelOf final : public Channel {
 
   Arbiter<Framer> arbiter_;
   Codec codec_;
+  std::vector<ArbiterLine> loop_lines_;  // of snapshot loops
   std::optional<Recovery> recovery_;
   // In order, a gap that fills was none for the decoder.
   const bool reports_gaps_late_;
@@ -209,6 +270,7 @@ class ChannelOf final : public Channel {
   bool stamped_ = false;
   uint64_t ring_full_ = 0;
   int64_t pause_ = 0, waiting_until_ = 0;
+  uint64_t cleared_ = 0;
 };
 
 }  // namespace wp::feed

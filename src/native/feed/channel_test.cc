@@ -444,6 +444,44 @@ TEST_CASE("what the ring has no room for is counted by channel and ring, and boo
   check_sums(s);
 }
 
+TEST_CASE("another session, or numbers that begin anew: the books are void, and the ring says so") {
+  auto books = std::make_shared<LockedBooks>(BookOptions{});
+  Bench b(itch_options(1), FullPolicy::kDrop, 4096, books);
+  b.packet(0, mold(1, {added(1), added(2)}), 0);
+  CHECK(b.records().size() == 2);
+  CHECK(books->books.order_count() == 2);
+  b.packet(0, mold(1, {added(3)}, "SESSION002"), 1000);
+  std::vector<wp_record> records = b.records();
+  REQUIRE(records.size() == 2);
+  CHECK(records[0].action == WP_ACTION_CLEAR);
+  CHECK(records[0].instrument == 0);
+  CHECK(records[0].seq == 0);
+  CHECK(records[0].venue == WP_VENUE_NASDAQ);
+  CHECK(records[0].event_time == kNow + 1000);
+  CHECK(records[1].order_id == 3);
+  CHECK(books->books.order_count() == 1);
+  // A sender that begins anew without a word: a heartbeat goes back.
+  for (uint64_t i = 2; i <= 10'000; ++i) b.packet(0, mold(i, {deleted()}, "SESSION002"), 1000);
+  b.records();
+  b.packet(0, mold(1, {}, "SESSION002"), 2000);
+  records = b.records();
+  REQUIRE(records.size() == 1);
+  CHECK(records[0].action == WP_ACTION_CLEAR);
+  CHECK(books->books.order_count() == 0);
+  const ChannelSnapshot s = b.snapshot();
+  CHECK(s.decoded.cleared == 2);
+  CHECK(s.decoded.records == s.decoded.messages + s.decoded.cleared);
+  CHECK(s.decoded.records == s.decoded.delivered + s.decoded.ring_full);
+}
+
+TEST_CASE("without books a new session makes no record of its own") {
+  Bench b(itch_options(1));
+  b.packet(0, deletes(1, 1), 0);
+  b.packet(0, mold(1, {deleted()}, "SESSION002"), 1000);
+  CHECK(b.numbers() == Numbers{1, 1});
+  CHECK(b.snapshot().decoded.cleared == 0);
+}
+
 TEST_CASE("frames of a clock of another day: timers run by the frames' clock") {
   Bench b(itch_options());
   const int64_t day = 86'400'000'000'000;

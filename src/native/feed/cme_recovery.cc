@@ -28,6 +28,10 @@ size_t checked(const char* name, size_t value, size_t most) {
 
 }  // namespace
 
+CmeRecovery::Kind CmeRecovery::kind_of(const wp_record& snapshot) {
+  return of_orders(snapshot.type) ? Kind::kOrders : Kind::kLevels;
+}
+
 CmeRecovery::CmeRecovery(const CmeRecoveryOptions& options)
     : max_instruments_(checked("instruments", options.instruments, size_t{1} << 24)),
       table_(std::min<size_t>(max_instruments_, 1 << 12)) {
@@ -307,7 +311,7 @@ uint64_t CmeRecovery::extended(uint32_t packet) const {
 const std::vector<wp_record>& CmeRecovery::on_snapshot(const wp_record* records, size_t n) {
   out_.clear();
   if (n == 0) return out_;
-  const Kind kind = of_orders(records[0].type) ? Kind::kOrders : Kind::kLevels;
+  const Kind kind = kind_of(records[0]);
   Loop& loop = loops_[static_cast<size_t>(kind)];
   const uint64_t packet = records[0].seq;
   const bool begins = packet == 1;  // a copy of which begins once more, and does no harm
@@ -447,12 +451,20 @@ uint64_t CmeRecovery::position(uint32_t instrument, Kind kind) const {
 
 std::vector<uint32_t> CmeRecovery::stale() const {
   std::vector<uint32_t> out;
-  for (const Instrument& instrument : instruments_) {
-    const bool is = std::ranges::any_of(instrument.tracks,
-                                        [](const Track& t) { return t.state == State::kStale; });
-    if (is) out.push_back(instrument.id);
-  }
+  stale(out, SIZE_MAX);
   return out;
+}
+
+void CmeRecovery::stale(std::vector<uint32_t>& out, size_t most) const {
+  out.clear();
+  size_t left = stale_now_;  // books; an instrument may have two of them
+  for (const Instrument& instrument : instruments_) {
+    if (left == 0 || out.size() == most) return;
+    const auto books = static_cast<size_t>(std::ranges::count(
+        instrument.tracks, State::kStale, [](const Track& t) { return t.state; }));
+    if (books != 0) out.push_back(instrument.id);
+    left -= books;
+  }
 }
 
 }  // namespace wp::feed

@@ -59,6 +59,9 @@ class CmeRecovery {
 
   explicit CmeRecovery(const CmeRecoveryOptions& options = {});
 
+  /* Which loop, or which book, a record of a snapshot is of. */
+  static Kind kind_of(const wp_record& snapshot);
+
   /* One packet of the incremental feed with its records, in order of sequence
    * (arbitrated, 64 bits). A jump is a loss. Returns what there is to pass on, valid
    * until the next call. */
@@ -77,6 +80,8 @@ class CmeRecovery {
   /* Last RptSeq, or for orders packet, that the book has. */
   uint64_t position(uint32_t instrument, Kind kind) const;
   std::vector<uint32_t> stale() const;
+  /* The first `most` of them; nothing is allocated where `out` has room for so many. */
+  void stale(std::vector<uint32_t>& out, size_t most) const;
   size_t stale_count() const { return stale_now_; }
   size_t held_now() const { return held_now_; }
   const CmeRecoveryCounters& counters() const { return counters_; }

@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "feed/cme_mdp3.h"
 #include "python/bindings.h"
+#include "python/feed_options.h"
 
 namespace wp::python {
 namespace {
@@ -95,32 +96,36 @@ struct PyCmeRecovery {
   }
 
   nb::dict counters() {
-    const feed::CmeRecoveryCounters& c = recovery.counters();
-    nb::dict out;
-    out["records"] = c.records;
-    out["passed"] = c.passed;
-    out["held"] = c.held;
-    out["superseded"] = c.superseded;
-    out["replayed"] = c.replayed;
-    out["covered"] = c.covered;
-    out["dropped"] = c.dropped;
-    out["held_now"] = recovery.held_now();
-    out["untracked"] = c.untracked;
-    out["lost_packets"] = c.lost_packets;
-    out["stale"] = c.stale;
-    out["recovered"] = c.recovered;
-    out["snapshots"] = c.snapshots;
-    out["snapshots_too_old"] = c.snapshots_too_old;
-    out["snapshots_unused"] = c.snapshots_unused;
-    out["snapshots_broken"] = c.snapshots_broken;
-    out["loops"] = c.loops;
-    out["resets"] = c.resets;
+    nb::dict out = counters_of(recovery.counters(), recovery.held_now());
     out["malformed_packets"] = malformed;
     return out;
   }
 };
 
 }  // namespace
+
+nb::dict counters_of(const feed::CmeRecoveryCounters& c, size_t held_now) {
+  nb::dict out;
+  out["records"] = c.records;
+  out["passed"] = c.passed;
+  out["held"] = c.held;
+  out["superseded"] = c.superseded;
+  out["replayed"] = c.replayed;
+  out["covered"] = c.covered;
+  out["dropped"] = c.dropped;
+  out["held_now"] = held_now;
+  out["untracked"] = c.untracked;
+  out["lost_packets"] = c.lost_packets;
+  out["stale"] = c.stale;
+  out["recovered"] = c.recovered;
+  out["snapshots"] = c.snapshots;
+  out["snapshots_too_old"] = c.snapshots_too_old;
+  out["snapshots_unused"] = c.snapshots_unused;
+  out["snapshots_broken"] = c.snapshots_broken;
+  out["loops"] = c.loops;
+  out["resets"] = c.resets;
+  return out;
+}
 
 void bind_cme_recovery(nb::module_& m) {
   nb::class_<PyCmeRecovery>(m, "CmeRecovery",

@@ -54,6 +54,19 @@ T taken(nb::dict& from, const char* name, T otherwise) {
   return out;
 }
 
+// CME's books from the snapshot loops: nothing is asked for.
+void set_snapshot_loop(ChannelOptions& o, const nb::dict& options) {
+  nb::dict rest = nb::steal<nb::dict>(PyDict_Copy(options.ptr()));
+  CmeRecoveryOptions& loop = o.snapshot_loop.emplace();
+  loop.held_records = taken<size_t>(rest, "held_records", loop.held_records);
+  loop.instruments = taken<size_t>(rest, "instruments", loop.instruments);
+  for (auto [key, value] : rest)
+    throw config_error(
+        "recovery_options",
+        nb::cast<std::string>(nb::repr(key)) + " = " + nb::cast<std::string>(nb::repr(value)),
+        "held_records and instruments for recovery \"cme_snapshot\"");
+}
+
 void set_recovery(ChannelOptions& o, const std::string& recovery, const nb::dict& options) {
   if (recovery.empty()) {
     if (options.size() != 0)
@@ -61,10 +74,11 @@ void set_recovery(ChannelOptions& o, const std::string& recovery, const nb::dict
                          "left out where recovery is \"\"");
     return;
   }
+  if (recovery == "cme_snapshot") return set_snapshot_loop(o, options);
   const std::string own = recovery_of(o.protocol);
   if (recovery != own)
     throw config_error("recovery", "\"" + recovery + "\"",
-                       own.empty() ? "\"\": protocol \"" + o.protocol + "\" asks for nothing"
+                       own.empty() ? "\"\" or \"cme_snapshot\" for protocol \"" + o.protocol + "\""
                                    : "\"\" or \"" + own + "\" for protocol \"" + o.protocol + "\"");
   nb::dict rest = nb::steal<nb::dict>(PyDict_Copy(options.ptr()));
   const auto source_id = taken<std::string>(rest, "source_id", "");
@@ -227,6 +241,14 @@ nb::dict by_type_of(const Channel& channel, const DecodeCounters& c) {
   return out;
 }
 
+nb::dict loop_of(const LoopSnapshot& loop) {
+  nb::dict out = counters_of(loop.counters, loop.held_now);
+  out["stale_books"] = loop.stale_count;
+  out["stale_instruments"] = loop.stale;
+  out["wanting"] = loop.wanting;
+  return out;
+}
+
 nb::object resolved_of(const Channel& channel, const ChannelSnapshot& s) {
   nb::dict out;
   const auto& symbols = channel.options().filter.symbols;
@@ -269,6 +291,7 @@ nb::dict snapshot_of(const Channel& channel) {
   out["messages"] = d.messages;
   out["filtered"] = d.filtered;
   out["filtered_records"] = d.filtered_records;
+  out["cleared"] = d.cleared;
   out["unknown"] = d.unknown + d.other_schema;
   out["malformed"] = d.malformed;
   out["no_record"] = d.no_record;
@@ -285,6 +308,7 @@ nb::dict snapshot_of(const Channel& channel) {
   recovery["injected"] = s.mail.injected;
   recovery["injected_refused"] = s.mail.injected_refused;
   out["recovery"] = recovery;
+  if (channel.options().snapshot_loop) out["snapshot_loop"] = loop_of(s.loop);
   return out;
 }
 

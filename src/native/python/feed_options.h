@@ -7,6 +7,7 @@
 #include <string>
 
 #include "feed/arbiter_types.h"
+#include "feed/cme_recovery.h"
 #include "feed/recovery.h"
 #include "feed/recovery_requests.h"
 #include "python/bindings.h"
@@ -28,5 +29,6 @@ std::unique_ptr<feed::RequestEncoder> encoder_named(const std::string& venue,
 nb::dict counters_of(const feed::UnitCounters& c);
 nb::dict counters_of(const feed::LineCounters& c);
 nb::dict counters_of(const feed::RecoveryCounters& c);
+nb::dict counters_of(const feed::CmeRecoveryCounters& c, size_t held_now);
 
 }  // namespace wp::python

@@ -49,7 +49,11 @@ def make_channel(
     arbiter: options of :class:`Arbiter` but ``lines`` and ``recovery_lines``. recovery: how to ask
     for what no line brought, ``"mold_udp64"``, ``"iex"`` or ``"pitch"`` as the protocol has it;
     ``""`` tells gaps and asks for nothing. recovery_options: those of :class:`Recovery`. In order,
-    ``hold_ns`` has to be above recovery's ``deadline_ns``; not given, it is.
+    ``hold_ns`` has to be above recovery's ``deadline_ns``; not given, it is. ``"cme_snapshot"``
+    repairs the books of a CME channel from its snapshot feeds, as :class:`CmeRecovery` does
+    (recovery_options: its ``held_records`` and ``instruments``): recovery_lines are those feeds'
+    flows. Each loop is taken from the line that brings it first, and from another one where that
+    is silent for a second.
 
     instruments: venue's numbers that are wanted (ITCH stock locate, CME security id, a number of
     ``symbol_table``); symbols: by name, for ITCH with what the directory messages say; types:
