@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from .arbiter import ARBITER
 from .convert import CONVERT
 from .dpdk import DPDK
+from .feed_latency import FEED_LATENCY
 from .harness import Group, Outcome, Settings, favour, processors, run_group
 from .itch import ITCH
 from .latency import LATENCY
@@ -31,6 +32,7 @@ GROUPS: tuple[Group, ...] = (
     AF_XDP,
     DPDK,
     LATENCY,
+    FEED_LATENCY,
     TRANSMIT,
     NULL,
     RING,

@@ -40,6 +40,16 @@ def _latency_table() -> Table:
     return table
 
 
+def _feed_table() -> Table:
+    title = "latencies of messages, µs: from the frame's time stamp to record and book"
+    table = Table(title=title, title_justify="left", pad_edge=False)
+    table.add_column("name", no_wrap=True)
+    for column in ("p50", "p99", "p99.9", "p99.99", "max"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("mode, wake-up; time stamps", overflow="fold")
+    return table
+
+
 class Report:
     """Shows progress on stderr and the results as they come."""
 
@@ -63,6 +73,7 @@ class Report:
             self._table.add_column(column, justify="right", no_wrap=True)
 
         self._latencies = _latency_table()
+        self._feeds = _feed_table()
 
     def __enter__(self) -> Self:
         self._status.start()
@@ -80,6 +91,8 @@ class Report:
         self._out.print(self._table)
         if self._latencies.row_count:
             self._out.print(self._latencies)
+        if self._feeds.row_count:
+            self._out.print(self._feeds)
         for text, names in self._ports.items():
             self._out.print(f"[dim]{', '.join(names)}:[/] {text}", highlight=False)
         for remark in self._remarks:
@@ -124,10 +137,16 @@ class Report:
             self._remarks.append(f"{line.name}: {values['note']}")
 
     def _add_latencies(self, outcome: Outcome) -> None:
-        sent, stamped = (outcome.percentiles(name) for name in ("since_sent", "since_stamp"))
-        cells = [sent[name] for name in ("p50", "p99", "p99.9", "p99.99", "max")]
-        cells += [stamped[name] for name in ("p50", "p99")]
         info = outcome.info
         how = f"{info['mode']}, {info.get('wakeup', 'no wake-up')}; {info['timestamp_source']}"
+        columns = ("p50", "p99", "p99.9", "p99.99", "max")
+        if "since_sent" not in outcome.latencies:
+            told = outcome.percentiles("since_stamp")
+            figures = (f"{told[name] / 1e3:.1f}" for name in columns)
+            self._feeds.add_row(outcome.line.name, *figures, how)
+            return
+        sent, stamped = (outcome.percentiles(name) for name in ("since_sent", "since_stamp"))
+        cells = [sent[name] for name in columns]
+        cells += [stamped[name] for name in ("p50", "p99")]
         name = outcome.line.name.removeprefix("latency_")
         self._latencies.add_row(name, *(f"{ns / 1e3:.1f}" for ns in cells), how)

@@ -67,19 +67,26 @@ struct origin {
 };
 
 /* --latency: nanoseconds from the time in each payload (8 bytes, CLOCK_REALTIME, this machine's
- * byte order) to the moment after the batch that brought it. */
+ * byte order), or with --since-stamp from the kernel's stamp, to the moment after the batch that
+ * brought it. */
 struct latency {
   uint32_t* ns;
   uint64_t capacity, count;
 };
 
-static inline void measure_latency(struct latency* l, const struct iovec* vectors, int n) {
+static inline int64_t stamp_of(struct msghdr* header);
+
+static inline void measure_latency(struct latency* l, struct mmsghdr* messages,
+                                   const struct iovec* vectors, int n, bool since_stamp) {
   struct timespec ts;
   clock_gettime(CLOCK_REALTIME, &ts);
   const uint64_t now = (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
   for (int i = 0; i < n && l->count < l->capacity; i++) {
     uint64_t sent;
-    memcpy(&sent, vectors[i].iov_base, sizeof sent);
+    if (since_stamp)
+      sent = (uint64_t)stamp_of(&messages[i].msg_hdr);
+    else
+      memcpy(&sent, vectors[i].iov_base, sizeof sent);
     l->ns[l->count++] = now - sent < UINT32_MAX ? (uint32_t)(now - sent) : UINT32_MAX;
   }
 }
@@ -106,7 +113,7 @@ int main(int argc, char** argv) {
   uint64_t port = 0, batch = 64, packets_max = UINT64_MAX, rcvbuf = 8 << 20, size = 2048;
   uint64_t cpu = UINT64_MAX, idle_ms = 0;
   double seconds = 10;
-  bool timestamps = false, busy = false;
+  bool timestamps = false, busy = false, since_stamp = false;
   const struct ref_opt opts[] = {
       {"group", REF_STR, &group, 0, 0, "multicast group to join, or own unicast address"},
       {"port", REF_U64, &port, 1, 65535, "UDP port"},
@@ -121,9 +128,12 @@ int main(int argc, char** argv) {
       {"timestamps", REF_FLAG, &timestamps, 0, 0, "keep SO_TIMESTAMPNS and the sender of each"},
       {"busy", REF_FLAG, &busy, 0, 0, "spin with MSG_DONTWAIT instead of MSG_WAITFORONE"},
       {"latency", REF_STR, &latency_path, 0, 0, "write latencies here: u32 ns each; see source"},
+      {"since-stamp", REF_FLAG, &since_stamp, 0, 0, "latencies from the kernel's --timestamps"},
   };
   ref_parse(argc, argv, kWhat, opts, REF_COUNT(opts));
   if (!group || !port) ref_die(2, "--group and --port are needed (see --help)");
+  if (since_stamp && !(timestamps && latency_path))
+    ref_die(2, "--since-stamp goes with --timestamps and --latency");
   ref_pin(cpu);
   const int fd = open_socket(group, (uint16_t)port, ifname, (int)rcvbuf, timestamps);
   int rcvbuf_got = 0;
@@ -169,7 +179,7 @@ int main(int argc, char** argv) {
       continue;
     }
     calls++;
-    if (latency_path) measure_latency(&latency, vectors, n);
+    if (latency_path) measure_latency(&latency, messages, vectors, n, since_stamp);
     for (int i = 0; i < n; i++) {
       const uint32_t got = messages[i].msg_len;
       uint32_t field = 0;
