@@ -628,6 +628,7 @@ class Arbiter:
         session: bytes,
         pin_session: bool,
         next_sequence: int,
+        resumed: bool,
         session_begin: int,
         reorder_messages: int,
         reorder_ns: int,

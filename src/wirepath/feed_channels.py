@@ -38,6 +38,7 @@ def native_channel(
     if state is not None and restored:
         arbiter["session"] = state.units[0].session
         arbiter["next_sequence"] = state.units[0].next_sequence
+        arbiter["resumed"] = True
     asks = config.requests is not None
     if asks and config.protocol != "pitch":  # pitch: many units, and each holds its own
         arbiter.setdefault("hold_messages", _HOLD_MESSAGES)

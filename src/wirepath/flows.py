@@ -8,8 +8,8 @@ from .errors import ConfigError
 from .settings import problem
 
 
-def flow_of(text: str, field: str = "flow") -> tuple[str, int]:
-    """``239.1.1.1:9001`` or ``[ff15::1]:9001`` as (address, port)."""
+def flow_of(text: str, field: str = "flow", must: str = "GROUP:PORT") -> tuple[str, int]:
+    """``239.1.1.1:9001`` or ``[ff15::1]:9001`` as (address, port). must: what it is called."""
     address, _, port = text.rpartition(":")
     address = address.removeprefix("[").removesuffix("]")
     try:
@@ -19,8 +19,8 @@ def flow_of(text: str, field: str = "flow") -> tuple[str, int]:
     except ValueError:
         number = 0
     if not 1 <= number <= 65535:
-        must = "GROUP:PORT, such as 239.1.1.1:9001 or [ff15::1]:9001"
-        raise ConfigError(problem(field, text, must))
+        such = "127.0.0.1:9464" if must == "HOST:PORT" else "239.1.1.1:9001 or [ff15::1]:9001"
+        raise ConfigError(problem(field, text, f"{must}, such as {such}, with a port up to 65535"))
     return address, number
 
 

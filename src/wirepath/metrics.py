@@ -107,7 +107,7 @@ def serve(
     Raises :class:`~wirepath.errors.ConfigError` for an address that is none, and
     :class:`~wirepath.errors.PortError` for one that cannot be listened on.
     """
-    host, port = flow_of(listen, "listen")
+    host, port = flow_of(listen, "--listen", "HOST:PORT")
     try:
         return start_http_server(port, "0.0.0.0" if host == "*" else host, registry(pids))
     except OSError as error:

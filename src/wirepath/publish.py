@@ -64,9 +64,10 @@ class Publisher(Running):
             self.source = publish_source.from_file(config.source, steer)
         refused = config.own_numbers if self.source.kind == "capture" else []
         if refused:
-            must = f"left out with {config.source}: the packets of a capture go out as they are"
+            names = ", ".join(refused)
             raise ConfigError(
-                "\n".join(problem(name, getattr(config, name), must) for name in refused)
+                f"{names}: not with {config.source}: the packets of a capture go out as they are "
+                "(leave it out, or publish an ITCH file or a generated day)"
             )
         self.not_honoured: list[dict[str, Any]] = []
         self._port = self._open()

@@ -44,6 +44,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   o.reorder_ns = data[4];
   o.restart_packets = data[5] & 3;
   o.max_jump = 1 + data[5];
+  o.resumed = (data[2] & 0x40) != 0;
   o.session_begin = data[2] >> 7 != 0 ? 1 + (data[1] & 7) : 0;
   data += 6;
   size -= 6;

@@ -203,7 +203,7 @@ def test_a_process_that_has_ended_is_left_out(running):
         (["top", "--interval", "0"], "--interval = 0.0 is not usable"),
         (["top", "--count", "0"], "--count = 0 is not usable"),
         (["metrics", "4194305"], "process 4194305 has no counters"),
-        (["metrics", "--listen", "here"], 'listen = "here" is not usable'),
+        (["metrics", "--listen", "here"], '--listen = "here" is not usable: it must be HOST:PORT'),
     ],
 )
 def test_mistakes_are_told(words, told):

@@ -347,6 +347,19 @@ class ArbiterUnit {
         first = p.first;
         return true;
       }
+    } else if (o.resumed && !heard_ && first < next && next - first > o.reorder_messages) {
+      const bool heartbeat = p.kind == PacketKind::kHeartbeat;
+      if (heartbeat || (p.kind == PacketKind::kData && o.restart_packets != 0)) {
+        if (!heartbeat && !proven(line, p)) {
+          ++line.c.doubted;
+          return false;
+        }
+        const uint64_t heard = heartbeat ? p.first : line.proof.front().first;
+        restart(line, begin_of(heard), p.first,
+                heartbeat ? ResetCause::kHeartbeat : ResetCause::kData);
+        first = p.first;
+        return true;
+      }
     }
     if (heard_ && o.restart_packets != 0 && too_far(first) && !proven(line, p)) {
       ++line.c.doubted;

@@ -480,6 +480,41 @@ TEST_CASE("state taken from one arbiter starts another") {
   CHECK(feed(after, 0, data(4, {"e"}, 'S')) == Events{gap(4294967297, 4294967298)});
 }
 
+TEST_CASE("a state of a sequence that began anew meanwhile does not keep the new one out") {
+  ArbiterOptions o = options();
+  o.next_sequence = 100'000;
+  o.reorder_messages = 100;
+  o.session_begin = 1;
+  SUBCASE("by data: what proved it is a gap") {
+    o.resumed = true;
+    ArbiterDifferential<Wide> d(o);
+    CHECK(feed(d, 0, data(3, {"3"})).empty());
+    CHECK(feed(d, 0, data(4, {"4"})).empty());
+    CHECK(feed(d, 0, data(5, {"5"})) == Events{reset(1, ResetCause::kData), gap(1, 4)});
+    CHECK(d.arbiter().lines()[0].counters.doubted == 2);
+    CHECK(feed(d, 1, data(1, {"1", "2", "3", "4"})) ==
+          Events{msg(1, "1", 1), msg(2, "2", 1), msg(3, "3", 1), msg(4, "4", 1), msg(5, "5")});
+  }
+  SUBCASE("by a heartbeat") {
+    o.resumed = true;
+    ArbiterDifferential<Wide> d(o);
+    CHECK(feed(d, 0, heartbeat(3)) ==
+          Events{reset(1, ResetCause::kHeartbeat), gap(1, 2), alive(3, 0)});
+  }
+  SUBCASE("a line a little behind is no news") {
+    o.resumed = true;
+    ArbiterDifferential<Wide> d(o);
+    CHECK(feed(d, 0, data(99'990, {"a"})).empty());
+    CHECK(feed(d, 0, data(100'000, {"b"})) == Events{msg(100'000, "b")});
+    // Nor is one that is far behind, once another is where the state was.
+    for (uint32_t seq = 1; seq < 5; ++seq) CHECK(feed(d, 1, data(seq, {"c"})).empty());
+  }
+  SUBCASE("a number that was asked for skips what is below") {
+    ArbiterDifferential<Wide> d(o);
+    for (uint32_t seq = 1; seq < 9; ++seq) CHECK(feed(d, 0, data(seq, {"c"})).empty());
+  }
+}
+
 TEST_CASE("options are checked") {
   auto with = [](auto change) {
     ArbiterOptions o;
@@ -519,9 +554,11 @@ TEST_CASE("random lines: the arbiter agrees with the naive model") {
     o.restart_packets = static_cast<uint32_t>(below(4));
     o.max_jump = 20 + below(300);
     o.session_begin = below(2) * (1 + below(9));
+    o.resumed = below(2) != 0;
     o.skew_packets = below(2) * 8;
     ArbiterDifferential<Narrow> d(o);
     uint64_t at[2] = {o.next_sequence != 0 ? o.next_sequence : 1 + below(2000), 1 + below(2000)};
+    if (below(3) == 0) at[0] = 1 + below(2000);  // a sequence that began anew, or is behind
     int64_t now = 0;
     char session = 'A';
     for (int i = 0; i < 250; ++i) {

@@ -33,6 +33,9 @@ struct ArbiterOptions {
   // word: what no line brought of its start is a gap. 0: they begin with the first that comes, and
   // so they do with one that is further than max_jump from here.
   uint64_t session_begin = 0;
+  // next_sequence was written down by an earlier run: a line that begins far below it, with nobody
+  // at that number, is in a sequence that began anew meanwhile. Otherwise what is below is skipped.
+  bool resumed = false;
 
   // A sender that restarts without a word goes back to a low number. What else goes back: packets
   // that the network reordered. A heartbeat is believed when it goes back by more messages than

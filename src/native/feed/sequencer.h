@@ -267,6 +267,9 @@ class Sequencer {
       if (rolled || *first < track.next()) {
         return went_back(track, packet, recv_time, rolled, first, c, sink);
       }
+    } else if (options_.resumed && !heard_ && *first < assembler_.next() &&
+               assembler_.next() - *first > options_.reorder_messages) {
+      return began_anew(track, packet, first, c, sink);
     }
     uint64_t begin = 0;
     if (heard_ && options_.restart_packets != 0 && !reachable(*first) &&
@@ -299,6 +302,28 @@ class Sequencer {
       if (assembler_.misses(*first, *first + packet.count - 1)) return true;
       if (options_.restart_packets == 0) return true;
     }
+    return restart_if_proved(track, packet, first, c, sink);
+  }
+
+  /* The first packet of a line, far below where an earlier run ended. */
+  template <class Sink>
+  bool began_anew(LineTrack& track, const Packet& packet, uint64_t* first, LineCounters& c,
+                  Sink&& sink) {
+    if (packet.kind == PacketKind::kHeartbeat) {
+      restart(track, begin_of(packet.first), packet.first, ResetCause::kHeartbeat, sink);
+      *first = packet.first;
+      return true;
+    }
+    if (packet.kind == PacketKind::kEndOfSession || options_.restart_packets == 0) {
+      track.join(epoch_, *first);
+      return true;
+    }
+    return restart_if_proved(track, packet, first, c, sink);
+  }
+
+  template <class Sink>
+  bool restart_if_proved(LineTrack& track, const Packet& packet, uint64_t* first, LineCounters& c,
+                         Sink&& sink) {
     uint64_t begin = 0;
     if (!track.proves(packet.first, packet.count, options_.restart_packets, &begin)) {
       ++c.doubted;

@@ -67,9 +67,10 @@ void set_arbiter_options(const nb::dict& from, ArbiterOptions& o) {
     if (!set_named(name, value, "units", o.units, "in_order", o.in_order, "hold_ns", o.hold_ns,
                    "hold_messages", o.hold_messages, "hold_bytes", o.hold_bytes, "max_gaps",
                    o.max_gaps, "session", o.session, "pin_session", o.pin_session, "next_sequence",
-                   o.next_sequence, "session_begin", o.session_begin, "reorder_messages",
-                   o.reorder_messages, "reorder_ns", o.reorder_ns, "restart_packets",
-                   o.restart_packets, "max_jump", o.max_jump, "skew_packets", o.skew_packets))
+                   o.next_sequence, "resumed", o.resumed, "session_begin", o.session_begin,
+                   "reorder_messages", o.reorder_messages, "reorder_ns", o.reorder_ns,
+                   "restart_packets", o.restart_packets, "max_jump", o.max_jump, "skew_packets",
+                   o.skew_packets))
       throw config_error("option", name, "one that Arbiter documents, lines apart");
   }
 }

@@ -112,6 +112,13 @@ def convert(
         output.emit(done.as_dict())
     else:
         _show(done)
+    if done.ok and not done.rows:
+        output.stderr.print(
+            "no rows: nothing in there is of this protocol, flow and filter (see --protocol, "
+            "--flow, --types, --instruments)",
+            markup=False,
+        )
+        raise typer.Exit(Exit.FAILED)
     if not done.ok:
         raise typer.Exit(Exit.FAILED)
 

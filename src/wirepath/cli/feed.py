@@ -19,7 +19,7 @@ from ..stats import IngestionStats
 from . import options as o
 from . import output
 from .exits import Exit
-from .feed_channels import Limits, feed_channels, feed_config
+from .feed_channels import NOTHING_CAME, Limits, feed_channels, feed_config
 from .live import live
 from .records import RecordFile
 
@@ -143,6 +143,8 @@ def feed(
         records = stack.enter_context(RecordFile(out)) if out is not None else None
         stack.enter_context(client)
         client.start_ingestion(ring, stats)
+        if settings.live_timestamps and not quiet:
+            output.stderr.print(f"listening on {settings.port_spec}", markup=False)
         consumer = Consumer(
             client,
             stats,
@@ -170,6 +172,8 @@ def feed(
         output.emit(summary)
     else:
         _show(summary)
+    if not summary["packets"] and not quiet:
+        output.stderr.print(NOTHING_CAME, markup=False)
     if interrupted:
         raise typer.Exit(Exit.INTERRUPTED)
     if fail_on_loss and (summary["missing"] or summary["ring_full"]):

@@ -97,6 +97,12 @@ def _of_file(
     return config.replace(feed=config.feed.replace(**changes)) if changes else config
 
 
+NOTHING_CAME = (
+    "nothing came: is this the group, the port and the interface? (wirepath info PORT GROUP:PORT "
+    "says what the kernel granted)"
+)
+
+
 def feed_channels(
     config: FeedConfig,
     *,
@@ -116,6 +122,11 @@ def feed_channels(
         records = stack.enter_context(RecordFile(out)) if out is not None else None
         stack.enter_context(client)
         client.start_ingestion(ring, stats)
+        if not quiet:
+            ports = ", ".join(
+                str(info["device"] or info["backend"]) for info in client.backend_infos
+            )
+            output.stderr.print(f"listening on {ports}", markup=False)
         title = f"feed {', '.join(channel.name for channel in config.channel)}"
         with live(title, quiet=quiet) as show:
             interrupted = client.run(
@@ -146,6 +157,8 @@ def feed_channels(
         output.emit(summary)
     else:
         _show(summary)
+    if not summary["packets"] and not quiet:
+        output.stderr.print(NOTHING_CAME, markup=False)
     if interrupted:
         raise typer.Exit(Exit.INTERRUPTED)
     if fail_on_loss and (summary["missing"] or summary["ring_full"]):

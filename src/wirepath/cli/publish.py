@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import signal
+import socket
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
 
 from ..errors import ConfigError
 from ..publish import LineConfig, PublishConfig, Publisher, flow_of
@@ -136,7 +139,10 @@ def publish(
             raise ConfigError(problem("--to", to, "left out with --line"))
         fields["host"], fields["port"] = flow_of(to, "--to")
         fields.pop("line", None)  # a file's
-    publisher = Publisher(PublishConfig(**fields))
+    settings = PublishConfig(**fields)
+    publisher = Publisher(settings)
+    if settings.via == "socket:" and not quiet:
+        _say_where(settings)
     report: dict[str, Any]
     interrupted = False
     about = publisher.source
@@ -165,6 +171,22 @@ def publish(
         raise typer.Exit(Exit.INTERRUPTED)
     if report["drops"].get("drop.messages") or report["drops"].get("drop.packets"):
         raise typer.Exit(Exit.FAILED)
+
+
+def _say_where(settings: PublishConfig) -> None:
+    """Without an interface the kernel's routes decide, perhaps for one that was not meant."""
+    lines = [flow_of(line.to)[0] for line in settings.line]
+    for to in dict.fromkeys(lines or [settings.host]):
+        try:
+            with IPRoute() as routes:
+                found = routes.route("get", dst=to)
+            name = socket.if_indextoname(found[0].get_attr("RTA_OIF"))
+        except (NetlinkError, OSError, IndexError, TypeError):
+            continue  # the report tells what became of the packets
+        output.stderr.print(
+            f"{to} goes out of {name}, as the kernel routes it (--via socket:IFACE: another)",
+            markup=False,
+        )
 
 
 def _show(report: dict[str, Any]) -> None:

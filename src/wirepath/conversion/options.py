@@ -144,7 +144,8 @@ class ConvertConfig(Settings):
         out = []
         protocol = values.get("protocol")
         if protocol == "cme" and values.get("schema_file", "") is None:
-            out.append(missing("schema_file", f"{cls.must('schema_file')}: cme needs it"))
+            must = f"{cls.must('schema_file')}: cme needs it (--schema XML)"
+            out.append(missing("schema_file", must))
         if protocol not in (None, "cme") and values.get("schema_file") is not None:
             out.append(problem("schema_file", values["schema_file"], cls.must("schema_file")))
         if protocol == "raw" and values.get("dtype", "") is None:

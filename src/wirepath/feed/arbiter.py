@@ -40,6 +40,9 @@ class Arbiter:
     LATE flag out of a gap. max_gaps: open at a time, one more abandons the oldest.
     session, next_sequence: as :attr:`state` gave them before a restart, or empty and 0: the first
     packet's. pin_session: drop packets of other sessions instead of following them.
+    resumed: ``next_sequence`` is of an earlier run: a line that begins far below it is believed to
+    be in a sequence that began anew meanwhile, as those that go back are; without, what is below is
+    skipped.
     session_begin: the first number of a session that follows another, and of a sequence that
     begins anew without a word; what no line brought of its start is a gap then. 0: such a one
     begins with the first packet that comes, and so it does with a number further than
@@ -69,6 +72,7 @@ class Arbiter:
         pin_session: bool = False,
         next_sequence: int = 0,
         session_begin: int = 0,
+        resumed: bool = False,
         reorder_messages: int = 4096,
         reorder_ns: int = 100_000_000,
         restart_packets: int = 3,
@@ -89,6 +93,7 @@ class Arbiter:
             pin_session=pin_session,
             next_sequence=next_sequence,
             session_begin=session_begin,
+            resumed=resumed,
             reorder_messages=reorder_messages,
             reorder_ns=reorder_ns,
             restart_packets=restart_packets,
