@@ -10,11 +10,11 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import Answer
 
-Run = Callable[..., Answer]
+Run = Callable[..., Any]  # the answer of a command, see conftest.py
 
 
 @pytest.mark.parametrize(
