@@ -189,7 +189,9 @@ class LineReader {
 
   size_t channel_of(const uint8_t* name) {
     Key key{};
-    std::memcpy(key.data(), name, SessionBytes<Framer>::kSize);
+    // Without a session there is no name to point at.
+    if constexpr (SessionBytes<Framer>::kSize != 0)
+      std::memcpy(key.data(), name, SessionBytes<Framer>::kSize);
     if (latest_channel_ < channels_.size() && channels_[latest_channel_].key == key) [[likely]]
       return latest_channel_;
     for (size_t i = 0; i < channels_.size(); ++i) {
