@@ -17,7 +17,7 @@ from .vm import suite as vm
 _SECTIONS = ("native", "sanitize", "python", "fuzz", "lint")
 _TEST_EXTRAS = ("report", "test", "lint")
 _FUZZ_RUNS = 1_000_000
-_FUZZ_SECONDS = 60
+_FUZZ_SECONDS = 30
 _VM_MINUTES = 30
 
 _DESCRIPTION = """\
