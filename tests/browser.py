@@ -15,7 +15,7 @@ def chromium() -> str:
     for name in ("chromium", "chromium-browser", "google-chrome"):
         if found := shutil.which(name):
             return found
-    pytest.skip("no Chromium to open the page in (apt install chromium)")
+    pytest.skip("unsupported: this machine has no Chromium (apt install chromium)")
 
 
 def opened(page: Path, folder: Path, *arguments: str) -> str:

@@ -118,7 +118,7 @@ def test_raw_columns_of_tops_trades(tops):
 
 
 def test_another_parser_reads_the_same_tops_messages(tops, tmp_path):
-    parser = pytest.importorskip("iex_parser", reason="iex_parser is not installed (extra bench)")
+    parser = pytest.importorskip("iex_parser", reason="iex_parser is not installed (extra test)")
     unpacked = tmp_path / "tops16.pcapng"
     unpacked.write_bytes(gzip.decompress(tops.read_bytes()))
     with parser.Parser(str(unpacked), parser.TOPS_1_6) as reader:

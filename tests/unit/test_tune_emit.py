@@ -41,7 +41,7 @@ def told(plan: tune.Plan, form: str) -> str:
 
 def checked(tool: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     if shutil.which(tool) is None:
-        pytest.skip(f"{tool} is not installed (apt install {tool})")
+        pytest.skip(f"unsupported: this machine has no {tool} (apt install {tool})")
     return subprocess.run(
         [tool, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=60
     )

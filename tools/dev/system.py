@@ -145,6 +145,8 @@ TEST_NEEDS = (
     Need("doctest", ("doctest-dev",), has_header("doctest/doctest.h"), "the native tests"),
     Need("tshark", ("tshark",), on_path("tshark"), "the comparison with tshark"),
     Need("rustc", ("rustc",), _rustc_works, "the test of the stage in Rust"),
+    Need("shellcheck", ("shellcheck",), on_path("shellcheck"), "the check of emitted scripts"),
+    Need("chromium", ("chromium",), on_path("chromium"), "the test of the report in a browser"),
 )
 
 
