@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -60,7 +61,7 @@ class RingBuffer(Ring):
         return out[0] if len(out) else None
 
 
-class Intake:
+class Intake(ABC):
     """The life of an ingestion, from the port's configuration to the last record in the ring.
 
     What is taken in, and how many ports it takes, is for classes that derive from this one.
@@ -106,9 +107,9 @@ class Intake:
             raise ConfigError("\n".join(wrong))
         self._initialized = True
 
+    @abstractmethod
     def connect(self) -> None:
         """Open the port: bind, join the group, attach. Raises as :func:`wirepath.open`."""
-        raise NotImplementedError
 
     def _connect(self, flows: Sequence[tuple[str, Steering]]) -> None:
         """Open a port on each device (empty: the configured one) with the flow it takes."""

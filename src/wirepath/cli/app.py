@@ -17,6 +17,7 @@ from . import (
     generate,
     info,
     lab,
+    metrics,
     publish,
     report,
     top,
@@ -62,7 +63,7 @@ app.command("feed")(feed.feed)
 app.command("convert")(convert.convert)
 app.command("demo")(demo.demo)
 app.command("top")(top.top)
-app.command("metrics")(top.metrics)
+app.command("metrics")(metrics.metrics)
 app.command("tune")(tune.tune)
 app.command("report")(report.report)
 app.add_typer(bench.app, name="bench")

@@ -45,6 +45,11 @@ def _option(name: str, *flags: str, metavar: str | None = None) -> Any:  # noqa:
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
 
+Pids = Annotated[
+    list[int] | None,
+    typer.Argument(metavar="[PID]...", help="Processes to look at. [default: all of this user]"),
+]
+
 ConfigFile = Annotated[
     Path | None,
     typer.Option(

@@ -1,8 +1,7 @@
-"""``wirepath top`` and ``wirepath metrics``."""
+"""``wirepath top``."""
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -18,15 +17,11 @@ from ..errors import ConfigError
 from ..series import chosen, processes
 from ..settings import problem
 from . import output
-
-_Pids = Annotated[
-    list[int] | None,
-    typer.Argument(metavar="[PID]...", help="Processes to look at. [default: all of this user]"),
-]
+from .options import Pids
 
 
 def top(
-    pids: _Pids = None,
+    pids: Pids = None,
     interval: Annotated[
         float, typer.Option("--interval", "-i", help="Seconds between two readings.")
     ] = 1.0,
@@ -64,38 +59,6 @@ def top(
                 console.print(_screen(found))
     except KeyboardInterrupt:
         return  # how one leaves it
-
-
-def metrics(
-    pids: _Pids = None,
-    listen: Annotated[
-        str | None,
-        typer.Option(
-            "--listen",
-            metavar="HOST:PORT",
-            help="Serve them to Prometheus at this address; without it they are printed once.",
-        ),
-    ] = None,
-) -> None:
-    """Counters and latency histograms of wirepath processes as OpenMetrics text.
-
-    Example:  [bold]wirepath metrics --listen 127.0.0.1:9464[/bold]
-    """
-    from .. import metrics as exporter  # noqa: PLC0415 -- an HTTP server, for this command only
-
-    named = chosen(pids or ()) if pids else None
-    if listen is None:
-        sys.stdout.write(exporter.text(named))
-        return
-    server, thread = exporter.serve(listen, named)
-    output.stderr.print(f"http://{listen}/metrics  (Ctrl-C ends it)", markup=False)
-    try:
-        thread.join()
-    except KeyboardInterrupt:
-        return
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 def _readings(activity: Activity, interval: float, count: int | None) -> Iterator[list[Process]]:

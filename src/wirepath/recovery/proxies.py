@@ -7,6 +7,7 @@ Cboe's Gap Request Proxy (Multicast PITCH 2.41, "Gap Request Proxy") and NYSE's 
 from __future__ import annotations
 
 import struct
+from abc import ABC, abstractmethod
 from collections import deque
 
 from ..feed.events import Request
@@ -16,7 +17,7 @@ from .sides import DAY, SECOND, Channel, Counters
 _OUTSTANDING = 1024
 
 
-class Proxy:
+class Proxy(ABC):
     """What both have in common: a stream cut into packets, silence, heartbeats."""
 
     def __init__(self, channel: Channel, *, timeout: float = 5.0) -> None:
@@ -94,11 +95,13 @@ class Proxy:
     # --- by venue --------------------------------------------------------------------------
     _header = 0
 
+    @abstractmethod
     def _begin(self) -> None:
-        raise NotImplementedError
+        """The connection stands: what is said first."""
 
+    @abstractmethod
     def _packet(self, packet: bytes, now: int) -> None:
-        raise NotImplementedError
+        """One whole packet of the server."""
 
 
 class GapRequestProxy(Proxy):

@@ -1,0 +1,44 @@
+"""``wirepath metrics``."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from ..series import chosen
+from . import output
+from .options import Pids
+
+
+def metrics(
+    pids: Pids = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(
+            "--listen",
+            metavar="HOST:PORT",
+            help="Serve them to Prometheus at this address; without it they are printed once.",
+        ),
+    ] = None,
+) -> None:
+    """Counters and latency histograms of wirepath processes as OpenMetrics text.
+
+    Example:  [bold]wirepath metrics --listen 127.0.0.1:9464[/bold]
+    """
+    from .. import metrics as exporter  # noqa: PLC0415 -- an HTTP server, for this command only
+
+    named = chosen(pids or ()) if pids else None
+    if listen is None:
+        sys.stdout.write(exporter.text(named))
+        return
+    server, thread = exporter.serve(listen, named)
+    output.stderr.print(f"http://{listen}/metrics  (Ctrl-C ends it)", markup=False)
+    try:
+        thread.join()
+    except KeyboardInterrupt:
+        return
+    finally:
+        server.shutdown()
+        server.server_close()
