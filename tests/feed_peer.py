@@ -70,6 +70,7 @@ def impair(
     reorder: float = 0.0,
     duplicate: float = 0.0,
     first: int = 1,
+    session: bytes = SESSION,
 ) -> Impaired:
     """A line of its own packing, that loses bursts of packets, swaps and repeats some. The last
     packets are whole, so that what is missing is known before the session ends."""
@@ -84,7 +85,7 @@ def impair(
             skip -= 1
             out.lost |= set(range(first + i, first + i + len(part)))
         else:
-            out.packets.append((first + i, mold(first + i, part)))
+            out.packets.append((first + i, mold(first + i, part, session)))
             if rng.random() < duplicate:
                 out.packets.append(out.packets[-1])
         i += n
@@ -112,6 +113,7 @@ def send_lines(
     interface: str = "127.0.0.1",
     pace: float = 20_000.0,
     ends: int = 10,
+    session: bytes = SESSION,
 ) -> None:
     """Send all lines side by side, in step by sequence number, then ends of session."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -130,11 +132,11 @@ def send_lines(
                 time.sleep(min(late, 0.01))
     for _ in range(3):
         for flow, _ in lines:
-            sock.sendto(heartbeat(following), flow)
+            sock.sendto(heartbeat(following, session), flow)
         time.sleep(0.02)
     for _ in range(ends):
         for flow, _ in lines:
-            sock.sendto(end(following), flow)
+            sock.sendto(end(following, session), flow)
         time.sleep(0.02)
     sock.close()
 

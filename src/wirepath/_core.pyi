@@ -630,6 +630,7 @@ class Arbiter:
         next_sequence: int,
         resumed: bool,
         session_begin: int,
+        await_snapshot: bool,
         reorder_messages: int,
         reorder_ns: int,
         restart_packets: int,
@@ -1288,6 +1289,12 @@ class FeedChannel:
         """
         No requests before `until`, ns since the Unix epoch: the server counts too many, or what
         is missing comes otherwise. 0: requests again.
+        """
+
+    def hold(self, until: int) -> None:
+        """
+        A snapshot is under way: until that time, ns since the Unix epoch, what is missing is
+        neither asked for nor given up, whatever its age. 0: again from now on.
         """
 
     def skip_to(self, next_sequence: int, unit: int = 0) -> None:

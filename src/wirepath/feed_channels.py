@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ._core import SoupBinTCP, SymbolTable
@@ -19,12 +20,20 @@ _HOLD_MESSAGES, _HOLD_BYTES = 1 << 18, 32 << 20
 _SNAPSHOT_MESSAGES, _SNAPSHOT_BYTES = 1 << 21, 256 << 20
 # Without recovery: as wirepath.feed.Arbiter has it.
 _HOLD_NS = 10_000_000
+# Of a channel that may be waiting for a snapshot: only recovery gives gaps up, for it knows.
+_UNTIL_TOLD = 1 << 61
 
 
 def native_channel(
-    config: ChannelConfig, state: ChannelState | None, table: SymbolTable | None
+    config: ChannelConfig,
+    state: ChannelState | None,
+    table: SymbolTable | None,
+    requests: Mapping[int, int] | None = None,
 ) -> tuple[FeedChannel, bool]:
-    """The channel, going on from ``state``; and whether it waits for a snapshot first."""
+    """The channel, going on from ``state``; and whether it waits for a snapshot first.
+
+    requests: by hour, those that were made before: they count against the venue's quota of a day.
+    """
     arbiter = config.arbiter.options()
     kind: str = config.requests.kind if config.requests is not None else ""
     options = config.requests.options() if config.requests is not None else {}
@@ -34,12 +43,16 @@ def native_channel(
         arbiter["session"] = config.session.ljust(10).encode("ascii")
     if config.next_sequence:
         arbiter["next_sequence"] = config.next_sequence
-    restored = state is not None and [unit.unit for unit in state.units] == [0]
-    if state is not None and restored:
-        arbiter["session"] = state.units[0].session
-        arbiter["next_sequence"] = state.units[0].next_sequence
+    if state is not None and state.units:
         arbiter["resumed"] = True
+        if [unit.unit for unit in state.units] == [0]:
+            arbiter["session"] = state.units[0].session
+            arbiter["next_sequence"] = state.units[0].next_sequence
+        else:
+            arbiter["next_of_units"] = [(u.unit, u.next_on_wire) for u in state.units]
     asks = config.requests is not None
+    if asks and requests:
+        options["requests_by_hour"] = dict(requests)
     if asks and config.protocol != "pitch":  # pitch: many units, and each holds its own
         arbiter.setdefault("hold_messages", _HOLD_MESSAGES)
         arbiter.setdefault("hold_bytes", _HOLD_BYTES)
@@ -47,7 +60,7 @@ def native_channel(
     if config.snapshot is not None:
         wants = not (kind and "next_sequence" in arbiter)
         kind = kind or _snapshots_only(config, arbiter, options)
-        _expect_snapshot(config, config.snapshot, arbiter, options)
+        _expect_snapshot(config, arbiter)
     elif not kind and len(config.line) == 1:
         arbiter.setdefault("in_order", False)  # one line has nothing to wait for
     schema = SbeSchema.load(config.schema_file) if config.schema_file is not None else None
@@ -67,9 +80,6 @@ def native_channel(
         schema=schema,
         symbol_table=table,
     )
-    if state is not None and not restored:
-        for unit in state.units:
-            channel.skip_to(unit.next_on_wire, unit.unit)
     return channel, wants
 
 
@@ -77,25 +87,24 @@ def _snapshots_only(config: ChannelConfig, arbiter: dict[str, Any], options: dic
     """Nobody to ask: gaps are waited for as without recovery, but not while a snapshot is under
     way, for which recovery is paused. So it asks once, and nobody carries the request."""
     hold = config.arbiter.hold_ns or _HOLD_NS
-    arbiter.pop("hold_ns", None)
     options |= {"hold_ns": hold, "retry_ns": hold, "max_retry_ns": hold, "max_attempts": 1}
+    options["deadline_ns"] = 3 * hold
     return "mold_udp64"
 
 
-def _expect_snapshot(
-    config: ChannelConfig,
-    snapshot: RecoveryConfig,
-    arbiter: dict[str, Any],
-    options: dict[str, Any],
-) -> None:
+def _expect_snapshot(config: ChannelConfig, arbiter: dict[str, Any]) -> None:
     """What is live is held behind a gap from the session's first message on."""
+    arbiter["hold_ns"] = _UNTIL_TOLD
     arbiter.setdefault("next_sequence", 1)
     arbiter.setdefault("max_jump", 1 << 62)
+    # And so is what comes after a change of session or a reset.
+    arbiter["await_snapshot"] = bool(
+        arbiter.get("in_order", True) and arbiter.get("session_begin", 1)
+    )
     if config.arbiter.hold_messages is None:
         arbiter["hold_messages"] = _SNAPSHOT_MESSAGES
     if config.arbiter.hold_bytes is None:
         arbiter["hold_bytes"] = _SNAPSHOT_BYTES
-    options.setdefault("deadline_ns", int((snapshot.snapshot_deadline + 5) * SECOND))
 
 
 def servers(config: ChannelConfig, channel: FeedChannel) -> Recovering:

@@ -79,6 +79,8 @@ class FeedClient(Intake):
         self._control: Control | None = None
         self._fanout: Fanout | None = None
         self._sinks: dict[str, dict[str, Any]] = {}
+        self._begun = self._handled = 0
+        self._unsettled: int | None = None  # a run ended, and its sinks have no more than that
         self._pending: tuple[int, States] | None = None
         self._saved_at = 0
         self.state_writes = 0
@@ -125,32 +127,49 @@ class FeedClient(Intake):
         if ring is None:
             ring = RingBuffer(feed.ring_capacity, feed.ring_policy, feed.ring_name)
         self._check_start(ring, stats)
-        states = self._states()
+        try:
+            wanted = self._make_channels()
+            stage = make_stage(
+                ring, self._channels, name=feed.port_spec, latency=feed.live_timestamps
+            )
+            self._control = Control(self._recovering, look=self._look)
+            now = clock()
+            self._control.open(now)
+            self._pending, self._saved_at, self._unsettled = None, now, None
+            for each in self._recovering:
+                if each.glimpse is not None and each.name in wanted:
+                    each.glimpse.begin(now)
+            self._launch(stage, ring, stats)
+            self._control.start()
+        except BaseException:
+            control, self._control = self._control, None
+            if control is not None:
+                control.close()
+            self._undo_start(ring)
+            self._channels, self._recovering, self._watches = [], [], []
+            raise
+
+    def _make_channels(self) -> list[str]:
+        """The channels and their servers; returns which of them wait for a snapshot first."""
+        found = self._read_state()
         self._channels, self._recovering, self._watches = [], [], []
         wanted: list[str] = []
         for config in self.config.channel:
             table = None
             if config.protocol in ("iex", "pitch"):
                 table = self.symbols.setdefault(config.protocol, SymbolTable())
-            native, wants = native_channel(config, states.get(config.name), table)
+            before = found.get(config.name)
+            native, wants = native_channel(
+                config,
+                before if before is not None and self._goes_on(config, before) else None,
+                table,
+                before.requests if before is not None else None,
+            )
             wanted += [config.name] * wants
             self._channels.append(native)
             self._recovering.append(servers(config, native))
             self._watches.append(ChannelWatch())
-        stage = make_stage(ring, self._channels, name=feed.port_spec, latency=feed.live_timestamps)
-        self._control = Control(self._recovering, look=self._look)
-        now = clock()
-        self._control.open(now)
-        self._pending, self._saved_at = None, now
-        try:
-            for each in self._recovering:
-                if each.glimpse is not None and each.name in wanted:
-                    each.glimpse.begin(now)
-            self._launch(stage, ring, stats)
-        except BaseException:
-            self._control.close()
-            raise
-        self._control.start()
+        return wanted
 
     def stop_ingestion(self) -> None:
         """Stop the worker and the control thread, and wait for them. The ring is closed: what it
@@ -198,10 +217,13 @@ class FeedClient(Intake):
             raise ConfigError(problem("ring", self._ring, "a wirepath.RingBuffer, for run()"))
         fanout = self._fanout = Fanout([open_sink(sink) for sink in self.config.sink])
 
+        self._begun, self._handled = self._ring.popped, 0
+
         def take(records: NDArray[np.void]) -> None:
             fanout.write(records)
             if on_records is not None:
                 on_records(records)
+            self._handled += len(records)
 
         consumer = Consumer(
             self,
@@ -224,29 +246,33 @@ class FeedClient(Intake):
     def _end_sinks(self) -> None:
         if self._fanout is not None:
             self._fanout.close()
+            settled = self._acknowledged()
+            if self._ring is not None and settled < self._ring.popped:
+                self._unsettled = settled
             self._sinks = self._fanout.counters
             self._fanout = None
 
     # --- channels --------------------------------------------------------------------------
-    def _states(self) -> States:
-        feed = self.config.feed
-        if feed.state is None:
+    def _read_state(self) -> States:
+        """What an earlier run wrote of the channels that are still of the same protocol."""
+        if self.config.feed.state is None:
             return {}
-        found = feed_state.read(feed.state)
-        oldest = clock() - int(feed.state_max_age * SECOND)
-        out = {}
-        for config in self.config.channel:
-            state = found.get(config.name)
-            if state is None or state.protocol != config.protocol or state.time < oldest:
-                continue
-            sessions = {u.session.decode("latin-1").rstrip() for u in state.units}
-            if config.session and sessions != {config.session}:
-                continue
-            out[config.name] = state
-        return out
+        found = feed_state.read(self.config.feed.state)
+        protocols = {config.name: config.protocol for config in self.config.channel}
+        return {n: state for n, state in found.items() if state.protocol == protocols.get(n)}
+
+    def _goes_on(self, config: ChannelConfig, state: ChannelState) -> bool:
+        """The sequence of that state is still the channel's."""
+        if state.time < clock() - int(self.config.feed.state_max_age * SECOND):
+            return False
+        sessions = {u.session.decode("latin-1").rstrip() for u in state.units}
+        return not config.session or sessions == {config.session}
 
     # --- looks, on the control thread --------------------------------------------------------
     def _look(self, now: int) -> None:
+        for channel, each in zip(self._channels, self._recovering, strict=True):
+            if each.glimpse is not None:
+                each.look(channel.snapshot(), now)
         self._watch(now)
         feed = self.config.feed
         if feed.state is not None:
@@ -281,7 +307,7 @@ class FeedClient(Intake):
 
     # --- the state file --------------------------------------------------------------------
     def _note_state(self, before: list[dict[str, Any]] | None = None) -> None:
-        """Remember where the channels stand; written once the ring's consumer has taken it all.
+        """Remember where the channels stand; written once every sink has it all.
 
         before: snapshots from before the worker ended. Its end gives up what is missing: there a
         restart goes on from before that, to ask for it, and has what came since a second time.
@@ -303,12 +329,21 @@ class FeedClient(Intake):
         if any(state.units for state in states.values()):
             self._pending = (self._ring.pushed, states)
 
+    def _acknowledged(self) -> int:
+        """How many records of the ring, from its first, are where they belong: with every sink
+        while :meth:`run` feeds them, else with whoever takes them out of the ring."""
+        assert self._ring is not None
+        fanout = self._fanout
+        if fanout is not None:
+            return self._begun + min(self._handled, fanout.acknowledged)
+        return self._ring.popped if self._unsettled is None else self._unsettled
+
     def _save(self, now: int) -> None:
         path, pending = self.config.feed.state, self._pending
         if path is None or pending is None or self._ring is None:
             return
-        if self._ring.popped < pending[0]:
-            return  # not consumed yet: after a crash it would be lost
+        if self._acknowledged() < pending[0]:
+            return  # after a crash it would be lost
         self._pending = None
         self._saved_at = now
         try:

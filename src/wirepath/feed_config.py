@@ -476,7 +476,11 @@ class ChannelConfig(Settings):
         lines = values.get("line") or ()
         flows = [(line.group, line.port) for line in lines]
         out += [
-            problem(f"line[{i}].port", lines[i].port, "of another flow than the other lines'")
+            problem(
+                f"line[{i}].port",
+                flow[1],
+                f"of another flow than line[{flows.index(flow)}], which has {flow[0]} too",
+            )
             for i, flow in enumerate(flows)
             if flow in flows[:i]
         ]

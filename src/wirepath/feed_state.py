@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ class ChannelState:
     protocol: str
     units: tuple[UnitState, ...] = ()
     time: int = 0  # when it was so, ns since the Unix epoch
+    requests: Mapping[int, int] = field(default_factory=dict)
+    """Requests by hour since the Unix epoch, where the venue allows so many a day."""
 
     @classmethod
     def of(cls, snapshot: Mapping[str, Any], time: int) -> ChannelState:
@@ -41,7 +43,7 @@ class ChannelState:
             for u in snapshot["state"]
             if u["next_sequence"]
         )
-        return cls(snapshot["protocol"], units, time)
+        return cls(snapshot["protocol"], units, time, snapshot["recovery"]["requests_by_hour"])
 
 
 States = dict[str, ChannelState]
@@ -68,6 +70,7 @@ def write(path: str | Path, states: Mapping[str, ChannelState]) -> None:
                     }
                     for u in state.units
                 ],
+                "requests_by_hour": {str(hour): n for hour, n in state.requests.items()},
             }
             for name, state in states.items()
         },
@@ -114,6 +117,7 @@ def read(path: str | Path) -> States:
                     for u in state["units"]
                 ),
                 int(state["time"]),
+                {int(hour): int(n) for hour, n in state.get("requests_by_hour", {}).items()},
             )
             for name, state in document["channels"].items()
         }

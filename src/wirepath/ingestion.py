@@ -54,19 +54,23 @@ class IngestionClient(Intake):
         """
         self._check_start(ring, stats)
         config = self.config
-        channel = make_channel(
-            "itch",
-            name="itch",
-            lines=[config.flow],
-            channel=config.channel,
-            midnight_ns=midnight_ns(config.session_date) if config.session_date else 0,
-            # One line has nothing to wait for: what comes late is flagged.
-            arbiter={
-                "in_order": False,
-                "session": config.session.ljust(10).encode("ascii") if config.session else b"",
-                "pin_session": bool(config.session),
-                "next_sequence": config.next_sequence,
-            },
-        )
-        stage = make_stage(ring, [channel], name=config.port_spec, latency=config.live_timestamps)
-        self._launch(stage, ring, stats)
+        try:
+            channel = make_channel(
+                "itch",
+                name="itch",
+                lines=[config.flow],
+                channel=config.channel,
+                midnight_ns=midnight_ns(config.session_date) if config.session_date else 0,
+                # One line has nothing to wait for: what comes late is flagged.
+                arbiter={
+                    "in_order": False,
+                    "session": config.session.ljust(10).encode("ascii") if config.session else b"",
+                    "pin_session": bool(config.session),
+                    "next_sequence": config.next_sequence,
+                },
+            )
+            name, latency = config.port_spec, config.live_timestamps
+            self._launch(make_stage(ring, [channel], name=name, latency=latency), ring, stats)
+        except BaseException:
+            self._undo_start(ring)
+            raise

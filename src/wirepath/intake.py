@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from . import _core, numa, registry
 from ._core import Histogram, Ring, Steering
 from .config import PortSettings, known_backends
-from .errors import ConfigError, StateError
+from .errors import ConfigError, StateError, WirepathError
 from .ports import Port
 from .ports import open as open_port
 from .settings import nearest, problem
@@ -173,6 +174,23 @@ class Intake(ABC):
             raise
         self._worker = worker
         self._cpu = _thread_clock(_threads() - before)
+
+    def _undo_start(self, ring: Ring) -> None:
+        """A start failed midway: nothing runs, and the ring may be given to another one where the
+        worker has not had it."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.stop()
+            with contextlib.suppress(WirepathError):  # what failed first is what is raised
+                worker.join()
+            if self._stats is not None:
+                self._stats.end()
+            ring.close()
+        if self._stats is not None and isinstance(ring, RingBuffer):
+            ring.measure(None)
+        if isinstance(ring, RingBuffer) and ring._producer is self:
+            ring._producer = None
+        self._stage = self._stats = self._ring = None
 
     def _check_start(self, ring: Ring, stats: IngestionStats | None) -> None:
         """What has to be true before an ingestion starts."""

@@ -277,10 +277,11 @@ class Publisher(Running):
         seconds = self._seconds or (time.monotonic() - self._started if self._started else 0.0)
         ends = min(stats["end_of_session"], self.config.end_of_session)
         closing = self.config.linger + self.config.end_of_session_interval * max(ends - 1, 0)
-        sending = max(seconds - closing, 0.0) if stats["end_of_session"] else seconds
         own = self.source.kind != "capture"
         first = self.config.first_sequence if own else None
         sessions = self._sessions(stats["published"]) if own else []
+        closing += self.config.changeover * max(len(sessions) - 1, 0)
+        sending = max(seconds - closing, 0.0) if stats["end_of_session"] else seconds
         following = None
         if sessions:
             following = sessions[-1]["first_sequence"] + stats["published"] - sessions[-1]["at"]

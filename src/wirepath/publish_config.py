@@ -269,6 +269,16 @@ class PublishConfig(Settings):
         Field(description="the old session's end is said at the rollover"),
         Must("true or false"),
     ] = True
+    changeover: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=3600,
+            description="seconds between old numbers and new ones, in which the old session's end "
+            "is repeated, or heartbeats of the old numbers go on",
+        ),
+        Must("0 to 3600 seconds"),
+    ] = 0.0
     history_mb: Annotated[
         int,
         Field(ge=4, le=1 << 20, description="MiB of messages that servers and lines can go back"),
@@ -370,6 +380,7 @@ class PublishConfig(Settings):
                     "session": self.session,
                     "sequence": 1,
                     "heartbeat": self.reset_by == "heartbeat",
+                    "pause_ns": round(self.changeover * 1e9),
                 }
             )
         if self.rollover_at is not None and self.next_session is not None:
@@ -381,6 +392,7 @@ class PublishConfig(Settings):
                     "session": self.next_session,
                     "sequence": 1,
                     "end_of_session": self.rollover_end,
+                    "pause_ns": round(self.changeover * 1e9),
                 }
             )
         return sorted(out, key=lambda epoch: int(str(epoch["at"])))
@@ -393,7 +405,9 @@ class PublishConfig(Settings):
     @property
     def own_numbers(self) -> list[str]:
         """Options given that need messages, not packets that go out as they are."""
-        names = ("line", "reset_at", "rollover_at", "retransmit", "soup", "glimpse")
+        names = (
+            "line", "reset_at", "rollover_at", "changeover", "retransmit", "soup", "glimpse"
+        )  # fmt: skip
         return [name for name in names if getattr(self, name)]
 
     def pacing(self, kind: str) -> dict[str, Any]:
@@ -420,6 +434,11 @@ def _line_conflicts(values: Mapping[str, Any]) -> list[str]:
             for n, line in enumerate(lines, 1)
             if line.skew_us
         ]
+    for n, line in enumerate(lines, 1):
+        same = next((m for m, other in enumerate(lines[: n - 1], 1) if other.to == line.to), None)
+        if same is not None:
+            must = f"another group or port than line {same}'s"
+            out.append(problem(f"line {n}: to", line.to, must))
     if values.get("packet_rate") is not None and len({line.max_messages for line in lines}) > 1:
         must = "left out, with rate in its place, where lines pack differently"
         out.append(problem("packet_rate", values["packet_rate"], must))
@@ -435,6 +454,9 @@ def _epoch_conflicts(values: Mapping[str, Any]) -> list[str]:
             out.append(problem(name, at, f"above first_sequence = {first}"))
     if reset is not None and reset == rollover:
         out.append(problem("reset_at", reset, "another number than rollover_at"))
+    if values.get("changeover") and reset is None and rollover is None:
+        must = "left out without reset_at and rollover_at"
+        out.append(problem("changeover", values["changeover"], must))
     session = values.get("next_session")
     if rollover is not None and session is None:
         out.append(missing("next_session", "given with rollover_at: 1 to 10 ASCII characters"))

@@ -46,6 +46,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   o.max_jump = 1 + data[5];
   o.resumed = (data[2] & 0x40) != 0;
   o.session_begin = data[2] >> 7 != 0 ? 1 + (data[1] & 7) : 0;
+  o.await_snapshot = o.session_begin != 0 && o.in_order && (data[1] & 8) != 0;
   data += 6;
   size -= 6;
   wp::feed::naive::ArbiterDifferential<wp::feed::naive::PlainFramer<499, 1>> d(o);

@@ -248,6 +248,7 @@ PUBLISH_BAD = {
     "rollover_at": [1, 1.5],
     "next_session": ["", "12345678901", "é"],
     "rollover_end": [1, "no"],
+    "changeover": [-1, 3601, "x"],
     "history_mb": [3, (1 << 20) + 1],
     "retransmit": ["here", "127.0.0.1", "127.0.0.1:0", "*:9500", "239.1.1.1:9500"],
     "retransmit_rate": [-1, 0.0001, 2e6],

@@ -204,6 +204,81 @@ def test_a_snapshot_with_a_request_server_loses_nothing_after_the_splice(flow):
     assert all(first + count > 2001 for first, count in mold.requests)
 
 
+@pytest.mark.parametrize("joined", [1, 1001])
+@pytest.mark.parametrize("session", [b"SESSION__B", peer.SESSION])
+def test_what_begins_anew_waits_for_a_snapshot(flow, joined, session):
+    """Another session, or a restart that nothing announces; its first messages lost or not. The
+    server gives what was before first, as one does that has not got there yet."""
+    messages, flows = peer.itch(7000), groups(flow)
+    old = peer.impair(messages[:6000], random.Random(1))
+    new = peer.impair(
+        messages[joined - 1 :], random.Random(2), first=joined, session=session, pack=(8, 8)
+    )
+    state = peer.itch(300, seed=9)
+
+    class Server(peer.GlimpseServer):
+        def talk(self):
+            self.following = 1_000_000 if self.connections == 1 else 2001
+            yield from super().talk()
+
+    def send():
+        lines = [old, old]
+        peer.send_lines(list(zip(flows, lines, strict=True)), 6001, pace=30_000, ends=0)
+        time.sleep(0.3)  # a restart is told by heartbeats after a silence
+        lines = [new, new]
+        following = len(messages) + 1
+        peer.send_lines(
+            list(zip(flows, lines, strict=True)), following, pace=5_000, ends=0, session=session
+        )
+        # The end is not told before the snapshot that is outdated was found so.
+        time.sleep(4)
+        rest = [peer.Impaired(), peer.Impaired()]
+        peer.send_lines(list(zip(flows, rest, strict=True)), following, session=session)
+
+    with Server(state, 2001) as server, peer.MoldServer(messages) as mold:
+        how = [glimpse(server), {"kind": "mold_udp64", "server": mold.text}]
+        with wp.FeedClient(config(flows, recovery=how)) as client:
+            records = run(client, send)
+        servers = client.summary()["channels"][0]["servers"]
+    assert peer.whole(records[:6000], 6000)
+    assert set(records[6000:6300]["seq"].tolist()) == {0}
+    assert peer.whole(records[6300:], 5000, first=2001)
+    assert servers["snapshot"]["done"] == 1
+    assert servers["snapshot"]["outdated"] == 1
+    assert mold.requests == []
+
+
+def test_a_snapshot_that_takes_longer_than_gaps_may_is_not_mixed_with_what_is_live(flow):
+    """A gap's own deadline is for what a server is asked for."""
+    messages, flows = peer.itch(4000), groups(flow)
+    live = peer.impair(messages[1000:], random.Random(1), first=1001)
+    state = peer.itch(300, seed=9)
+
+    class Slow(peer.GlimpseServer):
+        def talk(self):
+            talk = super().talk()
+            out = next(talk)
+            while True:
+                came = yield out
+                if len(out) > 1000:
+                    time.sleep(0.8)  # between its halves, and before its end
+                out = talk.send(came)
+
+    with Slow(state, 2001) as server, peer.MoldServer(messages) as mold:
+        how = [
+            glimpse(server),
+            {"kind": "mold_udp64", "server": mold.text, "deadline_ns": 200_000_000},
+        ]
+        # Joined late: it does not know where to begin.
+        cfg = config(flows, recovery=how, next_sequence=0)
+        with wp.FeedClient(cfg) as client:
+            records = run(client, sending(flows, [live, live], len(messages) + 1, pace=2000))
+        (channel,) = client.summary()["channels"]
+    assert set(records[:300]["seq"].tolist()) == {0}
+    assert peer.whole(records[300:], 2000, first=2001)
+    assert {gap[2] for gap in channel["abandoned"]} == {"snapshot"}
+
+
 def test_a_wrong_password_is_told_and_the_feed_goes_on(flow):
     messages, flows = peer.itch(3000), groups(flow)
     line = peer.impair(messages[1000:], random.Random(1), first=1001)

@@ -3,6 +3,8 @@ what was missed, over loopback and in captures."""
 
 from __future__ import annotations
 
+import os
+import resource
 import socket
 import struct
 import threading
@@ -172,6 +174,20 @@ def test_a_reset_and_a_rollover(tmp_path):
     assert shape(packets[9001]) == [
         ("WIREPATH", 11, 1000), ("B", 1, 2000), ("B", 1, 2000), ("B", 2001, -1)
     ]  # fmt: skip
+
+
+def test_a_changeover_says_the_end_until_the_new_session_begins(tmp_path):
+    begin = time.monotonic()
+    report, packets = published(
+        tmp_path, messages=3000, rollover_at=1001, next_session="B", changeover=0.4,
+        end_of_session=1, end_of_session_interval=0.1,
+    )  # fmt: skip
+    assert time.monotonic() - begin >= 0.4
+    assert shape(packets[9001]) == [
+        ("WIREPATH", 1, 1000), *[("WIREPATH", 1001, -1)] * 4, ("B", 1, 2000), ("B", 2001, -1)
+    ]  # fmt: skip
+    assert report["seconds"] >= 0.4
+    assert report["sending_seconds"] <= report["seconds"] - 0.4
 
 
 def test_losses_are_said_in_the_numbers_that_packets_had(tmp_path):
@@ -425,6 +441,72 @@ def test_a_snapshot_and_the_feed_behind_it_make_the_books(serving, tmp_path):
     assert publisher.join()["glimpse"]["snapshots"] == 3
 
 
+@pytest.mark.parametrize("kind", ["soup", "glimpse"])
+def test_a_client_that_says_it_has_nothing_more_to_say_gets_what_it_asked_for(serving, kind):
+    """It closes its half of the connection right behind its login."""
+    port = free_port()
+    publisher = serving(
+        messages=20_000, fast=True, serve_linger=60.0, **{kind: f"127.0.0.1:{port}"}
+    )
+    wait_for(lambda: not publisher.running)
+    client = Client(port)
+    client.sock.shutdown(socket.SHUT_WR)
+    client.soup.output()
+    received = b""
+    while data := client.sock.recv(65_536):
+        received += data
+    client.close()
+    got = client.soup.on_bytes(received, time.monotonic_ns())
+    assert same(got[-1:], [events.EndOfSession(got[-1].next)])
+    if kind == "soup":
+        assert len([e for e in got if isinstance(e, events.Message)]) == 20_000
+    else:
+        assert got[-2].data[:1] == b"G"
+        assert int(got[-2].data[1:]) == 20_001
+    wait_for(lambda: publisher.report()[kind]["closed"] == 1)
+    # One that wants nothing is not kept.
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+        sock.shutdown(socket.SHUT_WR)
+        assert sock.recv(10) == b""
+
+
+def test_without_file_descriptors_a_server_waits_and_does_not_spin(serving):
+    port = free_port()
+    publisher = serving(messages=500, fast=True, soup=f"127.0.0.1:{port}", serve_linger=60.0)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    sock = socket.socket()
+    sock.settimeout(10)
+    spare = os.open("/dev/null", os.O_RDONLY)
+    os.close(spare)
+    taken = [os.open("/dev/null", os.O_RDONLY) for _ in range(3)]  # what holes there are
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(spare, *taken) + 1, hard))
+        while True:
+            try:
+                taken.append(os.open("/dev/null", os.O_RDONLY))
+            except OSError:
+                break
+        sock.connect(("127.0.0.1", port))
+        begin = time.process_time()
+        time.sleep(1.0)
+        spent = time.process_time() - begin
+        failures = publisher.report()["soup"]["no_descriptor"]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for fd in taken:
+            os.close(fd)
+    with sock:
+        assert 1 <= failures <= 15
+        assert spent < 0.5
+        assert publisher.report()["soup"]["connections"] == 0
+        soup = SoupBinTCP()
+        soup.connected(time.monotonic_ns())
+        sock.sendall(soup.output())
+        assert soup.on_bytes(sock.recv(100), time.monotonic_ns())[0] == events.LoginAccepted(
+            "WIREPATH", 1
+        )
+
+
 # --- what is refused ---------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("values", "says"),
@@ -444,6 +526,8 @@ def test_a_snapshot_and_the_feed_behind_it_make_the_books(serving, tmp_path):
         ({"next_session": "B"}, "next_session"),
         ({"rollover_at": 5, "next_session": "WIREPATH"}, "another name than session"),
         ({"rollover_at": 5, "next_session": "B", "reset_at": 5}, "another number than rollover_at"),
+        ({"line": ["239.1.1.1:9001", "239.1.1.1:9001,loss=0.1"]}, "than line 1's"),
+        ({"changeover": 0.5}, "left out without reset_at and rollover_at"),
         ({"retransmit_silent": True}, "retransmit_silent = True"),
         ({"password": "x"}, "password"),
         ({"soup": "127.0.0.1:1", "glimpse": "127.0.0.1:1"}, "glimpse"),

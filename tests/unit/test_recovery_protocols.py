@@ -47,6 +47,9 @@ class Channel:
     def pause(self, until):
         self.told.append(("pause", until))
 
+    def hold(self, until):
+        self.told.append(("hold", until))
+
     def inject(self, message, seq, recv_time):
         if self.room == 0:
             return False
@@ -133,6 +136,36 @@ def test_responses_cut_anywhere(cut):
     }
 
 
+@pytest.mark.parametrize("venue", ["cboe", "nyse"])
+def test_a_channel_without_room_is_told_later_in_order_and_not_without_end(venue):
+    channel = Full()
+    if venue == "cboe":
+        made = proxy(channel)
+        made.on_bytes(LOGIN_ACCEPTED, 1)
+        refusals = [gap_response(1, n, 1, b"O") for n in range(1, 1031)]
+        over, wait = gap_response(1, 2000, 1, b"S"), SECOND
+    else:
+        made = RequestServer(channel, source_id="me")
+        made.connected(0)
+        refusals = [nyse_response(n, n, b"1") for n in range(1, 1031)]
+        over, wait = nyse_response(2000, 2000, b"5"), 86_400 * SECOND
+    made.on_bytes(b"".join(refusals[:10]) + over, 5)
+    made.on_time(6)
+    assert channel.told == []
+    channel.full = False
+    made.on_time(7)
+    expected = [("refuse", n, n, 1 if venue == "cboe" else 0) for n in range(1, 11)]
+    assert channel.told == [*expected, ("pause", 5 + wait)]
+    made.on_time(8)
+    assert len(channel.told) == 11
+    channel.full = True
+    made.on_bytes(b"".join(refusals), 9)
+    channel.full = False
+    made.on_time(10)
+    assert made.counters["untold"] == 6
+    assert [t[1] for t in channel.told[11:]] == list(range(7, 1031))
+
+
 def test_a_proxy_that_is_silent_or_talks_nonsense():
     made = proxy(Channel(), timeout=2.0)
     made.output()
@@ -209,7 +242,7 @@ def test_a_snapshot_waits_for_room_and_is_whole_or_nothing():
     assert made.under_way
     channel.room = 10
     made.on_time(5)
-    assert channel.told[-2:] == [("skip", 42, 0), ("pause", 0)]
+    assert channel.told[-2:] == [("skip", 42, 0), ("hold", 0)]
     assert [t[1] for t in channel.told if t[0] == "inject"] == [b"A%d" % i for i in range(5)]
     assert not made.under_way
     assert not made.wanted
@@ -221,14 +254,24 @@ class Full(Channel):
 
     full = True
 
-    def pause(self, until):
+    def _check(self):
         if self.full:
-            raise wp.DeviceBusy("pause: the mailbox is full")
+            raise wp.DeviceBusy("the mailbox is full")
+
+    def refuse(self, first, last, unit=0):
+        self._check()
+        super().refuse(first, last, unit)
+
+    def pause(self, until):
+        self._check()
         super().pause(until)
 
+    def hold(self, until):
+        self._check()
+        super().hold(until)
+
     def skip_to(self, next_sequence, unit=0):
-        if self.full:
-            raise wp.DeviceBusy("skip_to: the mailbox is full")
+        self._check()
         super().skip_to(next_sequence, unit)
 
 
@@ -240,7 +283,7 @@ def test_the_channel_waits_for_a_snapshot_without_being_told_again():
     channel.full = False
     for now in range(1, 10):  # as seldom as a busy machine may run this thread
         made.on_time(now * SECOND)
-    assert channel.told == [("pause", 11 * SECOND)]
+    assert channel.told == [("hold", 11 * SECOND)]
     made.connected(10 * SECOND)
     stream = peer.soup(b"A", b"GLIMPSE   " + b"%20d" % 1) + peer.soup(b"S", b"A")
     made.on_bytes(stream + peer.soup(b"S", b"G" + b"%-20d" % 42), 10 * SECOND)
@@ -250,8 +293,57 @@ def test_the_channel_waits_for_a_snapshot_without_being_told_again():
     assert made.counters["done"] == 0
     channel.full = False
     made.on_time(10 * SECOND + 1)
-    assert channel.told[1:] == [("inject", b"A"), ("skip", 42, 0), ("pause", 0)]
+    # Complete, it does not end with the deadline.
+    assert channel.told[1:] == [
+        ("hold", 20 * SECOND),
+        ("inject", b"A"),
+        ("skip", 42, 0),
+        ("hold", 0),
+    ]
     assert made.counters["done"] == 1
+
+
+def test_a_snapshot_that_the_ring_takes_slowly_is_never_mixed_with_what_is_live():
+    channel = Channel(room=2)
+    made = Glimpse(channel, session, deadline=10 * SECOND)
+    made.begin(0)
+    made.connected(0)
+    stream = peer.soup(b"A", b"GLIMPSE   " + b"%20d" % 1) + peer.soup(b"S", b"A") * 5
+    made.on_bytes(stream + peer.soup(b"S", b"G" + b"%-20d" % 42), SECOND)
+    for now in range(1, 60):  # long after the deadline nobody has emptied the ring
+        made.on_time(now * SECOND)
+        held = [t[1] for t in channel.told if t[0] == "hold"]
+        assert held[-1] > now * SECOND
+    assert made.under_way
+    channel.room = 10
+    made.on_time(60 * SECOND)
+    assert [t[0] for t in channel.told if t[0] != "hold"] == ["inject"] * 5 + ["skip"]
+    assert channel.told[-1] == ("hold", 0)
+    assert made.counters["given_up"] == 0
+
+
+def test_a_snapshot_of_before_is_taken_again():
+    channel, highest = Channel(), [500]
+    made = Glimpse(channel, session, deadline=60 * SECOND)
+    made.begin(0, lambda: highest[0])
+    stream = peer.soup(b"A", b"GLIMPSE   " + b"%20d" % 1) + peer.soup(b"S", b"A")
+
+    def take(number, now):
+        made.connected(now)
+        made.on_bytes(stream + peer.soup(b"S", b"G" + b"%-20d" % number), now)
+        made.on_time(now)
+
+    take(9000, SECOND)
+    made.on_time(3 * SECOND)
+    assert channel.told == [("hold", 60 * SECOND)]
+    made.on_time(4 * SECOND)
+    assert made.wanted
+    assert made.counters["outdated"] == 1
+    take(510, 5 * SECOND)  # the feed is a little behind its server
+    assert made.under_way
+    highest[0] = 510
+    made.on_time(6 * SECOND)
+    assert [t for t in channel.told if t[0] != "hold"] == [("inject", b"A"), ("skip", 510, 0)]
 
 
 @pytest.mark.parametrize(
@@ -276,7 +368,7 @@ def test_snapshots_that_fail(packets, why):
     made.on_time(11 * SECOND)
     assert made.counters["given_up"] == 1
     assert not made.wanted
-    assert channel.told == [("pause", 10 * SECOND), ("pause", 0)]
+    assert channel.told == [("hold", 10 * SECOND), ("hold", 0)]
 
 
 # --- over sockets --------------------------------------------------------------------------------

@@ -28,6 +28,13 @@ void check_arbiter_options(const ArbiterOptions& o) {
   within<uint64_t>("max_gaps", o.max_gaps, 1, SequenceGaps::kMaxCapacity - 1);
   within<uint64_t>("skew_packets", o.skew_packets, 0, uint64_t{1} << 24);
   within<uint64_t>("max_jump", o.max_jump, 1, UINT64_MAX);
+  if (o.next_of_units.size() > o.units) {
+    throw config_error("next_of_units", std::to_string(o.next_of_units.size()) + " units",
+                       "at most as many as units, which is " + std::to_string(o.units));
+  }
+  if (o.await_snapshot && (!o.in_order || o.session_begin == 0)) {
+    throw config_error("await_snapshot", "true", "with in_order, and with a session_begin");
+  }
   if (o.pin_session && o.session == SessionName{}) {
     throw config_error("pin_session", "true", "with a session");
   }

@@ -36,6 +36,8 @@ class Arbiter {
     for (uint32_t i = 0; i < options.units; ++i) {
       units_.push_back(std::make_unique<Sequencer>(options));
     }
+    for (const auto& [unit, next] : options.next_of_units)
+      unit_of(unit)->assembler().start(extend_sequence(Framer::kNumbers, next, 0));
   }
 
   /* One datagram's payload; damaged, it is dropped as a whole, for another line may have it whole

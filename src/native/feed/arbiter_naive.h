@@ -302,7 +302,8 @@ class ArbiterUnit {
   // Where what has just begun began: the number heard, or the known one not too far below it.
   uint64_t begin_of(uint64_t heard) const {
     if (o.session_begin == 0 || heard < o.session_begin) return heard;
-    return heard - o.session_begin > o.max_jump ? heard : o.session_begin;
+    if (heard - o.session_begin > o.max_jump) return heard;
+    return o.await_snapshot ? o.session_begin - 1 : o.session_begin;
   }
 
   bool believe(Line& line, const Packet& p, uint64_t& first, int64_t now) {

@@ -215,6 +215,24 @@ TEST_CASE("where the first number is known, what no line brought of a session's 
         Events{{ArbiterEvent::kSession, 0, 0, 0, 0, "AB"}, msg(9, "x")});
 }
 
+TEST_CASE("a new session waits for its snapshot, from its very first message on") {
+  ArbiterOptions o = options();
+  o.session_begin = 1;
+  o.await_snapshot = true;
+  ArbiterDifferential<Wide> d(o);
+  CHECK(feed(d, 0, data(50, {"a"}, 'A')) == Events{msg(50, "a")});
+  CHECK(feed(d, 0, data(1, {"1", "2"}, 'B')) ==
+        Events{{ArbiterEvent::kSession, 0, 0, 0, 0, "AB"}, gap(0, 0)});
+  CHECK(feed(d, 1, data(1, {"1", "2", "3"}, 'B')).empty());
+  CHECK(d.skip_to(0, 3, 5) == nullptr);
+  CHECK(d.events() == Events{abandoned(0, 0, AbandonReason::kSnapshot), msg(3, "3", 1)});
+  CHECK(feed(d, 0, data(4, {"4"}, 'B'), 6) == Events{msg(4, "4", 0, 6)});
+  // Without one it goes on in its time.
+  CHECK(feed(d, 0, data(1, {"x"}, 'C'), 7).size() == 2);
+  CHECK(d.on_time(7 + o.hold_ns) == nullptr);
+  CHECK(d.events() == Events{abandoned(0, 0, AbandonReason::kTimeout), msg(1, "x", 0, 7)});
+}
+
 TEST_CASE("where the first number is known, a restart without a word begins there") {
   ArbiterOptions o = options();
   o.session_begin = 1;
@@ -527,6 +545,8 @@ TEST_CASE("options are checked") {
                        doctest::Contains("hold_ns"), Error);
   CHECK_THROWS_WITH_AS(Arbiter<Wide>(with([](auto& o) { o.hold_messages = 0; })),
                        doctest::Contains("hold_messages"), Error);
+  CHECK_THROWS_WITH_AS(Arbiter<Wide>(with([](auto& o) { o.await_snapshot = true; })),
+                       doctest::Contains("await_snapshot"), Error);
   CHECK_THROWS_WITH_AS(Arbiter<Wide>(with([](auto& o) { o.pin_session = true; })),
                        doctest::Contains("pin_session"), Error);
 }
@@ -555,6 +575,7 @@ TEST_CASE("random lines: the arbiter agrees with the naive model") {
     o.max_jump = 20 + below(300);
     o.session_begin = below(2) * (1 + below(9));
     o.resumed = below(2) != 0;
+    o.await_snapshot = o.session_begin != 0 && o.in_order && below(3) == 0;
     o.skew_packets = below(2) * 8;
     ArbiterDifferential<Narrow> d(o);
     uint64_t at[2] = {o.next_sequence != 0 ? o.next_sequence : 1 + below(2000), 1 + below(2000)};

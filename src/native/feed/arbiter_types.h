@@ -6,6 +6,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
+#include <vector>
 
 #include "feed/packet.h"
 
@@ -36,6 +38,12 @@ struct ArbiterOptions {
   // next_sequence was written down by an earlier run: a line that begins far below it, with nobody
   // at that number, is in a sequence that began anew meanwhile. Otherwise what is below is skipped.
   bool resumed = false;
+  // Units of an earlier run, and the next number of each as on the wire; with resumed. In the place
+  // of next_sequence, which is of every unit.
+  std::vector<std::pair<uint32_t, uint64_t>> next_of_units{};
+  // Such a session or sequence begins one number before that, which nobody sends: in order, all of
+  // it is held until skip_to, as long as a gap is.
+  bool await_snapshot = false;
 
   // A sender that restarts without a word goes back to a low number. What else goes back: packets
   // that the network reordered. A heartbeat is believed when it goes back by more messages than

@@ -203,6 +203,10 @@ void Channel::pause(int64_t until) {
   post_or_throw({Mail::kPause, 0, 0, 0, until}, "pause");
 }
 
+void Channel::hold(int64_t until) {
+  post_or_throw({Mail::kHold, 0, 0, 0, until}, "hold");
+}
+
 void Channel::skip_to(uint32_t unit, uint64_t next) {
   post_or_throw({Mail::kSkip, unit, next, 0, 0}, "skip_to");
 }

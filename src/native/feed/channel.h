@@ -49,6 +49,7 @@ struct ChannelOptions {
   ArbiterOptions arbiter;
   std::unique_ptr<RequestEncoder> encoder;  // null: gaps are told, not asked for
   RecoveryOptions recovery;
+  RequestHours requests_by_hour;  // before a restart: they count against per_day
   FilterOptions filter;
   std::shared_ptr<const SbePlan> plan;  // cme
   std::optional<CmeMap> map;            // cme
@@ -98,6 +99,7 @@ struct MailCounters {
   uint64_t replies_refused = 0;   // no room in the mailbox
   uint64_t injected = 0;          // messages of snapshots, taken in
   uint64_t injected_refused = 0;  // no room in the mailbox
+  uint64_t outdated = 0;  // of a snapshot of what was before the sequence began anew: ignored
   uint64_t requests_dropped = 0;  // nobody took those before; asked again later
 };
 
@@ -115,6 +117,7 @@ struct UnitSnapshot {
 /* Of books that are repaired from snapshot loops. */
 struct LoopSnapshot {
   CmeRecoveryCounters counters;
+  uint64_t unfit_packets = 0;  // with more records than there is room for; taken for lost
   size_t held_now = 0;
   size_t stale_count = 0;       // books; an instrument has one of levels and one of orders
   std::vector<uint32_t> stale;  // instruments, the first kStaleTold
@@ -129,7 +132,7 @@ struct ChannelSnapshot {
   MailCounters mail;
   RecoveryCounters recovery;
   LoopSnapshot loop;
-  uint64_t requests_in_day = 0;
+  RequestHours requests_by_hour;
   std::vector<uint32_t> resolved;         // numbers of the symbols asked for, see LocateFilter
   std::vector<AbandonedRange> abandoned;  // the newest kAbandonedKept, oldest first
   uint64_t abandoned_total = 0;
@@ -171,6 +174,10 @@ class Channel {
   void refuse(uint32_t unit, uint64_t first, uint64_t last);
   /* No requests before that time, and what is missing waits; 0: from now on again. */
   void pause(int64_t until);
+  /* A snapshot is under way: until that time what is missing is neither asked for nor given up,
+   * whatever its age; 0: again from now on, and ages count from now. Once the sequence has begun
+   * anew, what is injected counts only behind another hold (await_snapshot). */
+  void hold(int64_t until);
   void skip_to(uint32_t unit, uint64_t next);
   bool inject(uint32_t unit, const uint8_t* p, size_t n, uint64_t seq, int64_t recv_time);
 
@@ -184,7 +191,7 @@ class Channel {
   }
 
  protected:
-  enum class Mail : uint8_t { kReply, kRefuse, kPause, kSkip, kInject };
+  enum class Mail : uint8_t { kReply, kRefuse, kPause, kHold, kSkip, kInject };
   struct MailHeader {
     Mail what;
     uint32_t unit;

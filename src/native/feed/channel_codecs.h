@@ -239,8 +239,9 @@ class CmeCodec {
 
   void message(const MessageInfo& info, const uint8_t* p, size_t n, RecordOutput& out) {
     if (recovery_) {
-      decode(info, p, n);
-      put(recovery_->on_packet(info.seq, decoded_.data(), decoded_.size()), out);
+      put(decode(info, p, n) ? recovery_->on_packet(info.seq, decoded_.data(), decoded_.size())
+                             : recovery_->on_gap(info.seq + 1),
+          out);
       next_ = info.seq + 1;
       return;
     }
@@ -267,9 +268,9 @@ class CmeCodec {
   }
   /* False: nothing of a loop, or of one that another line brings. */
   bool snapshot(uint32_t line, const Packet& packet, int64_t recv_time, RecordOutput& out) {
-    decode({.seq = packet.first, .recv_time = recv_time}, packet.messages,
-           static_cast<size_t>(packet.end - packet.messages));
-    if (decoded_.empty()) return false;
+    const bool fits = decode({.seq = packet.first, .recv_time = recv_time}, packet.messages,
+                             static_cast<size_t>(packet.end - packet.messages));
+    if (!fits || decoded_.empty()) return false;
     Source& from = sources_[CmeRecovery::kind_of(decoded_.front()) == CmeRecovery::Kind::kOrders];
     // Two lines of a loop, one behind the other, would not be one in order.
     if (from.line != line && from.line != Source::kNone && recv_time >= from.time &&
@@ -287,6 +288,7 @@ class CmeCodec {
                       out.counters.resets == c.resets;
     if (!same) recovery_->stale(out.stale, Channel::kStaleTold);
     out.counters = c;
+    out.unfit_packets = unfit_;
     out.held_now = recovery_->held_now();
     out.stale_count = recovery_->stale_count();
     out.wanting = recovery_->wanting();
@@ -311,7 +313,8 @@ class CmeCodec {
 
  private:
   static constexpr size_t kHeader = 8;  // of SBE; template id u16 @2
-  static constexpr size_t kDecoded = 1024;
+  // More than a packet of CME's holds, however small its entries.
+  static constexpr size_t kDecoded = CmeRecovery::kPacketRecords;
   static constexpr int64_t kSilence = 1'000'000'000;  // of a line, behind which another one counts
 
   // Which line a loop is taken from.
@@ -321,17 +324,24 @@ class CmeCodec {
     int64_t time = 0;
   };
 
-  void decode(const MessageInfo& info, const uint8_t* p, size_t n) {
+  /* False: its records do not fit, and half of them would spoil the books. */
+  bool decode(const MessageInfo& info, const uint8_t* p, size_t n) {
     decoded_.clear();
+    bool fits = true;
     context_.seq = info.seq;
     context_.recv_time = info.recv_time;
     context_.flags = info.flags;
     cme_for_each_message(p, n, [&](const uint8_t* message, size_t length) {
       const size_t before = decoded_.size();
-      const SbeResult result = decoder_.on_message(message, length, context_,
-                                                   [this] { return &decoded_.emplace_back(); });
+      const SbeResult result = decoder_.on_message(message, length, context_, [&] {
+        if (decoded_.size() < kDecoded) return &decoded_.emplace_back();
+        fits = false;
+        return &beyond_;
+      });
       no_record_ += result == SbeResult::kOk && decoded_.size() == before;
     });
+    unfit_ += !fits;
+    return fits;
   }
 
   void put(const std::vector<wp_record>& records, RecordOutput& out) {
@@ -391,8 +401,10 @@ class CmeCodec {
   CmeContext context_;
   std::optional<CmeRecovery> recovery_;
   std::vector<wp_record> decoded_;  // of one packet, for recovery
-  std::array<Source, 2> sources_;   // of levels, of orders
-  uint64_t next_ = 0;               // packet that recovery expects
+  wp_record beyond_;                // what did not fit there
+  uint64_t unfit_ = 0;
+  std::array<Source, 2> sources_;  // of levels, of orders
+  uint64_t next_ = 0;              // packet that recovery expects
   bool event_open_ = false;
   uint64_t filtered_ = 0;
   uint64_t filtered_records_ = 0;

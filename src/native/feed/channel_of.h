@@ -29,7 +29,7 @@ class ChannelOf final : public Channel {
         codec_(options_),
         loop_lines_(options_.snapshot_loop ? options_.recovery_lines.size() : 0),
         reports_gaps_late_(options_.arbiter.in_order) {
-    if (options_.encoder) recovery_.emplace(options_.recovery);
+    if (options_.encoder) recovery_.emplace(options_.recovery).resume(options_.requests_by_hour);
     prepare_snapshot(options_.arbiter.units, arbiter_.lines().size() + loop_lines_.size(),
                      codec_.types());
     for (const ArbiterLine& line : arbiter_.lines()) behind_.push_back(&line.behind);
@@ -70,10 +70,15 @@ class ChannelOf final : public Channel {
     arbiter_.on_time(time, sink);
     if (recovery_ && pause_ > now) [[unlikely]]
       wait();
-    if (recovery_) recovery_->poll(time, arbiter_, Decisions{*this});
+    int64_t recovery_due = INT64_MAX;
+    if (held(now, time)) [[unlikely]] {
+      recovery_due = held_until_;
+    } else if (recovery_) {
+      recovery_->poll(time, arbiter_, Decisions{*this});
+      recovery_due = recovery_->deadline();
+    }
     ring_full_ += output_->ring_full() - lost;
-    due_ = arbiter_.deadline();
-    if (recovery_) due_ = std::min(due_, recovery_->deadline());
+    due_ = std::min(arbiter_.deadline(), recovery_due);
   }
 
   void finish() noexcept override {
@@ -89,6 +94,8 @@ class ChannelOf final : public Channel {
  private:
   // So that a server that sends much does not keep the lines waiting.
   static constexpr size_t kMailAtATime = 64;
+  // In which the control thread sees that a sequence began anew, and holds the channel.
+  static constexpr int64_t kSnapshotGrace = 1'000'000'000;
 
   struct Sink {
     ChannelOf& self;
@@ -153,8 +160,24 @@ class ChannelOf final : public Channel {
     recovery_->pause(until);
   }
 
+  /* A snapshot is under way, or about to be. What waited for it is not too old for that. */
+  bool held(int64_t now, int64_t time) {
+    const int64_t until = std::max(hold_ > now ? clock_.at(hold_) : INT64_MIN, grace_);
+    if (until > time) {
+      held_until_ = until;
+      return true;
+    }
+    if (held_until_ != INT64_MIN && recovery_) recovery_->forgive(time);
+    held_until_ = INT64_MIN;
+    return false;
+  }
+
   /* What came before of the unit is void, and books that follow begin empty. */
   void begin_anew(uint32_t unit) {
+    if (options_.arbiter.await_snapshot) {
+      outdated_ = true;
+      grace_ = stamp_ + kSnapshotGrace;
+    }
     if constexpr (Codec::kLoops) {
       if (codec_.recovering()) return codec_.anew(*output_);
     }
@@ -209,10 +232,20 @@ class ChannelOf final : public Channel {
         waiting_until_ = 0;
         if (recovery_ && pause_ == 0) recovery_->unpause();
         return;
+      case Mail::kHold:
+        hold_ = h.time;
+        grace_ = INT64_MIN;
+        if (hold_ != 0) outdated_ = false;
+        return;
       case Mail::kSkip:
+        if (outdated_) return;
         arbiter_.skip_to(h.unit, h.first, time, sink);
         return;
       case Mail::kInject:
+        if (outdated_) {
+          ++mail_counters_.outdated;
+          return;
+        }
         ++mail_counters_.injected;
         codec_.inject({.seq = h.first,
                        .recv_time = h.time,
@@ -253,7 +286,7 @@ class ChannelOf final : public Channel {
     out.decoded.delivered = out.decoded.records - ring_full_;
     if (recovery_) {
       out.recovery = recovery_->counters();
-      out.requests_in_day = recovery_->requests_in_day(clock_.at(now));
+      out.requests_by_hour = recovery_->requests_by_hour(clock_.at(now));
     }
     if (codec_.resolved() != nullptr) {
       out.resolved.assign(codec_.resolved()->begin(), codec_.resolved()->end());
@@ -270,6 +303,9 @@ class ChannelOf final : public Channel {
   bool stamped_ = false;
   uint64_t ring_full_ = 0;
   int64_t pause_ = 0, waiting_until_ = 0;
+  // hold_: of this machine's time, as pause_; the others of the frames'.
+  int64_t hold_ = 0, grace_ = INT64_MIN, held_until_ = INT64_MIN;
+  bool outdated_ = false;  // what is injected is of before the sequence began anew
   uint64_t cleared_ = 0;
 };
 

@@ -134,6 +134,9 @@ struct Bench {
     for (ChannelRequest r; channel->take_request(&r);) out.push_back(r);
     return out;
   }
+  bool inject(const std::string& m) {
+    return channel->inject(0, reinterpret_cast<const uint8_t*>(m.data()), m.size(), 0, now);
+  }
   bool reply(const std::string& bytes, int64_t at) {
     return channel->reply(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(), kNow + at);
   }
@@ -296,6 +299,77 @@ TEST_CASE("a pause that began before the first frame lasts by whatever clock fra
   b.channel->pause(0);
   b.service(150'001);
   CHECK(b.requests().size() == 1);
+}
+
+TEST_CASE("a new session waits for a snapshot, and nothing is asked for meanwhile") {
+  ChannelOptions o = recovering();
+  o.arbiter.session_begin = 1;
+  o.arbiter.await_snapshot = true;
+  o.arbiter.hold_ns = 100'000'000'000;
+  o.recovery.deadline_ns = 50'000'000'000;
+  Bench b(std::move(o));
+  b.packet(0, deletes(1, 1), 0);
+  b.packet(0, mold(5, {deleted()}, "SESSION002"), 100);
+  b.service(900'000'000);
+  CHECK(b.requests().empty());
+  b.channel->hold(kNow + 1'500'000'000);  // one is under way
+  b.service(1'100'000'000);
+  CHECK(b.requests().empty());
+  CHECK(b.numbers() == Numbers{1});
+  CHECK(b.inject(added(9)));
+  b.channel->skip_to(0, 4);
+  b.service(1'200'000'000);
+  CHECK(b.numbers() == Numbers{0});
+  b.service(1'600'000'000);  // 4 was lost, and the snapshot has not got it
+  REQUIRE(b.requests().size() == 1);
+  b.packet(1, mold(4, {deleted()}, "SESSION002"), 1'600'000'100);
+  CHECK(b.numbers() == Numbers{4, 5});
+}
+
+TEST_CASE("a snapshot of the session before is not taken for one of this") {
+  ChannelOptions o = recovering();
+  o.arbiter.session_begin = 1;
+  o.arbiter.await_snapshot = true;
+  o.arbiter.hold_ns = 100'000'000'000;
+  Bench b(std::move(o));
+  b.channel->hold(kNow + 5'000'000'000);
+  b.packet(0, deletes(1, 1), 0);
+  CHECK(b.inject(added(9)));
+  b.service(1);
+  CHECK(b.numbers() == Numbers{1, 0});
+  b.packet(0, mold(1, {deleted()}, "SESSION002"), 100);
+  CHECK(b.inject(added(10)));  // its rest
+  b.channel->skip_to(0, 1'000'000);
+  b.service(200);
+  CHECK(b.numbers().empty());
+  CHECK(b.snapshot().mail.injected == 1);
+  CHECK(b.snapshot().mail.outdated == 1);
+  b.channel->hold(kNow + 6'000'000'000);
+  CHECK(b.inject(added(11)));
+  b.channel->skip_to(0, 1);
+  b.service(300);
+  CHECK(b.numbers() == Numbers{0, 1});
+}
+
+TEST_CASE("while a snapshot is under way nothing is given up, and what was lost is asked for") {
+  ChannelOptions o = recovering();
+  o.arbiter.hold_ns = 100'000'000'000;
+  o.recovery.deadline_ns = 1'000'000;
+  Bench b(std::move(o));
+  b.channel->hold(kNow + 50'000'000);
+  b.packet(0, deletes(1, 1), 0);
+  b.packet(0, deletes(4, 1), 100);
+  b.service(40'000'000);  // long after the deadline
+  CHECK(b.numbers() == Numbers{1});
+  CHECK(b.snapshot().abandoned_total == 0);
+  b.channel->hold(0);
+  b.service(40'000'100);
+  CHECK(b.requests().size() == 1);
+  CHECK(b.numbers().empty());
+  b.service(42'000'000);
+  CHECK(b.numbers() == Numbers{4});
+  REQUIRE(b.snapshot().abandoned_total == 1);
+  CHECK(b.snapshot().abandoned[0].reason == AbandonReason::kDeadline);
 }
 
 TEST_CASE("requests that nobody takes are counted, and made again") {

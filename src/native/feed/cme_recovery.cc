@@ -34,14 +34,22 @@ CmeRecovery::Kind CmeRecovery::kind_of(const wp_record& snapshot) {
 
 CmeRecovery::CmeRecovery(const CmeRecoveryOptions& options)
     : max_instruments_(checked("instruments", options.instruments, size_t{1} << 24)),
-      table_(std::min<size_t>(max_instruments_, 1 << 12)) {
+      table_(max_instruments_) {
+  instruments_.reserve(max_instruments_);
   held_.reserve(checked("held_records", options.held_records, size_t{1} << 26));
-  out_.reserve(1024);
+  out_.reserve(most_out(kPacketRecords, std::max(max_instruments_, options.held_records)));
+}
+
+/* What a call can pass on: each record, and a CLEAR or an end of an event with it; then a CLEAR for
+ * each book that a loss touched, or what was held back of one. */
+size_t CmeRecovery::most_out(size_t records, size_t more) {
+  return 2 * records + more;
 }
 
 const std::vector<wp_record>& CmeRecovery::on_packet(uint64_t seq, const wp_record* records,
                                                      size_t n) {
   out_.clear();
+  out_.reserve(most_out(n, instruments_.size()));
   if (started_ && seq <= last_packet_) {  // out of order: what it says is too late
     counters_.records += n;
     counters_.superseded += n;
@@ -311,6 +319,7 @@ uint64_t CmeRecovery::extended(uint32_t packet) const {
 const std::vector<wp_record>& CmeRecovery::on_snapshot(const wp_record* records, size_t n) {
   out_.clear();
   if (n == 0) return out_;
+  out_.reserve(most_out(n, held_now_));
   const Kind kind = kind_of(records[0]);
   Loop& loop = loops_[static_cast<size_t>(kind)];
   const uint64_t packet = records[0].seq;

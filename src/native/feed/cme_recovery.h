@@ -25,6 +25,7 @@
 
 namespace wp::feed {
 
+/* Memory for all of it is taken by the constructor. */
 struct CmeRecoveryOptions {
   size_t held_records = 1 << 16;  // held back for all stale instruments together
   size_t instruments = 1 << 16;   // more pass through untouched, counted in `untracked`
@@ -54,9 +55,13 @@ struct CmeRecoveryCounters {
 
 class CmeRecovery {
  public:
+  /* Calls with more records than this may allocate. */
+  static constexpr size_t kPacketRecords = 4096;
+
   enum class State : uint8_t { kUnseen, kLive, kStale };
   enum class Kind : uint8_t { kLevels = 0, kOrders = 1 };
 
+  /* Throws wp::Error naming the field. */
   explicit CmeRecovery(const CmeRecoveryOptions& options = {});
 
   /* Which loop, or which book, a record of a snapshot is of. */
@@ -122,6 +127,7 @@ class CmeRecovery {
     bool whole = true;         // seen once since the last loss
   };
 
+  static size_t most_out(size_t records, size_t more);
   uint32_t find(uint32_t id) const { return table_.find(id); }
   uint32_t find_or_add(uint32_t id);
   Track& track(uint32_t instrument, Kind kind) {

@@ -302,7 +302,44 @@ TEST_CASE("cme recovery: whatever is lost, the books become the publisher's") {
   }
 }
 
-TEST_CASE("cme recovery: nothing is allocated when warm") {
+TEST_CASE("cme recovery: nothing is allocated, however many instruments come and are lost") {
+  constexpr uint32_t kInstruments = 20'000, kHeld = 5000;
+  CmeRecovery recovery({.held_records = kHeld, .instruments = kInstruments});
+  std::vector<wp_record> one(1);
+  size_t most = 0;
+  uint64_t seq = 1;
+  const uint64_t before = wp::testing::allocations();
+  const auto packet = [&](const std::vector<wp_record>& records) {
+    most = std::max(most, recovery.on_packet(seq++, records.data(), records.size()).size());
+  };
+  for (uint32_t i = 1; i <= kInstruments + 100; i++) {
+    one[0] = level(i, 1);
+    packet(one);
+    one[0].order_id = i;
+    packet(one);
+  }
+  seq += 1;  // every book of orders is void at once
+  one[0] = level(1, 2, WP_FLAG_END_OF_EVENT);
+  packet(one);
+  CHECK(most >= kInstruments);
+  // All that is held is of one instrument, and comes back at once.
+  for (uint32_t i = 0; i < kHeld + 100; i++) {
+    one[0] = level(7, 2);
+    one[0].order_id = i + 1;
+    packet(one);
+  }
+  CHECK(recovery.held_now() > 0);
+  const auto covers = static_cast<uint32_t>(seq - 1);
+  one[0] = snapshot(7, 0, covers - 50, 1, 1, 53);
+  most = recovery.on_snapshot(one.data(), 1).size();
+  CHECK(most > 40);
+  CHECK(wp::testing::allocations() == before);
+  CHECK(recovery.counters().untracked == 200);
+  CHECK(recovery.counters().dropped > 0);
+  check_counters(recovery);
+}
+
+TEST_CASE("cme recovery: nothing is allocated from the first packet on") {
   CmePublisher publisher(5, 8);
   CmeMdp3 decoder = test::cme_channel_decoder();
   CmeRecovery recovery({.held_records = 256});
@@ -317,7 +354,7 @@ TEST_CASE("cme recovery: nothing is allocated when warm") {
     const uint64_t before = wp::testing::allocations();
     recovery.on_packet(i + 1, packets[i].data(), packets[i].size());
     recovery.on_snapshot(loops[i].data(), loops[i].size());
-    if (i > 100) allocated += wp::testing::allocations() - before;
+    allocated += wp::testing::allocations() - before;
   }
   CHECK(allocated == 0);
   CHECK(recovery.counters().recovered > 100);

@@ -4,6 +4,8 @@
 #include <array>
 #include <utility>
 
+#include "core/error.h"
+#include "feed/symbol_table.h"
 #include "net/headers.h"
 
 namespace wp::feed {
@@ -49,7 +51,26 @@ FeedStage::FeedStage(FeedOptions options, std::shared_ptr<Ring> ring,
 }
 
 FeedStage::~FeedStage() {
+  unclaim_symbols();
   release();
+}
+
+void FeedStage::attach(const StageContext& context) {
+  for (const auto& channel : channels_) {
+    SymbolTable* const symbols = channel->options().symbols.get();
+    if (symbols == nullptr || symbols->claim(this)) continue;
+    unclaim_symbols();
+    throw Error(ErrorKind::kBusy,
+                "symbol_table: that of channel " + channel->name() +
+                    " is in use by another worker, and only one may give numbers of it",
+                "give the channels of each worker a SymbolTable of their own, or stop that worker");
+  }
+  output_.start(context.stop);
+}
+
+void FeedStage::unclaim_symbols() noexcept {
+  for (const auto& channel : channels_)
+    if (channel->options().symbols) channel->options().symbols->unclaim(this);
 }
 
 void FeedStage::release() noexcept {
@@ -142,6 +163,7 @@ void FeedStage::end(int64_t now) noexcept {
   }
   flush_waited(now);
   output_.stop();
+  unclaim_symbols();
   publish(now, true);
 }
 

@@ -41,7 +41,8 @@ class FeedStage final : public Stage {
   bool process(wp_batch& batch) noexcept override;
   bool idle(int64_t now) noexcept override;
   void end(int64_t now) noexcept override;
-  void attach(const StageContext& context) override { output_.start(context.stop); }
+  // Throws wp::Error where another worker gives numbers of a channel's symbol table.
+  void attach(const StageContext& context) override;
   void abandon() noexcept override { output_.ring().close(); }
 
   struct Snapshot {
@@ -64,6 +65,7 @@ class FeedStage final : public Stage {
   enum Cell : size_t { kFrames, kDelivered, kOtherFlow, kNotUdp, kRingFull, kCells };
 
   void release() noexcept;
+  void unclaim_symbols() noexcept;
   void sample(const wp_batch& batch, int64_t now, Histogram& histogram) noexcept;
   void flush_waited(int64_t now) noexcept;
   void service(int64_t now) noexcept;

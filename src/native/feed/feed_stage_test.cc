@@ -10,8 +10,10 @@
 #include <vector>
 
 #include "backends/builtin.h"
+#include "core/error.h"
 #include "core/worker.h"
 #include "feed/channel.h"
+#include "feed/symbol_table.h"
 
 namespace {
 
@@ -48,6 +50,31 @@ TEST_CASE(
     reader.join();
   }
   CHECK(wrong == 0);
+}
+
+TEST_CASE("feed stage: a symbol table is of one worker at a time") {
+  const auto symbols = std::make_shared<wp::feed::SymbolTable>();
+  const auto stage_of = [&](const char* name) {
+    wp::feed::ChannelOptions o;
+    o.name = name;
+    o.protocol = "iex";
+    o.lines = {wp::FlowRule{}};
+    o.symbols = symbols;
+    std::vector<std::shared_ptr<wp::feed::Channel>> channels{wp::feed::make_channel(std::move(o))};
+    return std::make_shared<wp::feed::FeedStage>(
+        wp::feed::FeedOptions{.name = name},
+        std::make_shared<wp::Ring>(16, wp::FullPolicy::kDrop, ""), channels);
+  };
+  const wp::StageContext context{{}, 64};
+  auto first = stage_of("first"), second = stage_of("second");
+  first->attach(context);
+  first->attach(context);
+  CHECK_THROWS_WITH_AS(second->attach(context), doctest::Contains("symbol_table"), wp::Error);
+  first->end(0);
+  second->attach(context);
+  CHECK_THROWS_AS(first->attach(context), wp::Error);
+  second.reset();
+  first->attach(context);
 }
 
 TEST_CASE("feed stage: abandoned, it closes a full ring rather than wait for its consumer") {

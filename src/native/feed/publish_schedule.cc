@@ -56,6 +56,7 @@ void PublishScheduleOptions::validate() const {
     if (epoch.at < least)
       throw config_error("epochs.at", std::to_string(epoch.at),
                          std::to_string(least) + " or more: ascending, after the first message");
+    check_ns("epochs.pause_ns", epoch.pause_ns, 3'600 * kSecond);
     least = epoch.at + 1;
   }
 }
@@ -93,7 +94,7 @@ void PublishSchedule::start(int64_t now) {
 }
 
 int64_t PublishSchedule::at_rate(uint64_t n) const noexcept {
-  return start_ + static_cast<int64_t>(static_cast<double>(n) * 1e9 / options_.rate + 0.5);
+  return start_ + shift_ + static_cast<int64_t>(static_cast<double>(n) * 1e9 / options_.rate + 0.5);
 }
 
 // Never before an earlier one, also where timestamps step back.
@@ -105,7 +106,8 @@ int64_t PublishSchedule::at_speed(int64_t time) noexcept {
   const double offset = static_cast<double>(time - origin_) / options_.speed;
   constexpr double kFarthest = 1e18;  // 31 years
   return latest_due_ = std::max(
-             latest_due_, start_ + static_cast<int64_t>(std::clamp(offset, -kFarthest, kFarthest)));
+             latest_due_,
+             start_ + shift_ + static_cast<int64_t>(std::clamp(offset, -kFarthest, kFarthest)));
 }
 
 int64_t PublishSchedule::message_due(std::span<const uint8_t> message) noexcept {
@@ -121,16 +123,38 @@ void PublishSchedule::stage() noexcept {
   exhausted_ = !is_staged_ && !held_back_;
 }
 
+// Everything behind a pause is later by it, the message that is read ahead too.
+void PublishSchedule::begin_boundary() noexcept {
+  const int64_t pause = options_.epochs[epoch_].pause_ns;
+  at_boundary_ = true;
+  if (options_.pacing == Pacing::kFast) {
+    boundary_at_ = last_data_;
+    resume_at_ = pause != 0 ? last_data_ + pause : 0;
+    return;
+  }
+  boundary_at_ = options_.pacing == Pacing::kPackets ? at_rate(packets_read_) : message_due_;
+  shift_ += pause;
+  message_due_ += pause;
+  latest_due_ = std::max(latest_due_, message_due_);
+}
+
 // What is said between two epochs; false: nothing more. The new numbers hold from then on.
 bool PublishSchedule::stage_boundary() noexcept {
   const PublishEpoch& next = options_.epochs[epoch_];
+  if (!at_boundary_) begin_boundary();
   staged_ = {};
   staged_.length = kMoldHeaderSize;
-  staged_.paced = options_.pacing != Pacing::kFast;
-  staged_.due = options_.pacing == Pacing::kPackets ? at_rate(packets_read_) : message_due_;
+  staged_.paced = options_.pacing != Pacing::kFast || next.pause_ns != 0;
   staged_.first = packed_;
   staged_bytes_ = staging_.data();
-  if (next.end_of_session && boundary_ends_ < options_.end_of_session) {
+  const int64_t new_at = boundary_at_ + next.pause_ns;
+  const int64_t end_at =
+      boundary_at_ +
+      (next.pause_ns != 0 ? boundary_ends_ * options_.end_of_session_interval_ns : 0);
+  staged_.due = std::min(end_at, new_at);
+  if (next.end_of_session && options_.end_of_session != 0 &&
+      (boundary_ends_ < options_.end_of_session ||
+       (options_.end_of_session_interval_ns != 0 && end_at < new_at))) {
     boundary_ends_++;
     staged_.kind = PlanKind::kEndOfSession;
     packetizer_.end_of_session(staging_.data());
@@ -143,11 +167,12 @@ bool PublishSchedule::stage_boundary() noexcept {
     }
     if (!next.heartbeat || boundary_beat_) {
       boundary_ends_ = 0;
-      boundary_beat_ = false;
+      boundary_beat_ = at_boundary_ = false;
       epoch_++;
       return false;
     }
     boundary_beat_ = true;
+    staged_.due = new_at;
     staged_.kind = PlanKind::kHeartbeat;
     packetizer_.heartbeat(staging_.data());
   }
@@ -196,6 +221,10 @@ bool PublishSchedule::stage_messages() noexcept {
   staged_epoch_ = epoch_;
   staged_.paced = options_.pacing != Pacing::kFast;
   if (options_.pacing == Pacing::kPackets) staged_.due = at_rate(packets_read_++);
+  if (resume_at_ != 0) [[unlikely]] {
+    staged_.paced = true;
+    staged_.due = std::exchange(resume_at_, 0);
+  }
   staged_bytes_ = staging_.data();
   staged_session_ = packetizer_.session();
   after_staged_ = packetizer_.next_sequence();

@@ -32,6 +32,9 @@ struct PublishEpoch {
   uint64_t sequence = 1;
   bool heartbeat = false;       // a heartbeat of the new numbers goes before the first message
   bool end_of_session = false;  // the old session's end is said first, as often as at the end
+  // This long after the message before it, all that follows with it; 0 to 3600 s. Meanwhile the end
+  // of session is repeated, or heartbeats of the old numbers go on.
+  int64_t pause_ns = 0;
 };
 
 struct PublishScheduleOptions {
@@ -110,6 +113,7 @@ class PublishSchedule {
   bool stage_boundary() noexcept;
   int64_t at_rate(uint64_t n) const noexcept;
   int64_t at_speed(int64_t time) noexcept;
+  void begin_boundary() noexcept;
   int64_t message_due(std::span<const uint8_t> message) noexcept;
   void look_into(std::span<const uint8_t> payload) noexcept;
 
@@ -137,6 +141,10 @@ class PublishSchedule {
   size_t staged_epoch_ = 0;
   uint32_t boundary_ends_ = 0;  // ends of session staged at this epoch's end
   bool boundary_beat_ = false;  // the next epoch's heartbeat has been staged
+  bool at_boundary_ = false;
+  int64_t boundary_at_ = 0;  // when the old numbers ended
+  int64_t resume_at_ = 0;    // unpaced: when the new ones begin; 0: at once
+  int64_t shift_ = 0;        // of all deadlines, by pauses
   PlanKind chosen_ = PlanKind::kData;
   int64_t control_due_ = 0;
   int64_t start_ = 0;

@@ -362,6 +362,51 @@ TEST_CASE("a generated day goes through whole, in any pacing") {
   }
 }
 
+TEST_CASE("between old numbers and new there is a pause, in which the old ones are said") {
+  PublishScheduleOptions o;
+  o.max_messages = 1;
+  o.heartbeat_ns = 30 * kMs;
+  o.end_of_session = 1;
+  o.end_of_session_interval_ns = 10 * kMs;
+  o.epochs = {
+      {.at = 2, .session = "WIREPATH", .sequence = 1, .pause_ns = 100 * kMs},
+      {.at = 4, .session = "NEXT", .sequence = 1, .end_of_session = true, .pause_ns = 25 * kMs}};
+  struct Case {
+    Pacing pacing;
+    std::vector<int64_t> data, ends;
+  };
+  // Of ends, the last one is the stream's own.
+  const std::vector<Case> cases{
+      {Pacing::kMessages,
+       {0, 1 * kMs, 102 * kMs, 103 * kMs, 129 * kMs, 130 * kMs},
+       {104 * kMs, 114 * kMs, 124 * kMs, 130 * kMs}},
+      {Pacing::kPackets,
+       {0, 1 * kMs, 102 * kMs, 103 * kMs, 129 * kMs, 130 * kMs},
+       {104 * kMs, 114 * kMs, 124 * kMs, 130 * kMs}},
+      {Pacing::kFast,
+       {0, 0, 100 * kMs, 100 * kMs, 125 * kMs, 125 * kMs},
+       {100 * kMs, 110 * kMs, 120 * kMs, 125 * kMs}},
+      {Pacing::kOriginal,
+       {0, 1 * kMs, 102 * kMs, 103 * kMs, 129 * kMs, 130 * kMs},
+       {104 * kMs, 114 * kMs, 124 * kMs, 130 * kMs}},
+  };
+  for (const Case& each : cases) {
+    o.pacing = each.pacing;
+    o.rate = 1000;
+    PublishSchedule schedule(o, messages(6, kMs));
+    const auto sent = run(schedule);
+    CHECK(dues(sent) == each.data);
+    CHECK(dues(sent, PlanKind::kEndOfSession) == each.ends);
+    // Heartbeats of the old numbers, as far as nothing else was said.
+    const auto beats = dues(sent, PlanKind::kHeartbeat);
+    REQUIRE(beats.size() == 3);
+    CHECK(beats[0] == each.data[1] + 30 * kMs);
+    for (const Sent& s : sent)
+      if (s.plan.kind == PlanKind::kHeartbeat) CHECK(s.sequence() == 3);
+    CHECK(sent.back().sequence() == 3);
+  }
+}
+
 TEST_CASE("schedule options out of range are refused by name") {
   using O = PublishScheduleOptions;
   CHECK(refused(O{.session = ""}, "session"));

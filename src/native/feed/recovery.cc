@@ -109,7 +109,7 @@ void Recovery::decide(int64_t now) {
     AbandonReason reason = AbandonReason::kTimeout;
     if (range.refused) {
       reason = AbandonReason::kRefused;
-    } else if (now >= plus(range.since, options_.deadline_ns)) {
+    } else if (now >= plus(std::max(range.since, forgiven_), options_.deadline_ns)) {
       reason = AbandonReason::kDeadline;
     } else if (range.attempts >= options_.max_attempts && now >= range.due) {
       reason = AbandonReason::kAttempts;
@@ -125,7 +125,7 @@ void Recovery::decide(int64_t now) {
   ask(now);
   deadline_ = INT64_MAX;
   for (const Range& range : ranges_) {
-    deadline_ = std::min(deadline_, plus(range.since, options_.deadline_ns));
+    deadline_ = std::min(deadline_, plus(std::max(range.since, forgiven_), options_.deadline_ns));
     deadline_ = std::min(deadline_, std::max(range.due, allowed_at()));
   }
 }
@@ -136,7 +136,7 @@ void Recovery::ask(int64_t now) {
   for (size_t i = 0; i < ranges_.size(); ++i) {
     if (ranges_[i].due > now) continue;
     if (in_flight >= options_.max_in_flight || allowed_at() > now) {
-      ++counters_.waited;
+      counters_.waited += !std::exchange(waiting_, true);
       return;
     }
     const uint64_t first = ranges_[i].first;
@@ -181,6 +181,7 @@ void Recovery::ask(int64_t now) {
     counters_.continued += continued;
     i = end - 1;
   }
+  waiting_ = false;
 }
 
 int64_t Recovery::allowed_at() const {
@@ -215,6 +216,22 @@ void Recovery::pause(int64_t until) {
 void Recovery::resume(uint64_t requests_in_day, int64_t now) {
   for (uint64_t i = 0; i < std::min<uint64_t>(requests_in_day, options_.per_day); ++i)
     day_.use(now);
+}
+
+RequestHours Recovery::requests_by_hour(int64_t now) const {
+  RequestHours out;
+  out.first = (now - kDay) / RequestHours::kHour;
+  day_.each_since(now - kDay, [&](int64_t time) {
+    const auto hour = static_cast<uint64_t>(time / RequestHours::kHour - out.first);
+    // A clock that was set back leaves times ahead of now.
+    out.counts[std::min<uint64_t>(hour, RequestHours::kHours - 1)]++;
+  });
+  return out;
+}
+
+void Recovery::resume(const RequestHours& hours) {
+  for (size_t i = 0; i < RequestHours::kHours; ++i)
+    resume(hours.counts[i], (hours.first + static_cast<int64_t>(i) + 1) * RequestHours::kHour - 1);
 }
 
 }  // namespace wp::feed

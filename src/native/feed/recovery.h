@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -51,7 +52,16 @@ struct RecoveryCounters {
   uint64_t refused = 0;    // by the server, for good
   uint64_t abandoned = 0;  // messages given up
   uint64_t ranges_abandoned = 0;
-  uint64_t waited = 0;  // times that a request was due and not allowed: quota or max_in_flight
+  uint64_t waited = 0;  // times that requests came to be due and not allowed: quota, max_in_flight
+};
+
+/* Requests by hour, the Unix epoch's being 0; the hours of one day, rounded to whole ones. */
+struct RequestHours {
+  static constexpr int64_t kHour = 3'600'000'000'000;
+  static constexpr size_t kHours = 25;
+  int64_t first = 0;
+  std::array<uint32_t, kHours> counts{};
+  bool operator==(const RequestHours&) const = default;
 };
 
 /* How often something happened within any time of one length; exact. */
@@ -69,9 +79,15 @@ class SlidingQuota {
     next_ = next_ + 1 == times_.size() ? 0 : next_ + 1;
     used_ += used_ < times_.size();
   }
+  /* Calls f(time) with each use that is remembered and later than `time`. */
+  template <class F>
+  void each_since(int64_t time, F&& f) const {
+    for (size_t i = 0; i < used_; ++i)
+      if (times_[i] > time) f(times_[i]);
+  }
   uint64_t used_since(int64_t time) const {
     uint64_t n = 0;
-    for (size_t i = 0; i < used_; ++i) n += times_[i] > time;
+    each_since(time, [&](int64_t) { ++n; });
     return n;
   }
 
@@ -117,10 +133,16 @@ class Recovery {
   void pause(int64_t until);
   /* Whatever pause said is over. */
   void unpause() { paused_until_ = INT64_MIN; }
+  /* What is missing had to wait for other reasons until now: ages count from here. */
+  void forgive(int64_t now) { forgiven_ = now; }
 
-  /* To go on after a restart of the process within the venue's day. */
+  /* To go on after a restart of the process within the venue's day. Without per_day nothing is
+   * remembered. */
   uint64_t requests_in_day(int64_t now) const { return day_.used_since(now - kDay); }
+  RequestHours requests_by_hour(int64_t now) const;
   void resume(uint64_t requests_in_day, int64_t now);
+  /* As requests_by_hour had it before the restart: each counts as of its hour's end. */
+  void resume(const RequestHours& hours);
 
   const RecoveryCounters& counters() const { return counters_; }
   size_t ranges() const { return ranges_.size(); }
@@ -163,7 +185,9 @@ class Recovery {
   SlidingQuota minute_;
   SlidingQuota day_;
   int64_t paused_until_ = INT64_MIN;
+  int64_t forgiven_ = INT64_MIN;
   int64_t deadline_ = INT64_MAX;
+  bool waiting_ = false;  // requests are due and not allowed
   RecoveryCounters counters_;
 };
 

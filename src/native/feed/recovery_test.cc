@@ -147,7 +147,28 @@ TEST_CASE("no more requests in flight than allowed") {
   CHECK(poll(r, gaps, 11).empty());
   gaps.open() = {{11, 50, 0}};
   CHECK(poll(r, gaps, 12) == Said{"ask 0:21+10"});
-  CHECK(r.counters().waited == 3);
+  // However often it was looked at: it has been waiting all the time.
+  CHECK(r.counters().waited == 1);
+  gaps.open() = {{31, 40, 0}};
+  CHECK(poll(r, gaps, 13) == Said{"ask 0:31+10"});
+  gaps.open() = {{31, 60, 0}};
+  poll(r, gaps, 14);
+  poll(r, gaps, 15);
+  CHECK(r.counters().waited == 2);
+}
+
+TEST_CASE("what had to wait for a snapshot is not too old for that") {
+  RecoveryOptions o = options();
+  o.hold_ns = 0;
+  o.deadline_ns = 100;
+  for (const bool forgiven : {false, true}) {
+    Recovery r(o);
+    Gaps gaps;
+    gaps.open() = {{5, 5, 0}};
+    if (forgiven) r.forgive(900);
+    CHECK(poll(r, gaps, 999) == (forgiven ? Said{"ask 0:5+1"} : Said{"give up 0:5-5 deadline"}));
+    if (forgiven) CHECK(poll(r, gaps, 1000) == Said{"give up 0:5-5 deadline"});
+  }
 }
 
 TEST_CASE("quotas hold in every window, not only from tick to tick") {
@@ -175,6 +196,32 @@ TEST_CASE("quotas hold in every window, not only from tick to tick") {
   after.resume(4, 200 * s);
   CHECK(poll(after, gaps, 300 * s).empty());
   CHECK(after.deadline() == 200 * s + Recovery::kDay);
+}
+
+TEST_CASE("restarts keep the requests of a day, by the hour, and do not make them younger") {
+  constexpr int64_t kHour = RequestHours::kHour;
+  constexpr int64_t kStart = 400'000 * kHour;
+  RecoveryOptions o = options();
+  o.per_day = 10;
+  Recovery first(o);
+  first.resume(3, kStart + 5);
+  first.resume(2, kStart + kHour + 7);
+  const RequestHours told = first.requests_by_hour(kStart + kHour + 8);
+  CHECK(told.first == kStart / kHour - 23);
+  CHECK(told.counts[23] == 3);
+  CHECK(told.counts[24] == 2);
+  RequestHours again = told;
+  for (int restart = 0; restart < 50; ++restart) {
+    Recovery r(o);
+    r.resume(again);
+    again = r.requests_by_hour(kStart + kHour + 9);
+  }
+  CHECK(again == told);
+  Recovery after(o);
+  after.resume(again);
+  CHECK(after.requests_in_day(kStart + kHour) == 5);
+  CHECK(after.requests_in_day(kStart + kHour + Recovery::kDay) == 2);
+  CHECK(after.requests_in_day(kStart + 2 * kHour + Recovery::kDay) == 0);
 }
 
 TEST_CASE("a gap has a deadline whatever becomes of its requests") {

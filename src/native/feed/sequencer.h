@@ -404,7 +404,8 @@ class Sequencer {
   /* Where a sequence begins of which `first` is the lowest number heard. */
   uint64_t begin_of(uint64_t first) const {
     const uint64_t begin = options_.session_begin;
-    return begin != 0 && first > begin && first - begin <= options_.max_jump ? begin : first;
+    if (begin == 0 || first < begin || first - begin > options_.max_jump) return first;
+    return begin - options_.await_snapshot;
   }
 
   /* Not so far ahead that it needs proof. */

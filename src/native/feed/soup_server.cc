@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 
 #include "core/error.h"
@@ -20,7 +19,7 @@ namespace {
 constexpr std::array<const char*, kSoupCounters> kNames{
     "connections", "full",  "logins",     "rejected.user",  "rejected.session",
     "messages",    "bytes", "heartbeats", "end_of_session", "snapshots",
-    "silent",      "slow",  "closed"};
+    "silent",      "slow",  "closed",     "waited",         "no_descriptor"};
 constexpr size_t kFill = 128 << 10;  // bytes for a client made at a time
 
 bool same_text(std::string_view a, std::string_view b) {
@@ -32,22 +31,6 @@ std::string_view name_of(const MoldSession& session) {
 }
 
 }  // namespace
-
-struct SoupServer::Client {
-  Client(Descriptor fd, const SoupServerOptions& o)
-      : fd(std::move(fd)), session(o.heartbeat_ns, o.timeout_ns) {}
-  size_t pending() const { return out.size() - sent; }
-
-  Descriptor fd;
-  SoupServerSession session;
-  uint64_t next = 0;   // message
-  uint64_t until = 0;  // the end of the session it logged in to
-  std::vector<uint8_t> out;
-  size_t sent = 0;       // of out
-  bool last = false;     // the connection ends once out is written
-  int64_t ended = 0;     // when that was
-  bool leaving = false;  // it ends now
-};
 
 // What a client's bytes say, carried out.
 struct SoupServer::Events {
@@ -119,11 +102,14 @@ void SoupServer::run() noexcept {
   std::vector<uint8_t> in(64 << 10);
   for (;;) {
     polled.clear();
-    polled.push_back({socket_.get(), POLLIN, 0});
+    const bool accepts = server_clock() >= accept_at_;
+    polled.push_back({accepts ? socket_.get() : -1, POLLIN, 0});
     polled.push_back({thread_.woken(), POLLIN, 0});
-    for (const auto& client : clients_)
-      polled.push_back(
-          {client->fd.get(), static_cast<short>(POLLIN | (client->pending() ? POLLOUT : 0)), 0});
+    for (const auto& client : clients_) {
+      const int wanted =
+          (client->says_no_more ? 0 : POLLIN) | (client->pending() != 0 ? POLLOUT : 0);
+      polled.push_back({client->fd.get(), static_cast<short>(wanted), 0});
+    }
     // Messages come without a signal, as the publisher makes no system call for them.
     const timespec wait{0, clients_.empty() ? 5'000'000 : 1'000'000};
     ppoll(polled.data(), polled.size(), &wait, nullptr);
@@ -132,24 +118,51 @@ void SoupServer::run() noexcept {
     if (options_.glimpse) follow();
     for (size_t i = 0; i < clients_.size(); i++) {
       Client& client = *clients_[i];
-      Events events{*this, client};
-      if (polled[2 + i].revents & (POLLIN | POLLHUP | POLLERR)) {
-        const ssize_t n = recv(client.fd.get(), in.data(), in.size(), 0);
-        if (n > 0) {
-          client.session.on_bytes(in.data(), static_cast<size_t>(n), now, events);
-        } else if (n == 0 || (errno != EAGAIN && errno != EINTR)) {
-          counters_[kSoupClosed].add(1);
-          client.leaving = true;
-        }
-      }
-      client.session.on_time(now, events);
+      receive(client, polled[2 + i].revents, in, now);
       if (!client.leaving) fill(client);
-      if (!client.leaving) client.leaving = !flush(client, now);
+    }
+    if (options_.glimpse) give_snapshots();
+    for (const auto& client : clients_) {
+      if (!client->leaving) client->leaving = !flush(*client, now);
+      if (client->leaving || !client->says_no_more || owes(*client)) continue;
+      counters_[kSoupClosed].add(1);
+      client->leaving = true;
     }
     std::erase_if(clients_, [](const auto& client) { return client->leaving; });
     if (polled[0].revents != 0) accept_clients(now);
     connected_.store(static_cast<uint32_t>(clients_.size()), std::memory_order_relaxed);
   }
+}
+
+void SoupServer::receive(Client& client, int revents, std::vector<uint8_t>& in, int64_t now) {
+  Events events{*this, client};
+  const auto closed = [&] {
+    counters_[kSoupClosed].add(1);
+    client.leaving = true;
+  };
+  if (client.says_no_more) {  // nor is it silent: it cannot say that it is there
+    if (revents & (POLLHUP | POLLERR)) closed();
+    return;
+  }
+  if (revents & (POLLIN | POLLHUP | POLLERR)) {
+    const ssize_t n = recv(client.fd.get(), in.data(), in.size(), 0);
+    if (n > 0) {
+      client.session.on_bytes(in.data(), static_cast<size_t>(n), now, events);
+    } else if (n == 0) {
+      client.says_no_more = true;
+      return;
+    } else if (errno != EAGAIN && errno != EINTR) {
+      return closed();
+    }
+  }
+  client.session.on_time(now, events);
+}
+
+// What it asked for is not all with it yet.
+bool SoupServer::owes(const Client& client) const {
+  if (client.pending() != 0 || client.snapshot_from != 0) return true;
+  return client.session.state() == SoupState::kOpen && !options_.glimpse &&
+         client.next < std::min(log_->published(), client.until);
 }
 
 // The books follow what is published.
@@ -167,7 +180,14 @@ void SoupServer::follow() {
 void SoupServer::accept_clients(int64_t now) {
   for (;;) {
     Descriptor fd(accept4(socket_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-    if (fd.get() < 0) return;
+    if (fd.get() < 0) {
+      // It stays in the backlog, and poll would tell of it again at once.
+      if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+        counters_[kSoupNoDescriptor].add(1);
+        accept_at_ = now + kAcceptAgain;
+      }
+      return;
+    }
     counters_[kSoupConnections].add(1);
     if (clients_.size() == options_.max_clients) {
       counters_[kSoupFull].add(1);
@@ -175,8 +195,10 @@ void SoupServer::accept_clients(int64_t now) {
     }
     const int on = 1;
     setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    clients_.push_back(std::make_unique<Client>(std::move(fd), options_));
+    clients_.push_back(
+        std::make_unique<Client>(std::move(fd), options_.heartbeat_ns, options_.timeout_ns));
     clients_.back()->session.connected(now);
+    clients_.back()->progressed = now;
   }
 }
 
@@ -211,7 +233,8 @@ void SoupServer::login(Client& client, const SoupLogin& request) {
   const std::string_view name = name_of(part->session);
   if (options_.glimpse) {
     client.out.insert(client.out.end(), out, out + soup_encode_accepted(out, name, 1));
-    return snapshot(client, request);
+    client.snapshot_from = std::max<uint64_t>(request.sequence, 1);
+    return;
   }
   client.until = numbers_.end_of_part(part->at);
   const uint64_t end = std::min(published, client.until);
@@ -221,27 +244,6 @@ void SoupServer::login(Client& client, const SoupLogin& request) {
   client.next = std::max(client.next, std::min(log_->begin(), end));
   const uint64_t number = part->sequence + (client.next - part->at);
   client.out.insert(client.out.end(), out, out + soup_encode_accepted(out, name, number));
-}
-
-// Directory, states, orders, then G with the number of the next message of the feed, in 20 digits.
-void SoupServer::snapshot(Client& client, const SoupLogin& request) {
-  uint64_t number = 1;
-  const auto give = [&](std::span<const uint8_t> message) {
-    if (number++ >= request.sequence)
-      put(client, SoupType::kSequenced, message.data(), message.size());
-  };
-  state_.for_each(give);
-  const uint64_t last = applied_ == 0 ? 0 : applied_ - 1;
-  const StreamNumbers::Part& part = numbers_.part_of(last);
-  char end[22];
-  std::snprintf(end, sizeof end, "G%020llu",
-                static_cast<unsigned long long>(part.sequence + (applied_ - part.at)));
-  give({reinterpret_cast<const uint8_t*>(end), 21});
-  put(client, SoupType::kEndOfSession, nullptr, 0);
-  counters_[kSoupEnds].add(1);
-  counters_[kSoupSnapshots].add(1);
-  client.session.end();
-  client.last = true;
 }
 
 void SoupServer::put(Client& client, SoupType type, const uint8_t* data, size_t n) {
@@ -288,20 +290,25 @@ bool SoupServer::flush(Client& client, int64_t now) {
     counters_[kSoupHeartbeats].add(1);
   }
   while (client.pending() != 0) {
-    const ssize_t n =
-        send(client.fd.get(), client.out.data() + client.sent, client.pending(), MSG_NOSIGNAL);
+    const std::span<const uint8_t> bytes = client.next_bytes();
+    const ssize_t n = send(client.fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && errno == EAGAIN) return true;
+    if (n < 0 && errno == EAGAIN) {
+      if (now - client.progressed <= options_.timeout_ns) return true;
+      counters_[kSoupSlow].add(1);
+      return false;
+    }
     if (n < 0) {
       counters_[kSoupClosed].add(1);
       return false;
     }
     client.session.spoke(now);
     counters_[kSoupBytes].add(static_cast<uint64_t>(n));
-    client.sent += static_cast<size_t>(n);
+    client.took(static_cast<size_t>(n));
+    client.progressed = now;
   }
-  client.out.clear();
-  client.sent = 0;
+  client.took_all();
+  client.progressed = now;
   if (client.last && client.ended == 0) client.ended = now;
   if (client.ended != 0 && now - client.ended > options_.timeout_ns) {
     counters_[kSoupSilent].add(1);

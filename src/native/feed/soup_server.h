@@ -15,7 +15,7 @@
 #include "feed/glimpse_state.h"
 #include "feed/message_log.h"
 #include "feed/server_socket.h"
-#include "feed/soup_bin_tcp.h"
+#include "feed/soup_client.h"
 #include "feed/stream_numbers.h"
 
 namespace wp::feed {
@@ -46,13 +46,20 @@ enum SoupServerCounter : size_t {
   kSoupEnds,
   kSoupSnapshots,  // GLIMPSE: complete ones
   kSoupSilent,     // clients closed because nothing was heard of them
-  kSoupSlow,       // clients closed because what they should get next is gone
+  kSoupSlow,       // clients closed because what they should get next is gone, or that read nothing
   kSoupClosed,     // by the client, or broken
+  kSoupWaited,     // GLIMPSE: logins that had to wait for others to have read their snapshots
+  kSoupNoDescriptor,  // times that a connection had to wait for a file descriptor
   kSoupCounters
 };
 
 class SoupServer {
  public:
+  // Different ones in memory at a time, however many clients read slowly.
+  static constexpr size_t kMostSnapshots = 3;
+  // Without a file descriptor for whoever connects: how long until the next attempt.
+  static constexpr int64_t kAcceptAgain = 100'000'000;
+
   SoupServer(const SoupServerOptions& options, std::shared_ptr<MessageLog> log,
              const StreamNumbers& numbers);
   ~SoupServer();
@@ -63,14 +70,17 @@ class SoupServer {
   std::vector<std::pair<std::string, uint64_t>> stats() const;
 
  private:
-  struct Client;
+  using Client = SoupClient;
   struct Events;
   void run() noexcept;
   void follow();
   void accept_clients(int64_t now);
+  void receive(Client& client, int revents, std::vector<uint8_t>& in, int64_t now);
   void login(Client& client, const SoupLogin& request);
-  void snapshot(Client& client, const SoupLogin& request);
+  void give_snapshots();
+  std::shared_ptr<const SoupSnapshot> make_snapshot();
   void fill(Client& client);
+  bool owes(const Client& client) const;
   bool flush(Client& client, int64_t now);
   void put(Client& client, SoupType type, const uint8_t* data, size_t n);
   const StreamNumbers::Part* part_for(std::string_view session, uint64_t published) const;
@@ -85,6 +95,8 @@ class SoupServer {
   std::vector<uint8_t> message_;
   GlimpseState state_;
   uint64_t applied_ = 0;  // messages in state_
+  std::vector<std::weak_ptr<const SoupSnapshot>> snapshots_;
+  int64_t accept_at_ = 0;
   std::atomic<uint32_t> connected_{0};
   ServerThread thread_;
 };

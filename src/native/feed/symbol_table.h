@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <atomic>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -55,6 +56,13 @@ class SymbolTable {
   /* 0: it has none. */
   uint32_t number(uint64_t key) { return find(key)->number; }
 
+  /* Numbers are given by one thread: that of `user`, until it lets go. False: of another one. */
+  bool claim(const void* user) noexcept {
+    const void* nobody = nullptr;
+    return user_.compare_exchange_strong(nobody, user) || nobody == user;
+  }
+  void unclaim(const void* user) noexcept { user_.compare_exchange_strong(user, nullptr); }
+
   /* By number - 1, as symbol_key has them. */
   const std::vector<uint64_t>& keys() const { return keys_; }
   size_t capacity() const { return capacity_; }
@@ -86,6 +94,7 @@ class SymbolTable {
   std::vector<uint64_t> keys_;
   uint64_t refused_ = 0;
   int shift_ = 0;
+  std::atomic<const void*> user_{nullptr};
 };
 
 }  // namespace wp::feed

@@ -179,8 +179,8 @@ void bind_arbiter(nb::module_& m) {
           [](const std::string& framer, uint32_t lines, uint32_t recovery_lines, uint32_t units,
              bool in_order, int64_t hold_ns, size_t hold_messages, size_t hold_bytes,
              size_t max_gaps, const nb::bytes& session, bool pin_session, uint64_t next_sequence,
-             bool resumed, uint64_t session_begin, uint64_t reorder_messages, int64_t reorder_ns,
-             uint32_t restart_packets, uint64_t max_jump, size_t skew_packets) {
+             bool resumed, uint64_t session_begin, bool await_snapshot, uint64_t reorder_messages,
+             int64_t reorder_ns, uint32_t restart_packets, uint64_t max_jump, size_t skew_packets) {
             ArbiterOptions o;
             o.lines = lines;
             o.recovery_lines = recovery_lines;
@@ -195,6 +195,7 @@ void bind_arbiter(nb::module_& m) {
             o.next_sequence = next_sequence;
             o.resumed = resumed;
             o.session_begin = session_begin;
+            o.await_snapshot = await_snapshot;
             o.reorder_messages = reorder_messages;
             o.reorder_ns = reorder_ns;
             o.restart_packets = restart_packets;
@@ -206,8 +207,9 @@ void bind_arbiter(nb::module_& m) {
           nb::arg("recovery_lines"), nb::arg("units"), nb::arg("in_order"), nb::arg("hold_ns"),
           nb::arg("hold_messages"), nb::arg("hold_bytes"), nb::arg("max_gaps"), nb::arg("session"),
           nb::arg("pin_session"), nb::arg("next_sequence"), nb::arg("resumed"),
-          nb::arg("session_begin"), nb::arg("reorder_messages"), nb::arg("reorder_ns"),
-          nb::arg("restart_packets"), nb::arg("max_jump"), nb::arg("skew_packets"))
+          nb::arg("session_begin"), nb::arg("await_snapshot"), nb::arg("reorder_messages"),
+          nb::arg("reorder_ns"), nb::arg("restart_packets"), nb::arg("max_jump"),
+          nb::arg("skew_packets"))
       .def(
           "on_packet",
           [](AnyArbiter& a, uint32_t line, nb::handle packet, int64_t recv_time) {

@@ -2,6 +2,7 @@
 #include "feed/channel.h"
 
 #include <cstring>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -54,6 +55,16 @@ T taken(nb::dict& from, const char* name, T otherwise) {
   return out;
 }
 
+// As a snapshot had them: those of the newest hours.
+RequestHours hours_of(const std::map<int64_t, uint32_t>& counts) {
+  RequestHours out;
+  if (counts.empty()) return out;
+  out.first = counts.rbegin()->first - static_cast<int64_t>(RequestHours::kHours) + 1;
+  for (const auto& [hour, n] : counts)
+    if (hour >= out.first) out.counts[static_cast<size_t>(hour - out.first)] = n;
+  return out;
+}
+
 // CME's books from the snapshot loops: nothing is asked for.
 void set_snapshot_loop(ChannelOptions& o, const nb::dict& options) {
   nb::dict rest = nb::steal<nb::dict>(PyDict_Copy(options.ptr()));
@@ -85,6 +96,7 @@ void set_recovery(ChannelOptions& o, const std::string& recovery, const nb::dict
   const auto product_id = taken<uint8_t>(rest, "product_id", 0);
   const auto channel_id = taken<uint8_t>(rest, "channel_id", 0);
   o.encoder = encoder_named(recovery, source_id, product_id, channel_id);
+  o.requests_by_hour = hours_of(taken<std::map<int64_t, uint32_t>>(rest, "requests_by_hour", {}));
   o.recovery = o.encoder->limits();
   set_recovery_options(rest, o.recovery);
 }
@@ -243,6 +255,7 @@ nb::dict by_type_of(const Channel& channel, const DecodeCounters& c) {
 
 nb::dict loop_of(const LoopSnapshot& loop) {
   nb::dict out = counters_of(loop.counters, loop.held_now);
+  out["unfit_packets"] = loop.unfit_packets;
   out["stale_books"] = loop.stale_count;
   out["stale_instruments"] = loop.stale;
   out["wanting"] = loop.wanting;
@@ -301,12 +314,21 @@ nb::dict snapshot_of(const Channel& channel) {
   out["ring_full"] = d.ring_full;
   out["resolved"] = resolved_of(channel, s);
   nb::dict recovery = counters_of(s.recovery);
-  recovery["requests_in_day"] = s.requests_in_day;
+  uint64_t in_day = 0;
+  nb::dict by_hour;
+  for (size_t i = 0; i < RequestHours::kHours; i++) {
+    const uint32_t n = s.requests_by_hour.counts[i];
+    in_day += n;
+    if (n != 0) by_hour[nb::int_(s.requests_by_hour.first + static_cast<int64_t>(i))] = n;
+  }
+  recovery["requests_in_day"] = in_day;
+  recovery["requests_by_hour"] = by_hour;
   recovery["requests_dropped"] = s.mail.requests_dropped;
   recovery["replies"] = s.mail.replies;
   recovery["replies_refused"] = s.mail.replies_refused;
   recovery["injected"] = s.mail.injected;
   recovery["injected_refused"] = s.mail.injected_refused;
+  recovery["injected_outdated"] = s.mail.outdated;
   out["recovery"] = recovery;
   if (channel.options().snapshot_loop) out["snapshot_loop"] = loop_of(s.loop);
   return out;
@@ -343,6 +365,9 @@ void bind_feed_channel(nb::module_& m) {
            "No requests before `until`, ns since the Unix epoch: the server counts too many, or "
            "what\n"
            "is missing comes otherwise. 0: requests again.")
+      .def("hold", &Channel::hold, nb::arg("until"),
+           "A snapshot is under way: until that time, ns since the Unix epoch, what is missing is\n"
+           "neither asked for nor given up, whatever its age. 0: again from now on.")
       .def(
           "skip_to",
           [](Channel& c, uint64_t next_sequence, uint32_t unit) { c.skip_to(unit, next_sequence); },

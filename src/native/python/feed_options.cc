@@ -30,6 +30,10 @@ void set(const std::string& name, nb::handle value, T& to) {
 void set(const std::string& name, nb::handle value, SessionName& to) {
   to = session_of(cast<nb::bytes>(name, value, "bytes"));
 }
+void set(const std::string& name, nb::handle value,
+         std::vector<std::pair<uint32_t, uint64_t>>& to) {
+  to = cast<std::vector<std::pair<uint32_t, uint64_t>>>(name, value, "pairs of unit and number");
+}
 
 // Finds the option of this name among pairs of name and member.
 bool set_named(const std::string&, nb::handle) {
@@ -67,7 +71,8 @@ void set_arbiter_options(const nb::dict& from, ArbiterOptions& o) {
     if (!set_named(name, value, "units", o.units, "in_order", o.in_order, "hold_ns", o.hold_ns,
                    "hold_messages", o.hold_messages, "hold_bytes", o.hold_bytes, "max_gaps",
                    o.max_gaps, "session", o.session, "pin_session", o.pin_session, "next_sequence",
-                   o.next_sequence, "resumed", o.resumed, "session_begin", o.session_begin,
+                   o.next_sequence, "resumed", o.resumed, "next_of_units", o.next_of_units,
+                   "session_begin", o.session_begin, "await_snapshot", o.await_snapshot,
                    "reorder_messages", o.reorder_messages, "reorder_ns", o.reorder_ns,
                    "restart_packets", o.restart_packets, "max_jump", o.max_jump, "skew_packets",
                    o.skew_packets))

@@ -68,6 +68,7 @@ feed::PublishEpoch epoch_of(const nb::dict& o) {
   take(o, "sequence", out.sequence);
   take(o, "heartbeat", out.heartbeat);
   take(o, "end_of_session", out.end_of_session);
+  take(o, "pause_ns", out.pause_ns);
   return out;
 }
 

@@ -101,6 +101,7 @@ def publish(
     rollover_end: Annotated[
         bool | None, _field("rollover_end", _ANEW, "--rollover-end/--no-rollover-end")
     ] = None,
+    changeover: Annotated[float | None, _field("changeover", _ANEW)] = None,
     history_mb: Annotated[int | None, _field("history_mb", _SERVERS)] = None,
     retransmit: Annotated[str | None, _field("retransmit", _SERVERS, metavar="HOST:PORT")] = None,
     retransmit_rate: Annotated[float | None, _field("retransmit_rate", _SERVERS)] = None,

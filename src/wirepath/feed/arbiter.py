@@ -46,7 +46,8 @@ class Arbiter:
     session_begin: the first number of a session that follows another, and of a sequence that
     begins anew without a word; what no line brought of its start is a gap then. 0: such a one
     begins with the first packet that comes, and so it does with a number further than
-    ``max_jump`` from there.
+    ``max_jump`` from there. await_snapshot: such a session or sequence is held as a whole, behind
+    the number before ``session_begin``, until :meth:`skip_to`, as long as a gap is.
     reorder_messages, reorder_ns, restart_packets: a heartbeat that goes back by more messages, or
     after a longer silence of its line, is a restart of the sender; so are that many packets of data
     in a row that go back by more messages (0: never). max_jump: a number further ahead is not
@@ -73,6 +74,7 @@ class Arbiter:
         next_sequence: int = 0,
         session_begin: int = 0,
         resumed: bool = False,
+        await_snapshot: bool = False,
         reorder_messages: int = 4096,
         reorder_ns: int = 100_000_000,
         restart_packets: int = 3,
@@ -94,6 +96,7 @@ class Arbiter:
             next_sequence=next_sequence,
             session_begin=session_begin,
             resumed=resumed,
+            await_snapshot=await_snapshot,
             reorder_messages=reorder_messages,
             reorder_ns=reorder_ns,
             restart_packets=restart_packets,

@@ -55,6 +55,9 @@ def make_channel(
     flows. Each loop is taken from the line that brings it first, and from another one where that
     is silent for a second.
 
+    symbol_table: of IEX and PITCH, the numbers of their symbols; channels of one worker may share
+    one, and another worker is refused it when it starts. None: one of its own.
+
     instruments: venue's numbers that are wanted (ITCH stock locate, CME security id, a number of
     ``symbol_table``); symbols: by name, for ITCH with what the directory messages say; types:
     message types (a letter, or a number). None: all. What is not wanted is counted in ``filtered``

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import selectors
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,19 @@ class Recovering:
     channel: Channel
     requests: Server | None = None
     snapshot: StreamServer | None = None
+    anew: int = 0
+    """How often the sequence began anew: sessions that followed another, and resets."""
+
+    def look(self, snapshot: Mapping[str, Any], now: int) -> None:
+        """Begin to take the state where the channel's snapshot says that a sequence began anew."""
+        anew = snapshot["counters"]["session_changes"] + snapshot["counters"]["resets"]
+        if anew != self.anew:
+            self.anew = anew
+            if self.glimpse is not None:
+                self.glimpse.begin(now, self._highest)
+
+    def _highest(self) -> int:
+        return max((int(unit["highest"]) for unit in self.channel.snapshot()["state"]), default=0)
 
     @property
     def glimpse(self) -> Glimpse | None:

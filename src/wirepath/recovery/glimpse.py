@@ -24,6 +24,8 @@ from .sides import SECOND, Channel, Counters
 
 # No more messages than that between two looks at the sockets.
 _BURST = 4096
+# How long the live feed may take to come to where a snapshot ends: a heartbeat tells at the latest.
+_PATIENCE = 3 * SECOND
 _MOST_BYTES = 1 << 30
 
 
@@ -31,7 +33,7 @@ class Glimpse:
     """Snapshots of one channel, when they are asked for (:meth:`begin`).
 
     session: makes the SoupBinTCP session of one attempt. deadline: ns after which the channel is
-    left alone with what it has.
+    left alone with what it has, unless the snapshot is complete by then.
     """
 
     def __init__(
@@ -44,36 +46,54 @@ class Glimpse:
         self._at = 0  # of the next one to inject
         self._next = 0  # the number that the live feed goes on from; 0: not told yet
         self._until = 0
-        self._paused = 0  # what the channel was told, 0: nothing
+        self._held_until = 0  # what the channel was told, 0: nothing
+        self._complete = 0  # when it was
+        self._highest: Callable[[], int] | None = None
         self._failed = ""
         self.under_way = False
         self.next_sequence = 0
         self.counters: Counters = dict.fromkeys(
-            ("begun", "done", "broken", "given_up", "injected", "rejected_logins", "too_large"), 0
+            (
+                "begun",
+                "done",
+                "broken",
+                "outdated",
+                "given_up",
+                "injected",
+                "rejected_logins",
+                "too_large",
+            ),
+            0,
         )
 
-    def begin(self, now: int) -> None:
-        """A snapshot is wanted; one under way is begun anew."""
+    def begin(self, now: int, highest: Callable[[], int] | None = None) -> None:
+        """A snapshot is wanted; one under way is begun anew.
+
+        highest: of a feed that began anew, one past the highest number that it has come to. A
+        snapshot that ends above that is of what was before (``outdated``), and taken again.
+        """
         self.under_way = True
+        self._highest = highest
         self._until = now + self._deadline
         self.counters["begun"] += 1
         self._forget()
-        self._pause()
+        self._held_until = -1  # what it was told for one before does not count for this
+        self._hold()
         if self._soup is not None:
             self._failed = "a newer snapshot is wanted"
 
-    def _pause(self) -> None:
+    def _hold(self) -> None:
         """The channel waits as long as a snapshot is under way. It is told once: to go on waiting
         must not depend on when this thread gets its next turn."""
         until = self._until if self.under_way else 0
-        if until != self._paused:
+        if until != self._held_until:
             with contextlib.suppress(DeviceBusy):  # no room in its mailbox: at the next look
-                self._channel.pause(until)
-                self._paused = until
+                self._channel.hold(until)
+                self._held_until = until
 
     def _forget(self) -> None:
         self._held.clear()
-        self._at = self._next = 0
+        self._at = self._next = self._complete = 0
 
     # --- the connection --------------------------------------------------------------------
     @property
@@ -158,16 +178,36 @@ class Glimpse:
             for event in self._soup.on_time(now):
                 self._told(event)
         if self.under_way:
-            if self._next:
+            if self._next and self._is_of_this(now):
+                self._go_on(now)
                 self._inject(now)
             elif now >= self._until:
                 self.under_way = False
                 self.counters["given_up"] += 1
                 self._forget()
                 self._failed = "the snapshot took too long"
-        self._pause()
+        self._hold()
+
+    def _go_on(self, now: int) -> None:
+        """Once complete, a snapshot is injected as fast as the ring is emptied, and until then
+        nothing that is live may come between."""
+        if now >= self._until - self._deadline // 2:
+            self._until = now + self._deadline
+        self._hold()
+
+    def _is_of_this(self, now: int) -> bool:
+        """The feed has come to where the snapshot ends."""
+        if self._at != 0 or self._highest is None or self._next <= self._highest():
+            return True
+        self._complete = self._complete or now
+        if now - self._complete >= _PATIENCE:
+            self.counters["outdated"] += 1
+            self._forget()
+        return False
 
     def _inject(self, now: int) -> None:
+        if self._held_until != self._until:
+            return  # the channel is not told yet to take it
         held, at = self._held, self._at
         for _ in range(_BURST):
             if at == len(held):

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 
 from ..feed.events import Request
-from .sides import DAY, SECOND, Channel, Counters
+from .sides import DAY, SECOND, Channel, Counters, Notes
 
 # Requests whose response has not come; an older one is forgotten.
 _OUTSTANDING = 1024
@@ -21,7 +21,7 @@ class Proxy(ABC):
     """What both have in common: a stream cut into packets, silence, heartbeats."""
 
     def __init__(self, channel: Channel, *, timeout: float = 5.0) -> None:
-        self._channel = channel
+        self._notes = Notes(channel)
         self._timeout = int(timeout * SECOND)
         self._in = bytearray()
         self._out = bytearray()
@@ -39,6 +39,7 @@ class Proxy(ABC):
                 "unknown",
                 "malformed",
                 "rejected_logins",
+                "untold",
             ),
             0,
         )
@@ -73,6 +74,8 @@ class Proxy(ABC):
         return self._failed
 
     def on_time(self, now: int) -> None:
+        self._notes.flush()
+        self.counters["untold"] = self._notes.dropped
         if self._connected and now - self._heard >= self._timeout:
             self._failed = "silent" if self.ready else "no answer to the login"
 
@@ -185,10 +188,10 @@ class GapRequestProxy(Proxy):
                 self.counters["accepted"] += 1
             elif wait is not None:
                 self.counters["over_quota"] += 1
-                self._channel.pause(now + wait)
+                self._notes.pause(now + wait)
             else:
                 self.counters["refused"] += 1
-                self._channel.refuse(first, first + max(messages, 1) - 1, unit)
+                self._notes.refuse(first, first + max(messages, 1) - 1, unit)
         else:
             self.counters["malformed" if message[1] in (0x02, 0x04) else "unknown"] += 1
 
@@ -250,8 +253,8 @@ class RequestServer(Proxy):
             self.counters["accepted"] += 1
         elif status == b"5":
             self.counters["over_quota"] += 1
-            self._channel.pause(now + DAY)
+            self._notes.pause(now + DAY)
         else:
             self.counters["refused"] += 1
             first = next((f for b, e, f in self._asked if (b, e) == (begin, end)), begin)
-            self._channel.refuse(first, first + max(end - begin, 0))
+            self._notes.refuse(first, first + max(end - begin, 0))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from typing import Any, Protocol
 
+from ..errors import DeviceBusy
 from ..feed.events import Request
 
 Counters = dict[str, int]
@@ -30,6 +33,10 @@ class Channel(Protocol):
     def pause(self, until: int) -> None:
         """No requests before that time, and what is missing waits; 0: requests again."""
 
+    def hold(self, until: int) -> None:
+        """A snapshot is under way: what is missing is neither asked for nor given up before that
+        time; 0: it is over."""
+
     def inject(self, message: bytes, seq: int, recv_time: int) -> bool:
         """A message of a snapshot; False: no room for it now."""
 
@@ -38,6 +45,47 @@ class Channel(Protocol):
 
     def snapshot(self) -> dict[str, Any]:
         """Counters and state."""
+
+
+class Notes:
+    """What a channel is to be told, in order; kept while its mailbox has no room.
+
+    Of more than ``most`` the oldest are dropped, and counted in ``dropped``: recovery then asks
+    again, and gives up in its own time.
+    """
+
+    def __init__(self, channel: Channel, most: int = 1024) -> None:
+        self._channel = channel
+        self._most = most
+        self._kept: deque[Callable[[], None]] = deque()
+        self.dropped = 0
+
+    def refuse(self, first: int, last: int, unit: int = 0) -> None:
+        """As :meth:`Channel.refuse`."""
+        self._add(lambda: self._channel.refuse(first, last, unit))
+
+    def pause(self, until: int) -> None:
+        """As :meth:`Channel.pause`."""
+        self._add(lambda: self._channel.pause(until))
+
+    def _add(self, tell: Callable[[], None]) -> None:
+        if len(self._kept) == self._most:
+            self._kept.popleft()
+            self.dropped += 1
+        self._kept.append(tell)
+        self.flush()
+
+    def flush(self) -> None:
+        """Tell as much as there is room for."""
+        while self._kept:
+            try:
+                self._kept[0]()
+            except DeviceBusy:
+                return  # at the next look
+            self._kept.popleft()
+
+    def __len__(self) -> int:
+        return len(self._kept)
 
 
 class Stream(Protocol):

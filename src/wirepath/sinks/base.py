@@ -50,6 +50,12 @@ class Sink(ABC):
         """Called once on the sink's thread, after the last record."""
 
     @property
+    def acknowledged(self) -> int:
+        """How many of the records offered, from the first, this sink is done with: written, or
+        lost and counted. Any thread."""
+        return self.queue.acknowledged()
+
+    @property
     def extra_counters(self) -> dict[str, Any]:
         """Counters of its own, beside those of every sink."""
         return {}

@@ -40,6 +40,7 @@ class Fanout:
                 )
         self._sinks = list(sinks)
         self._closed = False
+        self._offered = 0
         opened: list[Sink] = []
         try:
             for sink in self._sinks:
@@ -66,6 +67,13 @@ class Fanout:
             raise ConfigError(f"records have dtype {records.dtype}; it must be wirepath.RECORD")
         for sink in self._sinks:
             sink.queue.offer(records)
+        self._offered += len(records)
+
+    @property
+    def acknowledged(self) -> int:
+        """How many of the records that came, from the first, every sink is done with: written, or
+        lost and counted. Any thread."""
+        return min((sink.acknowledged for sink in self._sinks), default=self._offered)
 
     @property
     def counters(self) -> dict[str, dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,12 @@ class FileSink(Sink):
         self._folder = Path(settings.folder)
         self._files = 0
         self._bytes = 0
+        # Where writes ended among the records offered, and when; all before `_settled` is in files
+        # that are finished, or lost.
+        self._writes: deque[tuple[int, int]] = deque()
+        self._settled = 0
+        # Not each of them: a thousand in a file's life.
+        self._grain = max(settings.rotate_seconds * 1_000_000, 100_000_000)
         self._partitions = Partitions(
             self._folder,
             kind=settings.kind,
@@ -54,9 +61,12 @@ class FileSink(Sink):
             ) from None
 
     def write(self, records: NDArray[np.void]) -> None:
-        self._partitions.write_records(
-            records, by_type=self._settings.by_type, now=time.monotonic_ns()
-        )
+        now = time.monotonic_ns()
+        if (taken := self.queue.latest) is not None:
+            if self._writes and now // self._grain == self._writes[-1][1] // self._grain:
+                self._writes.pop()
+            self._writes.append((taken.end, now))
+        self._partitions.write_records(records, by_type=self._settings.by_type, now=now)
 
     def settle(self, records: NDArray[np.void], error: Exception | None) -> None:
         del records, error
@@ -81,6 +91,15 @@ class FileSink(Sink):
         """What is neither in a finished file (told already) nor in an open one is lost."""
         if lost := self.queue.held - self._partitions.open_rows:
             self.queue.failed(lost)
+        # A file that was begun after a write has nothing of it.
+        oldest = self._partitions.oldest_began
+        while self._writes and (oldest is None or self._writes[0][1] < oldest):
+            self._settled, _ = self._writes.popleft()
+
+    @property
+    def acknowledged(self) -> int:
+        """Of the records offered: those before the first that is in no finished file."""
+        return self.queue.acknowledged(self._settled)
 
     def _finished(self, file: Finished) -> None:
         self._files += 1

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..errors import ConfigError, ExtraMissing
 from . import config
 from .base import Sink
+from .queue import Taken
 
 _log = logging.getLogger("wirepath.sinks")
 
@@ -52,6 +53,7 @@ class KafkaSink(Sink):
         self._restarts = 0
         self._full = 0
         self._fatal = False
+        self._taken: Taken | None = None  # what is being produced
 
     def open(self) -> None:
         self._kafka = _confluent_kafka()
@@ -78,6 +80,7 @@ class KafkaSink(Sink):
             raise ConfigError(f"options of librdkafka are not usable: {error}") from None
 
     def write(self, records: NDArray[np.void]) -> None:
+        self._taken = self.queue.latest
         if self._fatal:
             self._restart()
         if self._most == 1:
@@ -101,7 +104,7 @@ class KafkaSink(Sink):
         self._producer.poll(0)
 
     def _produce(self, key: bytes, value: bytes, records: int) -> None:
-        told = partial(self._on_delivery, records)
+        told = partial(self._on_delivery, records, self._taken)
         while True:
             try:
                 self._producer.produce(self._settings.topic, value, key, on_delivery=told)
@@ -111,7 +114,7 @@ class KafkaSink(Sink):
                 continue
             except self._kafka.KafkaException as error:
                 self._failures += 1
-                self.queue.failed(records)
+                self.queue.failed(records, self._taken)
                 self.queue.error(error)
                 self._fatal = self._fatal or bool(error.args and error.args[0].fatal())
                 return
@@ -121,14 +124,20 @@ class KafkaSink(Sink):
     def settle(self, records: NDArray[np.void], error: Exception | None) -> None:
         pass  # _on_delivery does, message by message
 
-    def _on_delivery(self, records: int, error: Any, message: Any) -> None:  # noqa: ANN401
+    def _on_delivery(
+        self,
+        records: int,
+        taken: Taken | None,
+        error: Any,  # noqa: ANN401
+        message: Any,  # noqa: ANN401
+    ) -> None:
         del message
         if error is None:
             self._delivered += 1
-            self.queue.wrote(records)
+            self.queue.wrote(records, taken)
             return
         self._failures += 1
-        self.queue.failed(records)
+        self.queue.failed(records, taken)
         self.queue.error(f"delivery failed: {error}")
         self._fatal = self._fatal or error.fatal()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,15 @@ def newest(records: NDArray[np.void]) -> NDArray[np.void]:
     return records[np.sort(len(records) - 1 - first)]
 
 
+@dataclass
+class Taken:
+    """Records that a sink took at once: where they end among all that were offered, and how many
+    of them are neither written nor failed."""
+
+    end: int
+    left: int
+
+
 class Queue:
     """Between the producer's thread and a sink's.
 
@@ -40,7 +50,9 @@ class Queue:
         self._policy = policy
         self._capacity = capacity
         self._changed = threading.Condition()
-        self._pieces: deque[NDArray[np.void]] = deque()
+        self._pieces: deque[tuple[NDArray[np.void], int]] = deque()  # and where it ends
+        self._taken: deque[Taken] = deque()
+        self._settled = 0  # all before is written or failed
         self._closed = False
         self._disconnected = False
         self._offered = self._written = self._dropped = self._failed = 0
@@ -75,7 +87,7 @@ class Queue:
         self._offered += len(records)
         self._waiting += len(records)
         self._high_water = max(self._high_water, self._waiting)
-        self._pieces.append(records)
+        self._pieces.append((records, self._offered))
         self._changed.notify_all()
 
     def _overflow(self, records: NDArray[np.void], room: int) -> None:
@@ -90,7 +102,7 @@ class Queue:
             self._refused += len(records)
             self._changed.notify_all()
         else:
-            every = np.concatenate([*self._pieces, records])
+            every = np.concatenate([*(piece for piece, _ in self._pieces), records])
             kept = newest(every)
             self._conflated += len(every) - len(kept)
             beyond = max(len(kept) - self._capacity, 0)
@@ -99,7 +111,7 @@ class Queue:
             self._pieces.clear()
             self._waiting = len(kept) - beyond
             self._high_water = max(self._high_water, self._waiting)
-            self._pieces.append(kept[beyond:])
+            self._pieces.append((kept[beyond:], self._offered))
             self._changed.notify_all()
 
     def take(self, timeout: float) -> NDArray[np.void] | None:
@@ -108,9 +120,10 @@ class Queue:
             if not self._pieces and not self._over:
                 self._changed.wait(timeout)
             if self._pieces:
-                piece = self._pieces.popleft()
+                piece, end = self._pieces.popleft()
                 self._waiting -= len(piece)
                 self._held += len(piece)
+                self._taken.append(Taken(end, len(piece)))
                 self._changed.notify_all()
                 return piece
             return None if self._over else np.empty(0, "V0")
@@ -119,18 +132,48 @@ class Queue:
     def _over(self) -> bool:
         return self._closed or self._disconnected
 
-    def wrote(self, records: int) -> None:
-        """So many of those held are where they belong."""
+    def wrote(self, records: int, taken: Taken | None = None) -> None:
+        """So many of those held are where they belong: of ``taken``, or of the oldest."""
         with self._changed:
             self._held -= records
             self._written += records
+            self._settle(records, taken)
 
-    def failed(self, records: int) -> None:
-        """So many of those held are lost."""
+    def failed(self, records: int, taken: Taken | None = None) -> None:
+        """So many of those held are lost: of ``taken``, or of the oldest."""
         with self._changed:
             self._held -= records
             self._failed += records
             self._dropped += records
+            self._settle(records, taken)
+
+    def _settle(self, records: int, taken: Taken | None) -> None:
+        if taken is not None:
+            taken.left -= records
+            records = 0
+        while self._taken:
+            first = self._taken[0]
+            some = min(records, first.left)
+            first.left -= some
+            records -= some
+            if first.left:
+                return
+            self._settled = first.end
+            self._taken.popleft()
+
+    @property
+    def latest(self) -> Taken | None:
+        """What was taken last, unless all of it is settled."""
+        with self._changed:
+            return self._taken[-1] if self._taken else None
+
+    def acknowledged(self, settled: int | None = None) -> int:
+        """How many of the records offered, from the first, are neither waiting nor held. settled:
+        what a sink knows that does not settle its records in order."""
+        with self._changed:
+            if not self._waiting and not self._held:
+                return self._offered
+            return self._settled if settled is None else settled
 
     def error(self, error: BaseException | str) -> None:
         """Something went wrong at the sink."""

@@ -106,6 +106,11 @@ class Partitions:
         """Rows that are in no finished file yet."""
         return sum(each.rows + each.pending for each in self._open.values())
 
+    @property
+    def oldest_began(self) -> int | None:
+        """When the first of the files that are not finished was begun; None: there is none."""
+        return min((each.began for each in self._open.values()), default=None)
+
     def write(
         self,
         table: str,
