@@ -1,8 +1,8 @@
 """The folder of a capture's results: hidden while it is written, there when it is complete.
 
-A run that was killed leaves a hidden folder behind; the next one into the same place removes it,
-and gives results back that were being replaced. Who is at work holds a lock on the folder, which the
-kernel takes back with the process.
+A run that was killed leaves a hidden folder behind; the next one into the same place removes it
+and gives results back that were being replaced. Who is at work holds a lock on the folder, which
+the kernel takes back with the process.
 """
 
 from __future__ import annotations
