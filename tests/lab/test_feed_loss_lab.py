@@ -19,10 +19,12 @@ from test_feed_lab import backend_or_skip, wait_until_open
 
 from wirepath.lab import Lab
 
-pytestmark = pytest.mark.lab
-
 MESSAGES = int(os.environ.get("WIREPATH_LOSS_MESSAGES", "60000"))
 RATE = int(os.environ.get("WIREPATH_LOSS_RATE", "30000"))
+PATIENCE = 120 + 8 * MESSAGES / RATE  # seconds: a busy machine does not keep the rate
+
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(2 * PATIENCE)]
+
 LINES = ("239.255.97.1:49102", "239.255.97.2:49102")
 IMPAIRED = "loss=0.01,burst_loss=0.0005,burst_packets=50,reorder=0.001,duplicate=0.001"
 # What the process may grow by when a fifth of the messages has come. Buffers are allocated at the
@@ -33,7 +35,7 @@ TEXTS = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 
 
 def answer(process: subprocess.Popen[str]) -> dict:
-    out, errors = process.communicate(timeout=120 + 3 * MESSAGES / RATE)
+    out, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, errors
     return json.loads(out.splitlines()[-1])
 
@@ -149,4 +151,4 @@ def test_a_silent_server_costs_bounded_time_and_memory(lab_name, backend):
     assert_gaps_are_those_injected(fed, published)
     assert {reason for _, _, reason in fed["given_up"]} <= {"attempts", "deadline"}
     assert fed["recovery"]["requests"] > 0
-    assert fed["seconds"] < 30 + 1.5 * MESSAGES / RATE
+    assert fed["seconds"] < published["seconds"] + 30
