@@ -73,8 +73,8 @@ def main() -> None:
         elif isinstance(told.event, Missed):
             untold += 1
 
-    # Without recovery a gap is waited for as long as the other line may be behind: where the machine
-    # is busy, what it brings waits in a socket, and that counts too.
+    # Without recovery a gap is waited for as long as the other line may be behind: where the
+    # machine is busy, what it brings waits in a socket, and that counts too.
     how = [{"kind": "mold_udp64", "server": server}] if server != "-" else []
     arbiter = (
         {}
