@@ -9,8 +9,8 @@
 namespace wp::feed {
 namespace {
 
-constexpr size_t kFar = 12;         // records ahead of which the order's cell is asked for
-constexpr size_t kNear = 5;         // and its slot
+constexpr size_t kFar = 12;  // records ahead of which the order's cell is asked for
+constexpr size_t kNear = 5;  // and its slot
 constexpr uint16_t kPitchBegin = 0xBC;
 constexpr uint64_t kGroupBytes = 0xffff'ffff'ffff;  // of aux: SecurityGroup
 
