@@ -79,6 +79,7 @@ _SETTINGS: dict[str, type[Settings]] = {
     "LineConfig": feed_config.LineConfig,
     "ArbiterConfig": feed_config.ArbiterConfig,
     "RecoveryConfig": feed_config.RecoveryConfig,
+    "MessageConfig": feed_config.MessageConfig,
     "ConvertConfig": ConvertConfig,
     "sinks.FileConfig": sinks.FileConfig,
     "sinks.KafkaConfig": sinks.KafkaConfig,

@@ -1273,6 +1273,8 @@ class FeedChannel:
         types: Sequence[int] | None = None,
         schema: tuple[SbePlan, bytes] | None = None,
         symbol_table: SymbolTable | None = None,
+        messages: Sequence[tuple[int, int, int]] = ...,
+        message_bytes: int = 16777216,
     ) -> FeedChannel: ...
     @property
     def name(self) -> str: ...
@@ -1308,6 +1310,9 @@ class FeedChannel:
         A message of a snapshot: filtered, decoded and put into the ring with the flag
         RECOVERED, outside the sequence. False: no room for it, counted.
         """
+
+    def take_rows(self) -> dict[int, bytes]:
+        """Rows of the declared messages that wait, packed, by type; one thread at a time."""
 
     def snapshot(self) -> dict[str, Any]:
         """Counters and state as of a moment ago; exact once the worker stopped."""

@@ -11,7 +11,15 @@ from .feed.itch50 import midnight_ns
 from .feed.sbe_schema import SbeSchema
 from .feed_config import ChannelConfig, RecoveryConfig
 from .feed_state import ChannelState
-from .recovery import GapRequestProxy, Glimpse, Recovering, Server, StreamServer, UdpServer
+from .recovery import (
+    GapRequestProxy,
+    Glimpse,
+    Recovering,
+    RequestServer,
+    Server,
+    StreamServer,
+    UdpServer,
+)
 from .recovery.sides import SECOND
 
 # Of a channel with recovery: what may come while a gap is being filled.
@@ -79,6 +87,8 @@ def native_channel(
         types=config.types,
         schema=schema,
         symbol_table=table,
+        messages=[each.native for each in config.message],
+        message_bytes=config.message_bytes,
     )
     return channel, wants
 
@@ -123,6 +133,9 @@ def servers(config: ChannelConfig, channel: FeedChannel) -> Recovering:
                     timeout=asked.timeout,
                 ),
             )
+        elif asked.kind == "nyse":
+            stream = RequestServer(channel, source_id=asked.source_id, timeout=asked.timeout)
+            requests = _stream(asked, stream)
         else:
             requests = UdpServer(channel, asked.address, source=asked.source)
     if (found := config.snapshot) is not None:
@@ -143,7 +156,9 @@ def servers(config: ChannelConfig, channel: FeedChannel) -> Recovering:
     return Recovering(config.name, channel, requests, snapshot)
 
 
-def _stream(config: RecoveryConfig, stream: GapRequestProxy | Glimpse) -> StreamServer:
+def _stream(
+    config: RecoveryConfig, stream: GapRequestProxy | Glimpse | RequestServer
+) -> StreamServer:
     return StreamServer(
         stream,
         config.address,

@@ -27,6 +27,7 @@ from .errors import ConfigError, StateError
 from .feed.channel import FeedChannel, make_stage
 from .feed_channels import native_channel, servers
 from .feed_config import ChannelConfig, FeedConfig, label
+from .feed_rows import Rows
 from .feed_state import ChannelState, States
 from .feed_watch import ChannelWatch, FeedEvent
 from .intake import Intake, RingBuffer
@@ -76,6 +77,7 @@ class FeedClient(Intake):
         self._channels: list[FeedChannel] = []
         self._recovering: list[Recovering] = []
         self._watches: list[ChannelWatch] = []
+        self._rows: dict[str, Rows] = {}
         self._control: Control | None = None
         self._fanout: Fanout | None = None
         self._sinks: dict[str, dict[str, Any]] = {}
@@ -153,6 +155,7 @@ class FeedClient(Intake):
         """The channels and their servers; returns which of them wait for a snapshot first."""
         found = self._read_state()
         self._channels, self._recovering, self._watches = [], [], []
+        self._rows = {}
         wanted: list[str] = []
         for config in self.config.channel:
             table = None
@@ -167,6 +170,8 @@ class FeedClient(Intake):
             )
             wanted += [config.name] * wants
             self._channels.append(native)
+            if config.message:
+                self._rows[config.name] = Rows(config.message, native)
             self._recovering.append(servers(config, native))
             self._watches.append(ChannelWatch())
         return wanted
@@ -204,12 +209,14 @@ class FeedClient(Intake):
         max_messages: int | None = None,
         follow: bool = False,
         on_records: Callable[[NDArray[np.void]], object] | None = None,
+        on_rows: Callable[[str, dict[str, NDArray[np.void]]], object] | None = None,
         on_progress: Progress | None = None,
     ) -> bool:
         """Take records out of the ring into the configured sinks and to ``on_records`` until the
         feed has ended, a limit is reached, or Ctrl-C, and stop. True when interrupted.
 
-        follow: go on when all sessions have ended. on_progress: called about ten times a second.
+        follow: go on when all sessions have ended. on_rows: called with a channel's name and what
+        :meth:`rows` has of it. on_progress: called about ten times a second.
         """
         if self._ring is None or self._worker is None:
             raise StateError("run() comes after start_ingestion()")
@@ -219,10 +226,18 @@ class FeedClient(Intake):
 
         self._begun, self._handled = self._ring.popped, 0
 
+        def hand_rows() -> None:
+            if on_rows is None:
+                return
+            for name in self._rows:
+                if found := self.rows(name):
+                    on_rows(name, found)
+
         def take(records: NDArray[np.void]) -> None:
             fanout.write(records)
             if on_records is not None:
                 on_records(records)
+            hand_rows()
             self._handled += len(records)
 
         consumer = Consumer(
@@ -238,6 +253,7 @@ class FeedClient(Intake):
             interrupted = consumer.run(on_progress)
             self.stop_ingestion()
             consumer.drain()
+            hand_rows()
         finally:
             self.consumed, self.started = consumer.consumed, consumer.started
             self._end_sinks()
@@ -304,6 +320,25 @@ class FeedClient(Intake):
         while self._events:
             out.append(self._events.popleft())
         return out
+
+    def rows(self, channel: str) -> dict[str, NDArray[np.void]]:
+        """Rows of a channel's declared messages since the last call, by name of the message type.
+
+        A row has ``seq``, ``recv_time``, ``send_time`` (ns since the Unix epoch), ``flags`` and
+        the fields of its ``[[channel.message]]``. A row is there before its record is in the ring.
+        At most ``message_bytes`` wait to be taken; what comes then has its record only, and is
+        counted in the channel's ``rows`` of :meth:`summary`. One thread at a time.
+
+        Raises :class:`~wirepath.errors.ConfigError` for a channel that declares no messages.
+        """
+        if channel not in self._rows and not any(
+            c.name == channel and c.message for c in self.config.channel
+        ):
+            have = ", ".join(c.name for c in self.config.channel if c.message)
+            must = f"a channel with [[channel.message]]: {have or 'there is none'}"
+            raise ConfigError(problem("channel", channel, must))
+        found = self._rows.get(channel)
+        return found.take() if found is not None else {}
 
     # --- the state file --------------------------------------------------------------------
     def _note_state(self, before: list[dict[str, Any]] | None = None) -> None:
@@ -424,5 +459,6 @@ def _summary(
         "ring_full": found["ring_full"],
         "recovery": found["recovery"],
         "snapshot_loop": found.get("snapshot_loop"),
+        "rows": found.get("rows"),
         "servers": each.status(),
     }

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from . import _core
 from .config import IngestionConfig, PortSettings, _address, _latin, _power_of_two
 from .errors import ConfigError
+from .feed_rows import MessageConfig, declared_problems
 from .settings import (
     Must,
     Settings,
@@ -22,12 +23,13 @@ from .settings import (
     nearest,
     problem,
     read_document,
+    unusable_secret,
 )
 from .sinks import CallbackConfig, FileConfig, KafkaConfig, RingConfig, sink_config
 from .steering import udp
 
-Protocol = Literal["itch", "iex", "pitch", "cme"]
-Kind = Literal["mold_udp64", "pitch", "iex", "glimpse", "cme_snapshot"]
+Protocol = Literal["itch", "iex", "pitch", "cme", "pillar"]
+Kind = Literal["mold_udp64", "pitch", "iex", "nyse", "glimpse", "cme_snapshot"]
 
 
 class Venue(NamedTuple):
@@ -44,11 +46,12 @@ VENUES: Mapping[str, Venue] = {
     "iex": Venue(("iex",), False, 0),
     "pitch": Venue(("pitch",), True, 0),
     "cme": Venue(("cme_snapshot",), False, 0),
+    "pillar": Venue(("nyse",), False, 0),
 }
 #: Kinds whose answers come by multicast, on lines of their own.
-BY_MULTICAST = ("pitch", "cme_snapshot")
+BY_MULTICAST = ("pitch", "nyse", "cme_snapshot")
 #: Kinds that know the messages of a gap; the other one knows the state behind them.
-REQUESTS = ("mold_udp64", "pitch", "iex")
+REQUESTS = ("mold_udp64", "pitch", "iex", "nyse")
 
 
 def _server(text: str) -> str:
@@ -181,10 +184,10 @@ class RecoveryConfig(Settings):
     kind: Annotated[
         Kind,
         Field(
-            description="mold_udp64, pitch, iex: requests for messages; glimpse, cme_snapshot: "
-            "the state"
+            description="mold_udp64, pitch, iex, nyse: requests for messages; glimpse, "
+            "cme_snapshot: the state"
         ),
-        Must("mold_udp64, pitch, iex, glimpse or cme_snapshot"),
+        Must("mold_udp64, pitch, iex, nyse, glimpse or cme_snapshot"),
     ]
     server: Annotated[
         str | None,
@@ -224,6 +227,14 @@ class RecoveryConfig(Settings):
         Field(max_length=10, description="glimpse: session to log in to; pitch: session sub-id"),
         Must("at most 10 ASCII characters"),
     ] = ""
+    source_id: Annotated[
+        str,
+        AfterValidator(_latin),
+        Field(max_length=10, description="nyse: who asks, as the exchange named this client"),
+        Must("1 to 10 ASCII characters"),
+    ] = ""
+    product_id: Annotated[int | None, _count("nyse: number of the product", 255)] = None
+    channel_id: Annotated[int | None, _count("nyse: number of the channel", 255)] = None
     hold_ns: Annotated[
         int | None, _count("age of a gap before the first request, ns", _YEAR_NS)
     ] = None
@@ -276,8 +287,8 @@ class RecoveryConfig(Settings):
         tuple[LineConfig, ...],
         Tables("line", LineConfig),
         Field(
-            description="pitch: the groups on which retransmissions come; cme_snapshot: the "
-            "snapshot feeds"
+            description="pitch, nyse: the groups on which retransmissions come; "
+            "cme_snapshot: the snapshot feeds"
         ),
         Must("tables [[channel.recovery.line]]"),
     ] = ()
@@ -305,6 +316,8 @@ class RecoveryConfig(Settings):
         "password_env",
         "session",
     )
+    #: Who asks NYSE for what.
+    NYSE: ClassVar[tuple[str, ...]] = ("source_id", "product_id", "channel_id")
 
     @classmethod
     def conflicts(cls, values: Mapping[str, Any]) -> list[str]:
@@ -321,6 +334,7 @@ class RecoveryConfig(Settings):
             for name in ("username", "session"):
                 if len(values.get(name) or "") > 4:
                     out.append(problem(name, values[name], "at most 4 ASCII characters (pitch)"))
+        out += cls._of_nyse(values)
         if values.get("password") and values.get("password_env"):
             out.append(problem("password_env", values["password_env"], "left out beside password"))
         given = [n for n in cls.ENGINE if values.get(n) is not None and values.get(n) != ""]
@@ -352,6 +366,21 @@ class RecoveryConfig(Settings):
                 out.append(problem("held_records", values["held_records"], must))
         return out
 
+    @classmethod
+    def _of_nyse(cls, values: Mapping[str, Any]) -> list[str]:
+        kind = values.get("kind")
+        if kind == "nyse":
+            must = "left out with kind nyse: there is no login, the source_id is who asks"
+            names = ("username", "password_env", "session")
+            out = [problem(n, values[n], must) for n in names if values.get(n)]
+            if values.get("password"):
+                out.append(unusable_secret("password", must))
+            if values.get("source_id") == "":
+                out.append(missing("source_id", f"{cls.must('source_id')}, with kind nyse"))
+            return out
+        given = [n for n in cls.NYSE if values.get(n) not in (None, "")]
+        return [problem(n, values[n], f"left out with kind {kind}") for n in given if kind]
+
     @property
     def address(self) -> tuple[str, int]:
         """Host and port of the server."""
@@ -376,7 +405,7 @@ class RecoveryConfig(Settings):
 
     def options(self) -> dict[str, Any]:
         """Options of the recovery engine, or of books' recovery, that are given."""
-        found = {name: getattr(self, name) for name in (*self.ENGINE, "held_records")}
+        found = {name: getattr(self, name) for name in (*self.ENGINE, *self.NYSE, "held_records")}
         return {name: value for name, value in found.items() if value not in (None, "")}
 
 
@@ -392,8 +421,8 @@ class ChannelConfig(Settings):
     ]
     protocol: Annotated[
         Protocol,
-        Field(description="itch, iex, pitch or cme"),
-        Must("itch (MoldUDP64, ITCH 5.0), iex, pitch or cme"),
+        Field(description="itch, iex, pitch, cme or pillar"),
+        Must("itch (MoldUDP64, ITCH 5.0), iex, pitch, cme or pillar"),
     ] = "itch"
     number: Annotated[
         int,
@@ -449,6 +478,16 @@ class ChannelConfig(Settings):
         Field(min_length=1, description="cme: the XML of its templates"),
         Must("the path of an SBE schema"),
     ] = None
+    message: Annotated[
+        tuple[MessageConfig, ...],
+        Tables("message", MessageConfig),
+        Field(max_length=1024, description="pillar: message types whose fields are wanted"),
+        Must("at most 1024 tables [[channel.message]]"),
+    ] = ()
+    message_bytes: Annotated[
+        int,
+        _count("pillar: bytes of rows that may wait to be taken", 1 << 36, least=1 << 18),
+    ] = 16 << 20
     arbiter: Annotated[
         ArbiterConfig,
         Table("arbiter", ArbiterConfig),
@@ -522,6 +561,7 @@ class ChannelConfig(Settings):
             if arbiter is not None and arbiter.in_order is False:
                 must = "true with recovery cme_snapshot"
                 out.append(problem("arbiter.in_order", "false", must))
+        out += _of_messages(values)
         if protocol == "cme" and values.get("schema_file", "") is None:
             out.append(missing("schema_file", "the path of CME's templates, with protocol cme"))
         if protocol != "cme" and values.get("schema_file"):
@@ -547,6 +587,22 @@ class ChannelConfig(Settings):
     def loop(self) -> RecoveryConfig | None:
         """The snapshot feeds that send the state over and over."""
         return next((r for r in self.recovery if r.kind == "cme_snapshot"), None)
+
+
+def _of_messages(values: Mapping[str, Any]) -> list[str]:
+    """Messages that the user declares, and what is chosen of them."""
+    protocol, messages = values.get("protocol"), values.get("message") or ()
+    if protocol != "pillar":
+        must = f"left out with protocol {protocol}, whose messages are known"
+        return [problem("message", [each.label for each in messages], must)] if messages else []
+    out = declared_problems(messages)
+    if values.get("symbols") is not None:
+        must = "left out with protocol pillar, whose symbols are not known: name instruments"
+        out.append(problem("symbols", list(values["symbols"]), must))
+    if values.get("instruments") is not None and not any(each.instrument for each in messages):
+        must = "left out, or a [[channel.message]] says which field is its instrument"
+        out.append(problem("instruments", list(values["instruments"]), must))
+    return out
 
 
 def label(line: LineConfig, index: int) -> str:
@@ -716,6 +772,7 @@ __all__ = [
     "FeedConfig",
     "FeedSettings",
     "LineConfig",
+    "MessageConfig",
     "RecoveryConfig",
     "is_feed",
     "label",

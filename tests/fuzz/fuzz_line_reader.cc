@@ -33,11 +33,11 @@ void run(Maker maker, uint32_t units, const uint8_t* data, size_t size, auto che
   ArbiterOptions options;
   options.units = units;
   options.hold_ns = 1000;
-  options.hold_messages = 64;
+  options.hold_messages = 32;
   options.hold_bytes = 4096;
   options.max_gaps = 8;
   options.skew_packets = 8;
-  LineReader<Framer, Maker, 3> reader(options, std::move(maker), 3);
+  LineReader<Framer, Maker, 3, 3> reader(options, std::move(maker), 3);
   int64_t now = 1;
   uint64_t payloads = 0;
   while (size >= 4) {

@@ -278,8 +278,18 @@ def main() -> None:
         + step(1, data, 6, b"y")
         + step(1, end, 2, session=1),
     }
+    # A number of four bytes in a header of five, rows of two; one byte in the row; none.
+    numbered, in_row = bytes([6, 5, 2, 1, 4, 0]), bytes([7, 0, 3, 1, 1, 9])
+    raw = {
+        "gap": numbered
+        + b"".join(datagram(b"v" + struct.pack("<I", n) + b"aabb") for n in (1, 3, 9, 5, 3, 11)),
+        "heartbeats": numbered + datagram(b"v" + struct.pack("<I", 7)) * 2 + datagram(b"short"),
+        "wrap": in_row + b"".join(datagram(b"x%cyx%cy" % (n, n)) for n in (253, 255, 1, 3, 250)),
+        "plain": bytes([0, 2, 4, 0, 0, 0]) + datagram(b"hhrrrrssss") + datagram(b"hhrrr"),
+        "unusable": bytes([0, 1, 0, 9, 3, 0]) + datagram(b"rows"),
+    }
     made = {"mold_udp64": mold, "itch50": itch, "arbiter": arbiter, **venues()}
-    made |= {"soup": soup_seeds()}
+    made |= {"soup": soup_seeds(), "raw": raw}
     made |= {"sbe": sbe_seeds(), "cme": cme_seeds(), "line_reader": line_reader_seeds()}
     made["cme_recovery"] = {
         "no_loss": bytes([1, 0, 255]) + bytes(60),

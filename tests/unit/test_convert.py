@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -15,10 +16,13 @@ from datetime import date
 
 import numpy as np
 import pytest
+from venue_reference import unit_of
 
 import wirepath as wp
 from wirepath import frames
 from wirepath.cli import Exit
+from wirepath.conversion.folder import recover
+from wirepath.conversion.options import name_of
 from wirepath.feed import Itch50, Itch50Columns, LineReader, generate, midnight_ns
 
 A, B = ("239.1.2.3", 5000), ("239.1.2.4", 5000)
@@ -312,6 +316,139 @@ def test_as_many_jobs_as_wanted_make_the_same(day, tmp_path):
         a, b = load(tmp_path / "a" / f"d{i}"), load(tmp_path / "b" / f"d{i}")
         assert np.array_equal(a, b)
         assert len(a) == 3000
+
+
+# --- times that make no sense ------------------------------------------------------------------
+@pytest.mark.parametrize("by_type", [True, False])
+def test_damaged_times_do_not_make_a_file_of_each_message(tmp_path, by_type):
+    rng = np.random.default_rng(3)
+    seconds = rng.integers(0, 1 << 32, 4000).tolist()
+    sent = []
+    for i, second in enumerate(seconds):
+        time_of = struct.pack("<BBI", 6, 0x20, second)
+        delete = struct.pack("<BBIQ", 14, 0x29, i, i + 1)
+        sent.append((10**18 + i, unit_of(1 + 2 * i, time_of, delete), A))
+    source = capture_of(tmp_path / "hostile.pcap", sent)
+    done = wp.convert(source, out=str(tmp_path / "o"), to="npy", protocol="pitch", by_type=by_type)
+    (told,) = done.captures
+    assert done.ok
+    rows = load(tmp_path / "o")
+    assert len(rows) == done.rows >= 4000
+    assert told["files"] <= 1024 + done.rows // 100
+    assert told["files"] == len(list((tmp_path / "o").rglob("*.npy")))
+    elsewhere = [np.load(path) for path in (tmp_path / "o").rglob("other.npy")]
+    assert sum(map(len, elsewhere)) == told["rows_out_of_time"] > 1000
+    assert not list((tmp_path / "o").rglob("other-*.npy"))
+
+
+def test_a_day_by_the_minute_is_as_it_is_wanted(day, tmp_path):
+    done = wp.convert(day, out=str(tmp_path), to="npy", period="minute", by_type=False)
+    assert done.captures[0]["rows_out_of_time"] == 0
+    assert len(load(tmp_path)) == 30_000
+
+
+@pytest.mark.parametrize("to", ["parquet", "arrow", "csv"])
+def test_values_that_a_format_cannot_hold_are_told(tmp_path, wirepath, to):
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed (extra parquet)")
+    far = struct.pack("<q", 2**62)
+    source = capture_of(tmp_path / "far.pcap", [(10**18, far, A)])
+    answer = wirepath(
+        "convert", source, "--out", tmp_path / "o", "--to", to, "--json",
+        "--protocol", "raw", "--dtype", "when:M8[s]",
+    )  # fmt: skip
+    (told,) = answer.json["captures"]
+    assert answer.code == (0 if told["ok"] else Exit.FAILED)
+    assert "Traceback" not in answer.err
+    if not told["ok"]:
+        assert f"far.pcap holds values that {to} cannot hold" in told["error"]
+        assert list((tmp_path / "o").iterdir()) == []
+    elif to != "csv":
+        assert len(list((tmp_path / "o" / "far").iterdir())) == 1
+
+
+def test_an_error_of_arrow_is_the_captures_own(day, tmp_path, monkeypatch):
+    pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed (extra parquet)")
+    from wirepath.tables import Layout
+
+    def refused(self, rows):
+        raise pa.ArrowInvalid("no such value\nand more")
+
+    monkeypatch.setattr(Layout, "batch", refused)
+    done = wp.convert(day, out=str(tmp_path / "o"))
+    (told,) = done.captures
+    assert not done.ok
+    assert told["error"] == (
+        f"{day} holds values that parquet cannot hold: no such value (--to npy keeps them as they "
+        "are)"
+    )
+    assert (done.rows, told["files"], told["out"]) == (0, 0, "")
+    assert list((tmp_path / "o").iterdir()) == []
+
+
+# --- names, and what killed runs leave ---------------------------------------------------------
+@pytest.mark.parametrize(
+    ("capture", "name"),
+    [
+        ("...pcap", "...pcap"),
+        ("..gz", "..gz"),
+        (".pcap", ".pcap"),
+        ("..pcap.gz", "..pcap"),
+        ("a..pcap", "a."),
+        ("x/day.itch.gz", "day"),
+        ("day.2020", "day.2020"),
+    ],
+)
+def test_odd_names_stay_within_the_folder(capture, name):
+    assert name_of(capture) == name
+
+
+@pytest.mark.parametrize("capture", ["..", "/", "", "a/..", "."])
+def test_what_names_no_file_is_refused(capture, tmp_path):
+    with pytest.raises(wp.ConfigError, match="it must be the path of a file"):
+        wp.convert([capture], out=str(tmp_path / "o"), to="npy", force=True)
+    assert not (tmp_path / "o").exists() or list((tmp_path / "o").iterdir()) == []
+
+
+def test_a_capture_of_dots_replaces_nothing_but_its_own(day, tmp_path):
+    source, out = tmp_path / "...itch", tmp_path / "o"
+    shutil.copy(day, source)
+    out.mkdir()
+    (out / "mine").write_text("x")
+    for _ in range(2):
+        done = wp.convert(source, out=str(out), to="npy", force=True)
+        assert done.ok, done.captures[0]["error"]
+    assert sorted(path.name for path in out.iterdir()) == ["...itch", "mine"]
+    assert (tmp_path / "...itch").is_file()
+
+
+def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path):
+    source, out = tmp_path / "d.itch", tmp_path / "o"
+    generate(source, messages=1_500_000, seed=1)
+    words = [sys.executable, "-m", "wirepath", "convert", source, "--out", out, "--to", "csv"]
+    child = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(out.glob(".d.part-*/type=A/.*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    # While it is at work its folder is left alone.
+    recover(out / "d")
+    assert len(list(out.glob(".d.part-*"))) == 1
+    child.kill()
+    child.wait()
+    assert len(list(out.glob(".d.part-*"))) == 1
+    generate(source, messages=3000, seed=1)
+    assert wp.convert(source, out=str(out), to="npy").rows == 3000
+    assert [path.name for path in out.iterdir()] == ["d"]
+
+
+def test_results_that_a_killed_run_was_replacing_come_back(day, tmp_path):
+    assert wp.convert(day, out=str(tmp_path), to="npy").ok
+    (tmp_path / "day").rename(tmp_path / ".day.old-gone")  # between the two names
+    with pytest.raises(wp.ConfigError, match="there already"):
+        wp.convert(day, out=str(tmp_path), to="npy")
+    assert len(load(tmp_path / "day")) == 30_000
+    shutil.copytree(tmp_path / "day", tmp_path / ".day.old-gone")  # after them
+    assert wp.convert(day, out=str(tmp_path), to="npy", force=True).ok
+    assert [path.name for path in tmp_path.iterdir()] == ["day"]
 
 
 # --- what is refused ---------------------------------------------------------------------------

@@ -149,3 +149,57 @@ def test_without_the_package_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "confluent_kafka", None)
     with pytest.raises(wp.ExtraMissing, match=r"pip install 'wirepath\[kafka\]'"):
         Fanout([open_sink(config())])
+
+
+@pytest.mark.parametrize("in_flight", [10, 100_000])
+def test_closing_ends_in_its_own_time_whatever_delivery_may_take(kafka, in_flight):
+    """Nobody answers for an hour: messages that librdkafka has, and those it has no room for."""
+    dead = sinks.KafkaConfig(
+        name="k", brokers="127.0.0.1:1", topic="records", delivery_seconds=3600.0,
+        in_flight=in_flight, message="record",
+    )  # fmt: skip
+    out = Fanout([open_sink(dead)])
+    out.write(records(500))
+    began = time.monotonic()
+    assert out.close(timeout=4)
+    assert time.monotonic() - began < 4
+    counters = out.counters["k"]
+    assert counters["failed"] == counters["dropped"] == 500
+    assert counters["queued"] == 0
+    assert counters["delivery_failures"] == 500
+    assert balanced(counters)
+
+
+def test_a_producer_that_cannot_be_made_again_fails_records_and_is_tried_later(kafka, monkeypatch):
+    monkeypatch.setattr("wirepath.sinks.kafka._RESTART_SECONDS", 0.5)
+    sink = open_sink(config())
+    out = Fanout([sink])
+    out.write(records(100))
+    consume(kafka, sink, 100)
+    real, attempts = kafka.Producer, []
+
+    def refused(options):
+        attempts.append(time.monotonic())
+        raise RuntimeError("no thread for it")
+
+    monkeypatch.setattr(kafka, "Producer", refused)
+    sink._fatal = True  # as after an error that an idempotent producer cannot go on from
+    for i in range(5):
+        out.write(records(10, 101 + 10 * i))
+        time.sleep(0.05)
+    counters = out.counters["k"]
+    assert (counters["failed"], counters["queued"]) == (50, 0)
+    assert counters["producer_restarts"] == 0
+    assert "a new producer cannot be made: no thread for it" in counters["last_error"]
+    assert len(attempts) == 1
+    monkeypatch.setattr(kafka, "Producer", real)
+    time.sleep(0.5)
+    out.write(records(30, 151))
+    deadline = time.monotonic() + 30
+    while out.counters["k"]["written"] < 130:
+        assert time.monotonic() < deadline, out.counters["k"]
+        time.sleep(0.05)
+    assert out.close()
+    counters = out.counters["k"]
+    assert counters["producer_restarts"] == 1
+    assert balanced(counters)

@@ -9,9 +9,8 @@
 namespace wp::feed {
 namespace {
 
-constexpr size_t kDense = 1 << 16;  // instruments numbered from 0, as most venues do
-constexpr size_t kFar = 12;         // records ahead of which the order's cell is asked for
-constexpr size_t kNear = 5;         // and its slot
+constexpr size_t kFar = 12;  // records ahead of which the order's cell is asked for
+constexpr size_t kNear = 5;  // and its slot
 constexpr uint16_t kPitchBegin = 0xBC;
 constexpr uint64_t kGroupBytes = 0xffff'ffff'ffff;  // of aux: SecurityGroup
 
@@ -81,7 +80,7 @@ Bbo stamped(const wp_record& r) {
 Books::Books(const BookOptions& options)
     : max_orders_(checked("max_orders", options.max_orders, 1, size_t{1} << 31)),
       table_(checked("orders", options.orders, 1, max_orders_)),
-      dense_(kDense, kNone),
+      dense_(checked("dense", options.dense, 1, size_t{1} << 24), kNone),
       depth_(static_cast<uint8_t>(checked("depth", options.depth, 1, kMostLevels))),
       implied_depth_(
           static_cast<uint8_t>(checked("implied_depth", options.implied_depth, 1, kMostLevels))),

@@ -72,6 +72,7 @@ struct BookOptions {
   size_t offences = 64;          // to remember, the first ones
   size_t depth = 10;             // numbered levels of an instrument, until set_depth
   size_t implied_depth = 2;
+  size_t dense = 1 << 16;  // instruments below this number are found without a hash
 };
 
 class Books {

@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "feed/channel_codecs.h"
 #include "feed/channel_of.h"
+#include "feed/pillar_codec.h"
 
 namespace wp::feed {
 namespace {
@@ -51,7 +52,7 @@ constexpr std::array<const char*, 16> kNames{"packets",
                                              "requests"};
 static_assert(kNames.size() == kCells);
 
-constexpr const char* kProtocols = "one of itch, iex, pitch, cme";
+constexpr const char* kProtocols = "one of itch, iex, pitch, cme, pillar";
 
 void check_snapshot_loop(const ChannelOptions& o) {
   if (o.protocol != "cme")
@@ -242,9 +243,13 @@ std::unique_ptr<Channel> make_channel(ChannelOptions o) {
                        "left out: the venue of " + o.protocol + " numbers its instruments");
   if (o.plan && o.protocol != "cme")
     throw config_error("schema", "a schema", "left out: " + o.protocol + " has none");
+  if (o.declared && o.protocol != "pillar")
+    throw config_error("messages", std::to_string(o.declared->types().size()) + " types",
+                       "left out: those of " + o.protocol + " are known");
   if (o.protocol == "itch") return std::make_unique<ChannelOf<ItchCodec>>(std::move(o));
   if (o.protocol == "iex") return std::make_unique<ChannelOf<IexCodec>>(std::move(o));
   if (o.protocol == "pitch") return std::make_unique<ChannelOf<PitchCodec>>(std::move(o));
+  if (o.protocol == "pillar") return std::make_unique<ChannelOf<PillarCodec>>(std::move(o));
   if (o.protocol != "cme") throw config_error("protocol", "\"" + o.protocol + "\"", kProtocols);
   if (!o.plan || !o.map)
     throw config_error("schema", "None", "the templates of the venue for protocol \"cme\"");

@@ -25,6 +25,7 @@
 #include "feed/arbiter_types.h"
 #include "feed/cme_map.h"
 #include "feed/cme_recovery.h"
+#include "feed/declared_messages.h"
 #include "feed/frame_clock.h"
 #include "feed/message_filter.h"
 #include "feed/record_output.h"
@@ -38,7 +39,7 @@ namespace wp::feed {
 
 struct ChannelOptions {
   std::string name;
-  std::string protocol;  // "itch", "iex", "pitch", "cme"
+  std::string protocol;  // "itch", "iex", "pitch", "cme", "pillar"
   uint16_t channel = 0;  // goes into every record
   int64_t midnight_ns = 0;
   // Where the lines come: at least one live one.
@@ -55,9 +56,10 @@ struct ChannelOptions {
   std::optional<CmeMap> map;            // cme
   // cme: books are repaired from the snapshot loops, which are what recovery_lines carry.
   std::optional<CmeRecoveryOptions> snapshot_loop;
-  std::shared_ptr<SymbolTable> symbols;  // iex, pitch; null: one of its own
-  size_t requests = 256;                 // to be taken by the control thread
-  size_t mail_bytes = size_t{4} << 20;   // from it: replies, messages of snapshots
+  std::shared_ptr<SymbolTable> symbols;        // iex, pitch; null: one of its own
+  std::shared_ptr<DeclaredMessages> declared;  // pillar; null: records only
+  size_t requests = 256;                       // to be taken by the control thread
+  size_t mail_bytes = size_t{4} << 20;         // from it: replies, messages of snapshots
 };
 
 /* A request to be sent. */

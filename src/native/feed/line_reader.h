@@ -76,11 +76,11 @@ struct AbandonedInChannel {
 
 /* Maker: message(const MessageInfo&, uint16_t channel, const uint8_t*, size_t), and
  * lost(unit) when messages of a unit will not come. */
-template <class Framer, class Maker, size_t kLines = 16>
+template <class Framer, class Maker, size_t kLines = 16, size_t kChannels = 64>
 class LineReader {
  public:
   static constexpr size_t kMaxLines = kLines;
-  static constexpr size_t kMaxChannels = 64;
+  static constexpr size_t kMaxChannels = kChannels;
   static constexpr size_t kMaxAbandoned = 1024;  // told by range; the rest is only counted
 
   /* options.lines is of no concern. channel: of the first session's records; later

@@ -12,7 +12,7 @@
 namespace wp::feed {
 namespace {
 
-constexpr SequenceNumbers kPitchNumbers{UINT32_MAX, 1};
+constexpr SequenceNumbers kPitchNumbers{UINT32_MAX, 1}, kNyseNumbers{UINT32_MAX, 1};
 constexpr size_t kPitchHeader = 8;
 constexpr uint8_t kGapRequest = 0x03;
 constexpr uint8_t kGapResponse = 0x04;
@@ -86,8 +86,9 @@ size_t NyseRequests::encode(const RecoveryRequest& request, const SessionName&,
   uint8_t* const m = out + kNyseHeader;
   net::store_le<uint16_t>(m, kRetransmissionRequestSize);
   net::store_le(m + 2, kRetransmissionRequest);
-  net::store_le(m + 4, static_cast<uint32_t>(request.first));
-  net::store_le(m + 8, static_cast<uint32_t>(request.first + request.count - 1));
+  const uint64_t last = request.first + request.count - 1;
+  net::store_le(m + 4, static_cast<uint32_t>(wire_sequence(kNyseNumbers, request.first)));
+  net::store_le(m + 8, static_cast<uint32_t>(wire_sequence(kNyseNumbers, last)));
   std::copy(source_id_.begin(), source_id_.end(), m + 12);
   m[22] = product_id_;
   m[23] = channel_id_;

@@ -81,8 +81,10 @@ inline const char* soup_difference(const SoupCounters& c, SoupPeer& model) {
       {"truncated", c.truncated},
       {"deaths", c.deaths},
   };
-  for (const auto& counter : counters)
-    if (counter.ours != model.count[counter.name]) return counter.name;
+  for (const auto& counter : counters) {
+    const auto found = model.count.find(std::string_view(counter.name));
+    if (counter.ours != (found == model.count.end() ? 0 : found->second)) return counter.name;
+  }
   if (c.packets != c.messages + c.empty + c.duplicates + c.unsequenced + c.heartbeats + c.debug +
                        c.logins + c.logouts + c.end_of_session + c.malformed + c.unknown +
                        c.unexpected)
@@ -187,6 +189,10 @@ class SoupServerDifferential {
   }
   SoupServerSession& server() { return server_; }
   const std::vector<SoupEvent>& events() const { return recorder_.events; }
+  std::vector<SoupEvent> take() {
+    model_.events.clear();
+    return std::exchange(recorder_.events, {});
+  }
 
  private:
   SoupServerSession server_;

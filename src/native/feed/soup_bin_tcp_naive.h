@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -51,7 +52,7 @@ inline std::string soup_packet(char type, const std::string& payload = "") {
 class SoupPeer {
  public:
   std::vector<SoupEvent> events;
-  std::map<std::string, uint64_t> count;
+  std::map<std::string, uint64_t, std::less<>> count;
   std::string state = "idle";
 
   void on_bytes(const std::string& bytes, int64_t now) {

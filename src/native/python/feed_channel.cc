@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "feed/channel.h"
 
+#include <nanobind/stl/tuple.h>
+
 #include <cstring>
 #include <map>
 #include <memory>
@@ -41,6 +43,7 @@ const char* recovery_of(const std::string& protocol) {
   if (protocol == "itch") return "mold_udp64";
   if (protocol == "pitch") return "pitch";
   if (protocol == "iex") return "iex";
+  if (protocol == "pillar") return "nyse";
   return "";
 }
 
@@ -101,6 +104,17 @@ void set_recovery(ChannelOptions& o, const std::string& recovery, const nb::dict
   set_recovery_options(rest, o.recovery);
 }
 
+// (type, bytes behind the header, offset of the instrument or -1) each.
+using Declared = std::vector<std::tuple<uint16_t, uint16_t, int32_t>>;
+
+void set_declared(ChannelOptions& o, const Declared& messages, size_t bytes) {
+  if (messages.empty()) return;
+  std::vector<DeclaredMessage> types;
+  for (const auto& [type, size, instrument_at] : messages)
+    types.push_back({type, size, instrument_at});
+  o.declared = std::make_shared<DeclaredMessages>(std::move(types), bytes);
+}
+
 // Behind recovery's last moment, so that the hold timer does not give up first.
 constexpr int64_t kAfterDeadline = 100'000'000;
 
@@ -110,7 +124,8 @@ std::shared_ptr<Channel> make(const std::string& protocol, const std::string& na
                               const nb::dict& arbiter, const std::string& recovery,
                               const nb::dict& recovery_options, Numbers instruments, Names symbols,
                               Numbers types, nb::handle schema,
-                              std::shared_ptr<SymbolTable> symbol_table) {
+                              std::shared_ptr<SymbolTable> symbol_table, const Declared& messages,
+                              size_t message_bytes) {
   ChannelOptions o;
   o.name = name;
   o.protocol = protocol;
@@ -133,6 +148,7 @@ std::shared_ptr<Channel> make(const std::string& protocol, const std::string& na
   set_arbiter_options(arbiter, o.arbiter);
   o.filter = {std::move(instruments), std::move(symbols), std::move(types)};
   o.symbols = std::move(symbol_table);
+  set_declared(o, messages, message_bytes);
   if (!schema.is_none()) {
     auto [plan, map] = nb::cast<std::pair<std::shared_ptr<SbePlan>, nb::bytes>>(schema);
     std::vector<uint32_t> words(map.size() / sizeof(uint32_t));
@@ -150,6 +166,19 @@ nb::list take_requests(Channel& channel, size_t max) {
   while (nb::len(out) < max && channel.take_request(&request)) {
     out.append(type(request.what.first, request.what.count, request.what.attempt, request.what.unit,
                     nb::bytes(reinterpret_cast<const char*>(request.bytes), request.length)));
+  }
+  return out;
+}
+
+nb::dict take_rows(Channel& channel) {
+  nb::dict out;
+  const auto& declared = channel.options().declared;
+  if (!declared) return out;
+  std::vector<std::vector<uint8_t>> rows;
+  declared->take(rows);
+  for (size_t i = 0; i < rows.size(); i++) {
+    if (!rows[i].empty())
+      out[nb::int_(declared->types()[i].type)] = nb::bytes(rows[i].data(), rows[i].size());
   }
   return out;
 }
@@ -331,6 +360,12 @@ nb::dict snapshot_of(const Channel& channel) {
   recovery["injected_outdated"] = s.mail.outdated;
   out["recovery"] = recovery;
   if (channel.options().snapshot_loop) out["snapshot_loop"] = loop_of(s.loop);
+  if (const auto& declared = channel.options().declared) {
+    nb::dict rows;
+    rows["stored"] = declared->stored();
+    rows["lost"] = declared->lost();
+    out["rows"] = rows;
+  }
   return out;
 }
 
@@ -342,7 +377,8 @@ void bind_feed_channel(nb::module_& m) {
                   nb::arg("arbiter") = nb::dict(), nb::arg("recovery") = "",
                   nb::arg("recovery_options") = nb::dict(), nb::arg("instruments") = nb::none(),
                   nb::arg("symbols") = nb::none(), nb::arg("types") = nb::none(),
-                  nb::arg("schema") = nb::none(), nb::arg("symbol_table") = nb::none())
+                  nb::arg("schema") = nb::none(), nb::arg("symbol_table") = nb::none(),
+                  nb::arg("messages") = Declared{}, nb::arg("message_bytes") = size_t{16} << 20)
       .def_prop_ro("name", [](const Channel& c) { return c.name(); })
       .def("requests", &take_requests, nb::arg("max") = 64,
            "What recovery wants sent to the venue's server, oldest first.")
@@ -383,6 +419,8 @@ void bind_feed_channel(nb::module_& m) {
           nb::arg("message"), nb::arg("seq"), nb::arg("recv_time"), nb::arg("unit") = 0,
           "A message of a snapshot: filtered, decoded and put into the ring with the flag\n"
           "RECOVERED, outside the sequence. False: no room for it, counted.")
+      .def("take_rows", &take_rows,
+           "Rows of the declared messages that wait, packed, by type; one thread at a time.")
       .def(
           "snapshot", [](const Channel& c) { return snapshot_of(c); },
           "Counters and state as of a moment ago; exact once the worker stopped.")

@@ -192,7 +192,7 @@ parse_port_spec$:
 
 \.FeedChannel\.make$:
     @staticmethod
-    def make(protocol: str, *, name: str, channel: int = 0, lines: Sequence[Steering], recovery_lines: Sequence[Steering] = ..., midnight_ns: int = 0, arbiter: dict[str, Any] = ..., recovery: str = "", recovery_options: dict[str, Any] = ..., instruments: Sequence[int] | None = None, symbols: Sequence[str] | None = None, types: Sequence[int] | None = None, schema: tuple[SbePlan, bytes] | None = None, symbol_table: SymbolTable | None = None) -> FeedChannel: ...
+    def make(protocol: str, *, name: str, channel: int = 0, lines: Sequence[Steering], recovery_lines: Sequence[Steering] = ..., midnight_ns: int = 0, arbiter: dict[str, Any] = ..., recovery: str = "", recovery_options: dict[str, Any] = ..., instruments: Sequence[int] | None = None, symbols: Sequence[str] | None = None, types: Sequence[int] | None = None, schema: tuple[SbePlan, bytes] | None = None, symbol_table: SymbolTable | None = None, messages: Sequence[tuple[int, int, int]] = ..., message_bytes: int = 16777216) -> FeedChannel: ...
 
 \.FeedChannel\.requests$:
     def requests(self, max: int = 64) -> list[Any]:
@@ -204,6 +204,10 @@ parse_port_spec$:
 
 \.FeedChannel\.inject$:
     def inject(self, message: _Buffer, seq: int, recv_time: int, unit: int = 0) -> bool:
+        \doc
+
+\.FeedChannel\.take_rows$:
+    def take_rows(self) -> dict[int, bytes]:
         \doc
 
 \.FeedChannel\.snapshot$:

@@ -14,7 +14,7 @@ from ..config import IngestionConfig
 from ..errors import ConfigError
 from ..ingestion import IngestionClient, RingBuffer
 from ..measure import Consumer
-from ..settings import missing
+from ..settings import missing, problem
 from ..stats import IngestionStats
 from . import options as o
 from . import output
@@ -75,6 +75,14 @@ def feed(
         Path | None,
         typer.Option("--out", metavar="FILE", help="Write the records: *.npy or *.csv."),
     ] = None,
+    rows: Annotated[
+        Path | None,
+        typer.Option(
+            "--rows",
+            metavar="DIR",
+            help="Write the fields of declared messages (\\[\\[channel.message]]): *.npy.",
+        ),
+    ] = None,
     latency_histogram: o.HistogramFile = None,
     fail_on_loss: Annotated[
         bool, typer.Option("--fail-on-loss", help="Exit 1 when a message is missing or lost.")
@@ -130,12 +138,15 @@ def feed(
             several,
             limits=Limits(max_seconds, max_messages, follow=follow),
             out=out,
+            rows=rows,
             histogram=latency_histogram,
             fail_on_loss=fail_on_loss,
             as_json=as_json,
             quiet=quiet,
         )
         return
+    if rows is not None:
+        raise ConfigError(problem("--rows", str(rows), "with a --config that declares messages"))
     settings = o.ingestion_config(port, flows[0] if flows else None, config, option, **flags)
     ring, stats = RingBuffer(buffer_capacity, policy), IngestionStats()
     client = IngestionClient(settings)

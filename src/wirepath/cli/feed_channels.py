@@ -23,7 +23,7 @@ from . import options as o
 from . import output
 from .exits import Exit
 from .live import live
-from .records import RecordFile
+from .records import RecordFile, RowFiles
 
 
 class Limits(NamedTuple):
@@ -108,6 +108,7 @@ def feed_channels(
     *,
     limits: Limits,
     out: Path | None,
+    rows: Path | None,
     histogram: Path | None,
     fail_on_loss: bool,
     as_json: bool,
@@ -120,6 +121,12 @@ def feed_channels(
     client = FeedClient(config)
     with ExitStack() as stack:
         records = stack.enter_context(RecordFile(out)) if out is not None else None
+        fields = None
+        if rows is not None:
+            if not any(channel.message for channel in config.channel):
+                must = "left out: no channel declares messages ([[channel.message]])"
+                raise ConfigError(problem("--rows", str(rows), must))
+            fields = stack.enter_context(RowFiles(rows))
         stack.enter_context(client)
         client.start_ingestion(ring, stats)
         if not quiet:
@@ -134,6 +141,7 @@ def feed_channels(
                 max_messages=limits.max_messages,
                 follow=limits.follow,
                 on_records=records.write if records else None,
+                on_rows=fields.write if fields else None,
                 on_progress=show,
             )
     summary = client.summary() | {

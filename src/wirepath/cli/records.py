@@ -1,4 +1,4 @@
-"""Writing records to a file as they come: NumPy's .npy, or CSV."""
+"""Writing records and rows to files as they come: NumPy's .npy, or CSV."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..dtypes import RECORD
 from ..errors import ConfigError
 from ..settings import problem
+from ..tables import Layout, Partitions
 
 
 class RecordFile:
@@ -70,3 +71,31 @@ class RecordFile:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+class RowFiles:
+    """Rows of declared messages: ``FOLDER/CHANNEL/type=NAME/NAME.npy``, there when complete."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            must = f"a folder that can be written ({error.strerror})"
+            raise ConfigError(problem("--rows", str(folder), must)) from None
+        self._files = Partitions(folder, kind="npy", period="none", max_open=1024)
+
+    def write(self, channel: str, rows: dict[str, NDArray[np.void]]) -> None:
+        """Append a channel's rows, by name of the message type."""
+        for name, some in rows.items():
+            self._files.write(f"{channel}/type={name}", Layout(some.dtype, ()), some, None)
+
+    def __enter__(self) -> RowFiles:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._files.finish()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import resource
-import shutil
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -20,10 +19,15 @@ from ..feed import SbeSchema, iex, itch50, pitch
 from ..tables import Finished, Layout, Partitions, row_layout
 from ..tables.layout import type_text
 from .filters import Filter
+from .folder import ResultFolder
 from .options import ConvertConfig, name_of
 from .sources import Broken, Source
 
 Progress = Callable[[int], object]
+
+# Files by period of time that a capture may make at once, and one more for so many rows: times that
+# are damaged would make one of each message.
+_FILES, _ROWS_A_FILE = 1024, 100
 
 
 def convert_one(
@@ -33,16 +37,14 @@ def convert_one(
     (OSError of the disk, ExtraMissing)."""
     start = time.perf_counter()
     target = Path(config.out) / name_of(capture)
-    part = target.with_name(f".{target.name}.part-{os.getpid()}")
     files: list[Finished] = []
     source = Source(capture, config)
     rows: Counter[str] = Counter()
     error = ""
     kept = False
-    try:
-        part.mkdir(parents=True)
+    with ResultFolder(target) as folder:
         partitions = Partitions(
-            part,
+            folder.path,
             kind=config.to,
             period=config.period,
             compression=config.compression,
@@ -50,6 +52,7 @@ def convert_one(
             pending_rows=max(524_288, config.group_rows),
             max_open=256,
             durable=False,
+            most_files=(_FILES, _ROWS_A_FILE),
             on_finished=files.append,
         )
         try:
@@ -58,11 +61,11 @@ def convert_one(
             kept = not error or (config.partial and damaged and rows.total() > 0)
             if kept:
                 partitions.finish()
-                _publish(part, target, force=config.force)
+                folder.publish(force=config.force)
+        except _arrow_errors() as refused:
+            error, kept = _not_written(capture, config, refused), False
         finally:
             partitions.abort()
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     seconds = time.perf_counter() - start
     total = sum(rows.values()) if kept else 0
     return source.report | {
@@ -73,6 +76,7 @@ def convert_one(
         "rows": total,
         "rows_by_type": dict(sorted(rows.items())) if kept else {},
         "files": len(files) if kept else 0,
+        "rows_out_of_time": partitions.rows_elsewhere if kept else 0,
         "input_bytes": Path(capture).stat().st_size if Path(capture).is_file() else 0,
         "output_bytes": sum(file.bytes for file in files) if kept else 0,
         "seconds": seconds,
@@ -172,14 +176,15 @@ class _Tables:
         return rows["send_time"].astype(np.int64) if protocol == "cme" else None
 
 
-def _publish(part: Path, target: Path, *, force: bool) -> None:
-    """Give the complete folder its name."""
-    if not target.exists():
-        part.rename(target)
-        return
-    if not force:
-        raise FileExistsError(f"{target} appeared in the meantime: nothing was replaced")
-    old = target.with_name(f".{target.name}.old-{os.getpid()}")
-    target.rename(old)
-    part.rename(target)
-    shutil.rmtree(old)
+def _arrow_errors() -> tuple[type[BaseException], ...]:
+    """What pyarrow raises for values that a format cannot hold; nothing while it is not loaded."""
+    loaded = sys.modules.get("pyarrow")
+    return (loaded.ArrowException,) if loaded is not None else ()
+
+
+def _not_written(capture: str, config: ConvertConfig, error: BaseException) -> str:
+    first = str(error).strip().partition("\n")[0]
+    return (
+        f"{capture} holds values that {config.to} cannot hold: {first} (--to npy keeps them as "
+        "they are)"
+    )

@@ -7,7 +7,6 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
 from pydantic import AfterValidator, Field
 
 from ..errors import ConfigError
@@ -17,8 +16,8 @@ from ..feed.pitch import message_types as pitch_types
 from ..flows import flow_of
 from ..settings import Must, Settings, missing, problem
 from ..tables import PERIODS
+from ..wire_dtype import dtype_of
 
-_MAX_DATAGRAM = 65_507
 _SUFFIXES = (".gz", ".pcap", ".pcapng", ".cap", ".itch", ".bin", ".txt")
 
 
@@ -206,35 +205,15 @@ def type_number(protocol: str, text: str) -> int:
     return number
 
 
-def dtype_of(field: str, text: str) -> np.dtype[Any]:
-    """``price:<u4,size:<u2`` as a dtype; a number is so many bytes. Raises ConfigError."""
-    if text.isdecimal():
-        if len(text) > 5 or int(text) > _MAX_DATAGRAM:
-            raise ConfigError(problem(field, text, f"at most {_MAX_DATAGRAM} bytes"))
-        return np.dtype(f"V{text}")
-    must = "NAME:TYPE fields separated by commas, such as price:<u4,size:<u2"
-    try:
-        parts = [part.split(":", 1) for part in text.split(",")]
-        out = np.dtype([(name.strip(), kind.strip()) for name, kind in parts])
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"{problem(field, text, must)} ({error})") from None
-    for name in out.names or ():
-        if not _on_a_wire(out[name]):
-            must = "integers, floats of at most 8 bytes, ?, S, V, or M8 and m8 of s, ms, us or ns"
-            raise ConfigError(f"{problem(field, text, must)} ({name})")
-    return out
-
-
-def _on_a_wire(kind: np.dtype[Any]) -> bool:
-    """Whether it is a type that messages have and Arrow knows."""
-    if kind.kind in "Mm":
-        return np.datetime_data(kind) in {(unit, 1) for unit in ("s", "ms", "us", "ns")}
-    return kind.kind in "biuSV" or (kind.kind == "f" and kind.itemsize <= 8)
-
-
 def name_of(capture: str) -> str:
-    """Name of a capture's results: its file's, without what says which kind of file it is."""
+    """Name of a capture's results: its file's, without what says which kind of file it is.
+
+    Raises ConfigError for a path that names no file, such as ``..``.
+    """
     name = Path(capture).name
-    while (suffix := Path(name).suffix) in _SUFFIXES and Path(name).stem:
+    if not name.strip("."):
+        raise ConfigError(problem("capture", capture, "the path of a file"))
+    # A name of dots alone is that of a folder: "...pcap" stays whole.
+    while (suffix := Path(name).suffix) in _SUFFIXES and Path(name).stem.strip("."):
         name = name[: -len(suffix)]
     return name

@@ -16,6 +16,7 @@ from typing import Any
 from ..errors import ConfigError, ExtraMissing, PortError, WirepathError
 from ..settings import problem
 from .child import config_of, values_of
+from .folder import recover
 from .one import convert_one
 from .options import ConvertConfig, name_of
 
@@ -42,6 +43,8 @@ def check(captures: Sequence[str], config: ConvertConfig) -> None:
     out = Path(config.out)
     if out.exists() and not out.is_dir():
         raise ConfigError(f'out = "{out}" is not usable: it must be a folder')
+    for name in names:
+        recover(out / name)
     there = [str(out / name) for name in names if (out / name).exists()]
     if there and not config.force:
         raise ConfigError(
@@ -58,7 +61,8 @@ def failed(capture: str, error: str) -> dict[str, Any]:
     """The result of a capture that nothing came of."""
     return {
         "capture": capture, "out": "", "ok": False, "error": error, "kind": "", "rows": 0,
-        "rows_by_type": {}, "files": 0, "output_bytes": 0, "seconds": 0.0, "rows_per_second": 0.0,
+        "rows_by_type": {}, "files": 0, "rows_out_of_time": 0, "output_bytes": 0, "seconds": 0.0,
+        "rows_per_second": 0.0,
         "frames": 0, "messages": 0, "by_type": {}, "unknown": 0, "malformed": 0, "gaps": 0,
         "missing": 0, "abandoned": [], "lines": [], "peak_rss_bytes": 0,
         "input_bytes": Path(capture).stat().st_size if Path(capture).is_file() else 0,
@@ -115,18 +119,11 @@ class _Children:
                 self._running.discard(child)
         if result is not None:
             return result
-        self._clean(config, capture, child.pid)
+        recover(Path(config.out) / name_of(capture))
         if code < 0:
             return failed(capture, f"its process was ended by signal {-code}")
         lines = errors[0].strip().splitlines() if errors else []
         return failed(capture, f"its process ended with {code}: {lines[-1] if lines else ''}")
-
-    @staticmethod
-    def _clean(config: ConvertConfig, capture: str, pid: int) -> None:
-        import shutil  # noqa: PLC0415
-
-        part = Path(config.out) / f".{name_of(capture)}.part-{pid}"
-        shutil.rmtree(part, ignore_errors=True)
 
     def end(self) -> None:
         """End those that run; no more are started."""

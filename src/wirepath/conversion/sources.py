@@ -21,7 +21,8 @@ from ..flows import flow_of
 from ..ports import open as open_port
 from ..publish_source import kind_of
 from ..steering import udp
-from .options import ConvertConfig, dtype_of, type_number
+from ..wire_dtype import dtype_of
+from .options import ConvertConfig, type_number
 
 # Records, or messages of raw rows, that are taken at a time.
 CHUNK = 262_144

@@ -36,18 +36,22 @@ def make_channel(
     types: Sequence[int | str] | None = None,
     schema: SbeSchema | None = None,
     symbol_table: SymbolTable | None = None,
+    messages: Sequence[tuple[int, int, int]] = (),
+    message_bytes: int = 16 << 20,
 ) -> FeedChannel:
     """One channel of a venue: its lines through an arbiter, gaps asked for, messages to records.
 
     protocol: ``"itch"`` (MoldUDP64 and ITCH 5.0), ``"iex"`` (IEX-TP and TOPS, DEEP, DEEP+),
-    ``"pitch"`` (Cboe sequenced units and Multicast PITCH) or ``"cme"`` (MDP 3.0; needs ``schema``).
+    ``"pitch"`` (Cboe sequenced units and Multicast PITCH), ``"cme"`` (MDP 3.0; needs ``schema``) or
+    ``"pillar"`` (NYSE XDP / Pillar packets: a record says which message type came, no more).
     lines: where it comes live, one flow each; ``[wp.everything()]`` alone is every UDP frame.
     recovery_lines: flows on which retransmissions come. channel: number that goes into its records.
     midnight_ns: of ITCH and PITCH, midnight of the session's date in New York
     (:func:`wirepath.feed.itch50.midnight_ns`); 0 leaves event times as ns since midnight.
 
     arbiter: options of :class:`Arbiter` but ``lines`` and ``recovery_lines``. recovery: how to ask
-    for what no line brought, ``"mold_udp64"``, ``"iex"`` or ``"pitch"`` as the protocol has it;
+    for what no line brought, ``"mold_udp64"``, ``"iex"``, ``"pitch"`` or ``"nyse"`` as the protocol
+    has it (nyse: with ``source_id``, ``product_id`` and ``channel_id`` in recovery_options);
     ``""`` tells gaps and asks for nothing. recovery_options: those of :class:`Recovery`. In order,
     ``hold_ns`` has to be above recovery's ``deadline_ns``; not given, it is. ``"cme_snapshot"``
     repairs the books of a CME channel from its snapshot feeds, as :class:`CmeRecovery` does
@@ -63,6 +67,11 @@ def make_channel(
     message types (a letter, or a number). None: all. What is not wanted is counted in ``filtered``
     and, but for entries of a CME message, not decoded. Messages of the market as a whole are always
     wanted, and for PITCH and IEX those that name no symbol: an order's executions name the order.
+
+    messages: of pillar, types whose bytes are wanted: (type, bytes behind the header of size and
+    type, offset in those of a u32 that numbers the instrument or -1) each. ``take_rows()`` has
+    them, packed as ``wirepath.feed_rows.ROW_FIELDS`` and those bytes; message_bytes: what may wait
+    to be taken, more is counted in ``snapshot()["rows"]["lost"]``. Shorter ones are malformed.
 
     Raises :class:`wirepath.ConfigError` naming the argument.
     """
@@ -81,6 +90,8 @@ def make_channel(
         types=None if types is None else [_type(t) for t in types],
         schema=None if schema is None else native_schema(schema),
         symbol_table=symbol_table,
+        messages=list(messages),
+        message_bytes=message_bytes,
     )
 
 

@@ -49,6 +49,10 @@ class Sink(ABC):
     def close(self) -> None:  # noqa: B027
         """Called once on the sink's thread, after the last record."""
 
+    def end_by(self, deadline: float) -> None:  # noqa: B027
+        """Called when no more records come, on the thread that closes the fan-out: what is not
+        written at ``deadline`` (of ``time.monotonic()``) is to be given up."""
+
     @property
     def acknowledged(self) -> int:
         """How many of the records offered, from the first, this sink is done with: written, or

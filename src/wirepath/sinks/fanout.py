@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Sequence
@@ -83,13 +84,19 @@ class Fanout:
 
     def close(self, timeout: float | None = 60.0) -> bool:
         """Let every sink write what waits, and end. Returns whether all did in time; one that did
-        not is left to itself, and what it did not write stays in ``queued``."""
+        not is left to itself, and what it did not write stays in ``queued``.
+
+        timeout: seconds; None waits for ever. A Kafka sink gives up a little before, and counts
+        what it could not deliver as ``failed``.
+        """
         self._closed = True
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
         for sink in self._sinks:
+            sink.end_by(deadline)
             sink.queue.close()
-        deadline = None if timeout is None else time.monotonic() + timeout
         for sink, thread in zip(self._sinks, self._threads, strict=True):
-            thread.join(None if deadline is None else max(deadline - time.monotonic(), 0))
+            left = max(deadline - time.monotonic(), 0)
+            thread.join(min(left, threading.TIMEOUT_MAX))
             if thread.is_alive():
                 queued = sink.queue.counters["queued"]
                 sink.queue.error(f"it did not end within {timeout:g} s")

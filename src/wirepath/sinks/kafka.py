@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from functools import partial
 from itertools import pairwise
@@ -17,6 +18,9 @@ from .base import Sink
 from .queue import Taken
 
 _log = logging.getLogger("wirepath.sinks")
+
+_PURGE_SECONDS = 5.0  # for librdkafka to tell what became of messages that are given up
+_RESTART_SECONDS = 1.0  # between attempts to make a producer
 
 
 def _confluent_kafka() -> Any:  # noqa: ANN401  # a module that is untyped
@@ -54,6 +58,8 @@ class KafkaSink(Sink):
         self._full = 0
         self._fatal = False
         self._taken: Taken | None = None  # what is being produced
+        self._restart_at = 0.0
+        self._end_by = math.inf
 
     def open(self) -> None:
         self._kafka = _confluent_kafka()
@@ -81,8 +87,9 @@ class KafkaSink(Sink):
 
     def write(self, records: NDArray[np.void]) -> None:
         self._taken = self.queue.latest
-        if self._fatal:
-            self._restart()
+        if self._fatal and not self._restart():
+            self.queue.failed(len(records), self._taken)
+            return
         if self._most == 1:
             ordered = records
             bounds = list(range(len(records) + 1))
@@ -110,16 +117,22 @@ class KafkaSink(Sink):
                 self._producer.produce(self._settings.topic, value, key, on_delivery=told)
             except BufferError:  # librdkafka's queue is full: deliveries make room, or time out
                 self._full += 1
+                if time.monotonic() >= self._end_by:
+                    self._fail(records, self._taken, "the sink was closed before there was room for them")
+                    return
                 self._producer.poll(0.1)
                 continue
             except self._kafka.KafkaException as error:
-                self._failures += 1
-                self.queue.failed(records, self._taken)
-                self.queue.error(error)
+                self._fail(records, self._taken, error)
                 self._fatal = self._fatal or bool(error.args and error.args[0].fatal())
                 return
             self._messages += 1
             return
+
+    def _fail(self, records: int, taken: Taken | None, error: BaseException | str) -> None:
+        self._failures += 1
+        self.queue.failed(records, taken)
+        self.queue.error(error)
 
     def settle(self, records: NDArray[np.void], error: Exception | None) -> None:
         pass  # _on_delivery does, message by message
@@ -136,9 +149,7 @@ class KafkaSink(Sink):
             self._delivered += 1
             self.queue.wrote(records, taken)
             return
-        self._failures += 1
-        self.queue.failed(records, taken)
-        self.queue.error(f"delivery failed: {error}")
+        self._fail(records, taken, f"delivery failed: {error}")
         self._fatal = self._fatal or error.fatal()
 
     def _broker_error(self, error: Any) -> None:  # noqa: ANN401
@@ -146,17 +157,26 @@ class KafkaSink(Sink):
         self.queue.error(str(error))
         self._fatal = self._fatal or error.fatal()
 
-    def _restart(self) -> None:
+    def _restart(self) -> bool:
         """After an error that an idempotent producer cannot go on from: a new one. What the old
-        one had not delivered is lost, and counted."""
+        one had not delivered is lost, and counted. False: there is none; tried again later."""
+        now = time.monotonic()
+        if now < self._restart_at:
+            return False
+        self._restart_at = now + _RESTART_SECONDS
         self._give_up()
+        try:
+            self._producer = self._make()
+        except Exception as error:  # librdkafka's own, or of the machine: no thread, no memory
+            self.queue.error(f"a new producer cannot be made: {error}")
+            return False
         self._restarts += 1
         self._fatal = False
-        self._producer = self._make()
+        return True
 
     def _give_up(self) -> None:
         self._producer.purge()
-        self._producer.flush(5)
+        self._producer.flush(_PURGE_SECONDS)
 
     def idle(self) -> None:
         self._producer.poll(0)
@@ -164,10 +184,17 @@ class KafkaSink(Sink):
     def close(self) -> None:
         if self._producer is None:
             return
-        deadline = time.monotonic() + self._settings.delivery_seconds + 5
+        deadline = min(
+            time.monotonic() + self._settings.delivery_seconds + _PURGE_SECONDS, self._end_by
+        )
         while self._producer.flush(0.2) and not self._fatal and time.monotonic() < deadline:
             pass
         self._give_up()
+
+    def end_by(self, deadline: float) -> None:
+        """So early that what is given up is counted in time."""
+        left = max(deadline - time.monotonic(), 0.0)
+        self._end_by = deadline - min(2 * _PURGE_SECONDS, left / 2)
 
     @property
     def extra_counters(self) -> dict[str, Any]:

@@ -26,6 +26,7 @@ _LABELS = {"minute": "%Y-%m-%dT%H-%M", "hour": "%Y-%m-%dT%H", "day": "%Y-%m-%d"}
 _SUFFIX = {"parquet": ".parquet", "arrow": ".arrow", "csv": ".csv", "npy": ".npy"}
 _SECOND = 1_000_000_000
 _TIMELESS = -(1 << 62)  # the period of rows whose time is of no concern
+_ELSEWHERE = _TIMELESS - 1  # and of those for whose time there is no file
 _serial = count()
 
 NPY_RECORDS = Layout(RECORD, ())
@@ -64,9 +65,11 @@ class Partitions:
 
     group_rows: most rows of a row group. pending_rows: most rows that wait in memory for their row
     group over all files; the largest is written then. max_open: files open at a time, one more
-    finishes one of the earliest period. durable: a file has its name only when it is on the disk.
-    on_finished: called with each file that is complete. Rows whose file fails are gone, and with
-    them all of the same unfinished file.
+    finishes one of the earliest period. most_files: (n, m), n files and one more for each m rows
+    written; rows that would need another one go to ``other.parquet`` of their table and are counted
+    in ``rows_elsewhere``: times that make no sense do not make a file each. None: no limit.
+    durable: a file has its name only when it is on the disk. on_finished: called with each file
+    that is complete. Rows whose file fails are gone, and with them all of the same unfinished file.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Partitions:
         pending_rows: int = 1_048_576,
         max_open: int = 64,
         durable: bool = True,
+        most_files: tuple[int, int] | None = None,
         on_finished: Callable[[Finished], object] | None = None,
     ) -> None:
         self.folder = folder
@@ -91,7 +95,12 @@ class Partitions:
         self._pending_rows = pending_rows
         self._max_open = max_open
         self._durable = durable
+        self._most_files = most_files
         self._on_finished = on_finished
+        self.rows_elsewhere = 0
+        """Rows that are in files ``other``."""
+        self._begun = 0  # files
+        self._put_rows = 0
         self._open: dict[tuple[str, int], _Open] = {}
         self._pending = 0
         self._clock = 0
@@ -130,9 +139,12 @@ class Partitions:
         if (periods == first).all():
             self._put(table, first, layout, rows, now)
             return
-        for period in np.unique(periods).tolist():
-            some = np.take(rows, np.flatnonzero(periods == period))
-            self._put(table, period, layout, some, now)
+        order = np.argsort(periods, kind="stable")
+        periods = periods[order]
+        edges = np.flatnonzero(periods[1:] != periods[:-1]) + 1
+        for begin, end in pairwise([0, *edges.tolist(), len(periods)]):
+            some = np.take(rows, order[begin:end])
+            self._put(table, int(periods[begin]), layout, some, now)
 
     def write_records(
         self, records: NDArray[np.void], *, by_type: bool = True, now: int = 0
@@ -192,12 +204,19 @@ class Partitions:
     def _put(
         self, table: str, period: int, layout: Layout, rows: NDArray[np.void], now: int
     ) -> None:
+        self._put_rows += len(rows)
+        if (table, period) not in self._open and period > _TIMELESS and not self._may_begin():
+            period = _ELSEWHERE
+            self.rows_elsewhere += len(rows)
         key = (table, period)
         each = self._open.get(key)
         self._clock += 1
         if each is None:
             if len(self._open) >= self._max_open:
-                self._finish(min(self._open, key=lambda k: (k[1], self._open[k].used)))
+                # Those without a period last: they would be begun again at once.
+                ends = min(self._open, key=lambda k: (k[1] <= _TIMELESS, k[1], self._open[k].used))
+                self._finish(ends)
+            self._begun += 1
             folder = self.folder / table if table else self.folder
             stem = self._stem(table, period)
             part = folder / f".{stem}{_SUFFIX[self._kind]}.{os.getpid()}-{next(_serial)}.part"
@@ -212,7 +231,15 @@ class Partitions:
             largest = max(self._open, key=lambda k: self._open[k].pending)
             self._flush(largest, self._open[largest], self._group_rows)
 
+    def _may_begin(self) -> bool:
+        if self._most_files is None:
+            return True
+        at_once, rows = self._most_files
+        return self._begun < at_once + self._put_rows // rows
+
     def _stem(self, table: str, period: int) -> str:
+        if period == _ELSEWHERE:
+            return "other"
         if period == _TIMELESS:
             return table.rpartition("/")[2].rpartition("=")[2] or "records"
         when = datetime.fromtimestamp(period * self._seconds, UTC)
