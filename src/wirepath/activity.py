@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._core import Histogram
+from .layers import Layer, layers
 from .series import command_of, read, series, split
 from .telemetry import Snapshot
 
@@ -69,6 +70,7 @@ class Process:
     items: list[Item]
     latencies: list[Latency]
     cores: dict[str, dict[str, float]]  # by thread: user, system (shares of a core), core
+    layers: list[Layer] = field(default_factory=list)  # since each object was made
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,7 @@ def _between(pid: int, a: _Reading, b: _Reading) -> Process:
         list(items.values()),
         [_latency(name, counts, a.counts.get(name)) for name, counts in b.counts.items()],
         _shares(a.threads, b.threads, seconds),
+        layers(b.snapshot),
     )
 
 

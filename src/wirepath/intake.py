@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _core, numa, registry
+from . import _core, accounting, logs, numa, registry, traces
 from ._core import Histogram, Ring, Steering
 from .config import PortSettings, known_backends
 from .errors import ConfigError, StateError
@@ -124,6 +124,11 @@ class Intake:
         if "zero_copy" in known:
             options.setdefault("zero_copy", "prefer" if config.enable_zero_copy else "never")
         self._closed = {}
+        with traces.span("feed.connect", feed=config.port_spec, ports=len(flows)):
+            self._open_ports(flows, options)
+
+    def _open_ports(self, flows: Sequence[tuple[str, Steering]], options: dict[str, Any]) -> None:
+        config = self._settings
         try:
             for device, flow in flows:
                 node = None
@@ -172,6 +177,9 @@ class Intake:
             raise
         self._worker = worker
         self._cpu = _thread_clock(_threads() - before)
+        if logs.wanted("feed.started"):
+            names = [channel["name"] for channel in stage.snapshot()["channels"]]
+            logs.emit("feed.started", feed=config.port_spec, channels=names)
 
     def _check_start(self, ring: Ring, stats: IngestionStats | None) -> None:
         """What has to be true before an ingestion starts."""
@@ -208,10 +216,21 @@ class Intake:
             if self._ring is not None:
                 self._ring.close()
             self._closed["worker"] = worker.stats()
+            self._tell_stopped()
             if self._stats is not None:
                 self._stats.end()
         if self._stats is not None and self._stats.flush_error is not None:
             raise self._stats.flush_error
+
+    def _tell_stopped(self) -> None:
+        if logs.wanted("feed.stopped"):
+            logs.emit(
+                "feed.stopped",
+                feed=self._settings.port_spec,
+                packets=self.packets_received,
+                messages=self.messages_received,
+                missing=accounting.feed_totals(self.snapshot())["missing"],
+            )
 
     def batches(self, max: int = 65536, timeout: float = 0.1) -> Iterator[NDArray[np.void]]:
         """The records as arrays of at most ``max``, until the feed has ended and the ring is

@@ -13,9 +13,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from .. import logs, traces
 from ..activity import Activity, Item, Process, latency_title, thread_of
 from ..errors import ConfigError
-from ..series import chosen, processes
+from ..series import chosen
 from ..settings import problem
 from . import output
 
@@ -33,6 +34,13 @@ def top(
     count: Annotated[
         int | None, typer.Option("--count", "-n", help="End after this many readings.")
     ] = None,
+    drops: Annotated[
+        bool,
+        typer.Option(
+            "--drops",
+            help="Layer by layer from NIC to consumer: what entered, passed and was lost.",
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a reading on standard output.")
     ] = False,
@@ -48,20 +56,22 @@ def top(
         raise ConfigError(problem("--interval", interval, "a number of seconds from 0.05 to 3600"))
     if count is not None and count < 1:
         raise ConfigError(problem("--count", count, "at least 1"))
-    named = chosen(pids or ())
+    with traces.span("attach", pid=pids):
+        named = chosen(pids or ())
     activity = Activity(lambda: named if pids else chosen(()))
+    screen = _layers if drops else _screen
     console = output.stdout()
     try:
         if as_json:
-            for found in _readings(activity, interval, count):
+            for found in _shown(activity, interval, count, pids):
                 output.emit({"time": time.time(), "processes": [_plain(p) for p in found]})
         elif console.is_terminal:
             with Live(console=console, screen=count is None, auto_refresh=False) as live:
-                for found in _readings(activity, interval, count):
-                    live.update(_screen(found), refresh=True)
+                for found in _shown(activity, interval, count, pids):
+                    live.update(screen(found), refresh=True)
         else:
-            for found in _readings(activity, interval, count):
-                console.print(_screen(found))
+            for found in _shown(activity, interval, count, pids):
+                console.print(screen(found))
     except KeyboardInterrupt:
         return  # how one leaves it
 
@@ -88,6 +98,7 @@ def metrics(
         sys.stdout.write(exporter.text(named))
         return
     server, thread = exporter.serve(listen, named)
+    logs.emit("metrics.listening", address=listen)
     output.stderr.print(f"http://{listen}/metrics  (Ctrl-C ends it)", markup=False)
     try:
         thread.join()
@@ -107,6 +118,15 @@ def _readings(activity: Activity, interval: float, count: int | None) -> Iterato
         done += 1
 
 
+def _shown(
+    activity: Activity, interval: float, count: int | None, pids: list[int] | None
+) -> Iterator[list[Process]]:
+    """Readings without processes that have nothing to show, such as other tops; those that were
+    named stay."""
+    for found in _readings(activity, interval, count):
+        yield [process for process in found if pids or process.items]
+
+
 def _plain(process: Process) -> dict[str, Any]:
     return {
         "pid": process.pid,
@@ -124,19 +144,42 @@ def _plain(process: Process) -> dict[str, Any]:
         ],
         "latency_ns": {each.name: each.quantiles for each in process.latencies},
         "threads": process.cores,
+        "layers": [layer.to_dict() for layer in process.layers],
     }
 
 
 def _screen(found: list[Process]) -> Group:
     if not found:
-        have = len(processes())
-        return Group(Text(f"no wirepath process to look at ({have} with counters of this user)"))
+        return _nobody()
     parts: list[Any] = []
     for process in found:
-        parts.append(Text(f"{process.pid}  {process.command}", style="bold", overflow="ellipsis"))
+        parts.append(_title(process))
         tables = (*_rates(process), _drops(process), _latency(process))
         parts += [table for table in tables if table]
     return Group(*parts)
+
+
+def _nobody() -> Group:
+    return Group(Text("no wirepath process of this user has a port, worker or feed"))
+
+
+def _title(process: Process) -> Text:
+    return Text(f"{process.pid}  {process.command}", style="bold", overflow="ellipsis")
+
+
+def _layers(found: list[Process]) -> Group:
+    """A row a layer and a row a cause; each layer's figures add up."""
+    parts: list[Any] = []
+    for process in found:
+        rows = []
+        for each in process.layers:
+            gone = [(f"− {cause}", n) for cause, n in (each.lost | each.left).items() if n]
+            gone += [(text, n) for text, n in (("− waiting", each.waiting),) if n]
+            gone += [("− unexplained", each.unexplained)] if each.unexplained else []
+            rows.append([each.name, each.unit, f"{each.entered:,}", "", f"{each.passed:,}"])
+            rows += [[f"  {text}", "", "", f"{n:,}", ""] for text, n in gone]
+        parts += [_title(process), _table(["layer", "", "entered", "lost", "passed"], rows)]
+    return Group(*parts) if parts else _nobody()
 
 
 def _si(value: float) -> str:

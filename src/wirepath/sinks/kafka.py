@@ -15,7 +15,7 @@ from ..errors import ConfigError, ExtraMissing
 from . import config
 from .base import Sink
 
-_log = logging.getLogger("wirepath.sinks")
+_log = logging.getLogger("wirepath.sink")  # librdkafka's own words
 
 
 def _confluent_kafka() -> Any:  # noqa: ANN401  # a module that is untyped
