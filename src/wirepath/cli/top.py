@@ -14,7 +14,14 @@ from rich.table import Table
 from rich.text import Text
 
 from .. import logs, traces
-from ..activity import Activity, Item, Process, latency_title, thread_of
+from ..activity import (
+    Activity,
+    Item,
+    Process,
+    latency_title,
+    packets_per_core,
+    thread_of,
+)
 from ..errors import ConfigError
 from ..series import chosen
 from ..settings import problem
@@ -144,6 +151,14 @@ def _plain(process: Process) -> dict[str, Any]:
         ],
         "latency_ns": {each.name: each.quantiles for each in process.latencies},
         "threads": process.cores,
+        "packets_per_second_per_core": {
+            item.name: packets_per_core(
+                item.rates.get("frames", 0.0), thread_of(process, item.name)
+            )
+            for item in process.items
+            if item.kind == "worker"
+        },
+        "softirq_share": process.softirq,
         "layers": [layer.to_dict() for layer in process.layers],
     }
 
@@ -229,6 +244,7 @@ def _workers(process: Process, items: list[Item]) -> Table:
     for item in items:
         bursts, frames = item.rates.get("bursts", 0.0), item.rates.get("frames", 0.0)
         share = thread_of(process, item.name)
+        per_core = packets_per_core(frames, share)
         rows.append(
             [
                 item.name,
@@ -236,14 +252,17 @@ def _workers(process: Process, items: list[Item]) -> Table:
                 f"{frames / bursts:.1f}" if bursts else "–",
                 _si(item.rates.get("idle_polls", 0.0)),
                 _si(item.rates.get("drops", 0.0)),
+                "–" if per_core is None else _si(per_core),
                 *(
                     (f"{share['user']:.0%}", f"{share['system']:.0%}", f"{share['core']:.0f}")
                     if share
                     else ("–", "–", "–")
                 ),
+                f"{process.softirq.get(int(share['core']), 0.0):.0%}" if share else "–",
             ]
         )
-    titles = ["worker", "frames/s", "a burst", "idle polls/s", "drops/s", "user", "system", "core"]
+    titles = ["worker", "frames/s", "a burst", "idle polls/s", "drops/s", "packets/s per core"]
+    titles += ["user", "system", "core", "softirq share"]
     return _table(titles, rows)
 
 
