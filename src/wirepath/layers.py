@@ -10,6 +10,7 @@ those of the kernel twice, it is a burst or so; of a process at rest it is 0.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from .telemetry import Snapshot
 
 Unit = Literal["frames", "messages", "records"]
 
+_NAMESAKE = re.compile(r"#\d+$")
 # Of a NIC: not in its rx_packets.
 _NIC = ("rx_missed", "rx_overruns")
 # Frames of other flows: a port that sees all of them counts them, and no flow of ours lost them.
@@ -62,7 +64,9 @@ class Layer:
 
 def layers(snapshot: Snapshot) -> list[Layer]:
     """The layers of a process, in the order that frames pass them. Ports that receive nothing
-    (publishers') and layers that a process does not have are left out."""
+    (publishers') and layers that a process does not have are left out; feeds of one
+    name are summed.
+    """
     objects = _objects(snapshot)
     ports = [_port(name, o) for name, o in objects["port"].items()]
     ports = [each for each in ports if each.entered]
@@ -95,10 +99,13 @@ def _objects(snapshot: Snapshot) -> dict[str, dict[str, _Counts]]:
     for each in series(snapshot):
         if each.kind not in out:
             continue
-        counts = out[each.kind].setdefault(each.label(each.kind), _Counts())
+        name = each.label(each.kind)
+        if each.kind == "feed":  # feeds of one name are one: which channel is whose is not told
+            name = _NAMESAKE.sub("", name)
+        counts = out[each.kind].setdefault(name, _Counts())
         cause, verdict = each.label("cause"), each.label("verdict")
-        name = f"drop.{cause}" if cause else f"verdict.{verdict}" if verdict else each.name
-        counts[name] += each.value
+        cell = f"drop.{cause}" if cause else f"verdict.{verdict}" if verdict else each.name
+        counts[cell] += each.value
     return out
 
 

@@ -53,6 +53,19 @@ def test_what_counters_do_not_explain_is_told():
     assert worker.to_dict()["lost"] == {"pass_unsupported": 9}
 
 
+def test_feeds_of_one_name_are_one():
+    cells = {
+        "feed/p/frames": 10,
+        "feed/p#2/frames": 5,
+        "feed/p/a/wire_packets": 10,
+        "feed/p/a#2/wire_packets": 2,
+        "feed/p/b/wire_packets": 3,
+    }
+    found = table(cells)
+    assert (found["feed p"].entered, found["feed p"].passed) == (15, 15)
+    assert {"channel a", "channel b"} < set(found)
+
+
 def test_a_port_that_only_sends_is_no_layer():
     assert table({"port/socket:lo/q0/tx_packets": 5, "port/socket:lo/q0/rx_packets": 0}) == {}
 

@@ -72,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message, exit_code = told
         return _fail(message, exit_code, as_json="--json" in given)
     finally:
+        logs.quiet()  # a program that runs commands has events of its own to hear
         with contextlib.suppress(ValueError, TypeError):
             signal.signal(signal.SIGTERM, before)
 
