@@ -359,3 +359,51 @@ def test_options_behind_another_programs_name_are_that_programs():
     assert log_options.taken(["--log-level", "info", *words]) == ({"level": "info"}, words)
     words = ["lab", "exec", "b", "prog", "--log-level", "x"]
     assert log_options.taken(words) == ({}, words)
+
+
+def test_tuning_and_restoring(lines, tmp_path):
+    from tune_fakes import fake_machine, journal_folder
+
+    from wirepath import tune
+
+    machine = fake_machine(tmp_path / "root")
+    with journal_folder() as state:
+        outcome = tune.apply(
+            tune.plan("latency", "eth1", machine=machine), machine=machine, state_dir=state
+        )
+        told = lines()
+        changed = [each for each in told if each["event"] == "tune.changed"]
+        applied = [each for each in outcome.settings if each.result == "applied"]
+        assert [(e["setting"], e["before"], e["wanted"], e["now"]) for e in changed] == [
+            (str(a.setting.knob), a.before, a.setting.wanted, a.now) for a in applied
+        ]
+        last = told[-1]
+        assert (last["event"], last["interface"], last["profile"], last["ok"]) == (
+            "tune.applied", "eth1", "latency", True)  # fmt: skip
+        assert last["changed"] == len(applied) > 20
+        assert last["journal"] == str(outcome.journal)
+        done = tune.restore(machine=machine, state_dir=state)
+        told = lines()
+        back = [each for each in told if each["event"] == "tune.value_restored"]
+        assert [each["result"] for each in back] == [each.result for each in done.knobs]
+        assert (told[-1]["event"], told[-1]["ok"], told[-1]["values"]) == (
+            "tune.restored", True, len(done.knobs))  # fmt: skip
+
+
+def test_an_ingestion(lines, tmp_path):
+    from wirepath.publish import PublishConfig, Publisher
+
+    path = tmp_path / "day.pcapng"
+    Publisher(PublishConfig(via=f"pcap:,write={path}", messages=5000, fast=True)).run()
+    lines()
+    config = wp.IngestionConfig.fields_of_spec(f"pcap:{path}")
+    ring = wp.RingBuffer(8192)
+    with wp.IngestionClient(wp.IngestionConfig(**config)) as client:
+        client.start_ingestion(ring)
+        taken = sum(len(records) for records in client.batches())
+    assert taken == 5000
+    told = {each["event"]: each for each in lines()}
+    assert told["feed.started"]["channels"] == ["itch"]
+    stopped = told["feed.stopped"]
+    assert (stopped["messages"], stopped["missing"]) == (5000, 0)
+    assert stopped["packets"] == told["worker.stopped"]["frames"] > 0

@@ -268,3 +268,31 @@ def test_a_missing_exporter_is_told():
     events = [json.loads(line) for line in done.stderr.splitlines()]
     (told,) = [each for each in events if each["event"] == "traces.unavailable"]
     assert "wirepath[otel]" in told["reason"]
+
+
+def test_tuning_and_restoring(spans, tmp_path):
+    from tune_fakes import fake_machine, journal_folder
+
+    from wirepath import tune
+
+    machine = fake_machine(tmp_path / "root")
+    with journal_folder() as state:
+        plan = tune.plan("latency", "eth1", machine=machine)
+        tune.apply(plan, machine=machine, state_dir=state)
+        tune.restore(machine=machine, state_dir=state)
+    found = spans()
+    have = found["wirepath.tune.apply"].attributes
+    assert (have["wirepath.interface"], have["wirepath.profile"]) == ("eth1", "latency")
+    assert have["wirepath.ok"] is True
+    assert have["wirepath.changed"] > 20
+    assert found["wirepath.tune.restore"].attributes["wirepath.ok"] is True
+
+
+def test_an_ingestion_connects_its_ports_within_one_span(spans):
+    config = wp.IngestionConfig(backend="null", host="239.1.1.1", port=9001)
+    with wp.IngestionClient(config):
+        pass
+    found = spans()
+    connect = found["wirepath.feed.connect"]
+    assert found["wirepath.port.open"].parent.span_id == connect.context.span_id
+    assert connect.attributes["wirepath.ports"] == 1
