@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import typer.main
 
-from wirepath import Action, _core, feed_config, registry, sinks
+from wirepath import Action, _core, feed_config, logs, registry, sinks
 from wirepath.config import IngestionConfig
 from wirepath.conversion import ConvertConfig
 from wirepath.doctor import CHECKS
@@ -120,11 +121,21 @@ def _doctor_checks() -> str:
     return _table(["check", "why it matters", "reads"], rows)
 
 
+def _log_events() -> str:
+    rows = [
+        [f"`{name}`", logging.getLevelName(kind.level).lower(),
+         ", ".join(f"`{field}`" for field in kind.fields), kind.when]
+        for name, kind in logs.EVENTS.items()
+    ]  # fmt: skip
+    return _table(["event", "level", "fields", "when"], rows)
+
+
 _TABLES: dict[str, Callable[[], str]] = {
     "the ITCH table": _itch_records,
     "the IEX table": lambda: _venue_records(_core.iex_layouts()),
     "the PITCH table": lambda: _venue_records(_core.pitch_layouts()),
     "doctor.CHECKS": _doctor_checks,
+    "logs.EVENTS": _log_events,
     "tune.Profile": _tune_profile,
     "tune.BUILT_IN": _tune_built_in,
 }

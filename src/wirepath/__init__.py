@@ -12,7 +12,12 @@ One API over kernel sockets, AF_XDP, DPDK, ef_vi and captures::
 
 from __future__ import annotations
 
-from . import doctor, errors, feed, lab, sinks, tune
+from . import _start
+
+_start.catch()  # before what takes time to import
+
+# ruff: noqa: E402
+from . import doctor, errors, feed, lab, logs, sinks, tune
 from ._core import (
     Batch,
     HandOff,
@@ -137,6 +142,7 @@ __all__ = [
     "include",
     "lab",
     "load_stage",
+    "logs",
     "merge",
     "now",
     "open",

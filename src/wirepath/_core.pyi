@@ -1225,11 +1225,7 @@ class LineReader:
         symbols: SymbolTable,
         midnight_ns: int,
         channel: int,
-        units: int,
-        hold_ns: int,
-        hold_messages: int,
-        hold_bytes: int,
-        max_gaps: int,
+        arbiter: dict[str, Any],
     ) -> LineReader: ...
     def on_batch(self, batch: Batch) -> None: ...
     def flush(self) -> None: ...

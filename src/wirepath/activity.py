@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._core import Histogram
+from .layers import Layer, layers
 from .series import command_of, read, series, split
 from .telemetry import Snapshot
 
 QUANTILES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
 _LOWS = np.asarray(Histogram.bucket_lows())
 _TICK = os.sysconf("SC_CLK_TCK")
-_NAME = 15  # characters of a thread's name
+NAME = 15  # characters of a thread's name
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class Process:
     items: list[Item]
     latencies: list[Latency]
     cores: dict[str, dict[str, float]]  # by thread: user, system (shares of a core), core
+    layers: list[Layer] = field(default_factory=list)  # since each object was made
+    softirq: dict[int, float] = field(default_factory=dict)  # share of each core, all processes
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ class _Reading:
     snapshot: Snapshot
     counts: dict[str, NDArray[np.uint64]]
     threads: dict[int, Thread]
+    modes: dict[int, dict[str, float]]
 
 
 class Activity:
@@ -101,7 +105,7 @@ class Activity:
 
     def _reading(self, pid: int, snapshot: Snapshot) -> _Reading:
         counts = {n: np.asarray(h.counts()) for n, h in snapshot.histograms.items()}
-        return _Reading(self._clock(), snapshot, counts, threads(pid))
+        return _Reading(self._clock(), snapshot, counts, threads(pid), core_seconds())
 
 
 def threads(pid: int) -> dict[int, Thread]:
@@ -118,6 +122,40 @@ def threads(pid: int) -> dict[int, Thread]:
         user, system = int(words[11]) / _TICK, int(words[12]) / _TICK
         out[int(entry.name)] = Thread(name, user, system, int(words[36]))
     return out
+
+
+def core_seconds(path: Path = Path("/proc/stat")) -> dict[int, dict[str, float]]:
+    """Seconds of each core in user, system, irq, softirq and idle since the boot (proc(5))."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return {}
+    out = {}
+    for line in lines:
+        name, *ticks = line.split()
+        if name.startswith("cpu") and name[3:].isdigit():
+            seconds = [int(each) / _TICK for each in ticks]
+            user, nice, system, idle, wait, irq, softirq = seconds[:7]
+            modes = {"user": user + nice, "system": system, "irq": irq, "softirq": softirq}
+            out[int(name[3:])] = modes | {"idle": idle + wait}
+    return out
+
+
+def _softirq(a: _Reading, b: _Reading) -> dict[int, float]:
+    """Of each core's time between two readings."""
+    out = {}
+    for core, modes in b.modes.items():
+        spent = {mode: s - a.modes.get(core, {}).get(mode, 0.0) for mode, s in modes.items()}
+        total = sum(spent.values())
+        out[core] = spent["softirq"] / total if total > 0 else 0.0
+    return out
+
+
+def packets_per_core(frames: float, share: dict[str, float] | None) -> float | None:
+    """Frames a second over the share of a core that they took; None where that is too little for
+    the kernel's ticks to tell."""
+    busy = share["user"] + share["system"] if share else 0.0
+    return frames / busy if busy >= 0.01 else None
 
 
 def _between(pid: int, a: _Reading, b: _Reading) -> Process:
@@ -144,6 +182,8 @@ def _between(pid: int, a: _Reading, b: _Reading) -> Process:
         list(items.values()),
         [_latency(name, counts, a.counts.get(name)) for name, counts in b.counts.items()],
         _shares(a.threads, b.threads, seconds),
+        layers(b.snapshot),
+        _softirq(a, b),
     )
 
 
@@ -175,7 +215,7 @@ def _shares(
 
 def thread_of(process: Process, worker: str) -> dict[str, float] | None:
     """Processor shares of a worker's thread, which has its name, cut short by the kernel."""
-    return process.cores.get(worker[:_NAME])
+    return process.cores.get(worker[:NAME])
 
 
 def latency_title(name: str) -> tuple[str, str]:

@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import feed_state
+from . import feed_log, feed_state, logs
 from ._core import Ring, Steering, SymbolTable
 from ._core import now as clock
 from .errors import ConfigError, StateError
@@ -41,8 +40,6 @@ from .settings import problem
 from .sinks import Fanout, open_sink
 from .stats import IngestionStats
 
-_log = logging.getLogger("wirepath.feed")
-
 _KEPT_EVENTS = 65_536
 
 
@@ -54,8 +51,8 @@ class FeedClient(Intake):
     a control thread that asks servers for what no line brought. ``with`` does the first two, and
     stops and closes at its end. :meth:`run` also empties the ring into the configured sinks.
 
-    on_event: called with each :class:`FeedEvent` on the control thread; what it raises is logged by
-    the logger ``wirepath.feed``. Without it, :meth:`events` has them.
+    on_event: called with each :class:`FeedEvent` on the control thread; what it raises is logged
+    as ``feed.callback_failed``. Without it, :meth:`events` has them.
 
     Raises :class:`~wirepath.errors.ConfigError`, also for a state file that is none, a password
     that the environment does not have and a server whose name is not known.
@@ -303,14 +300,17 @@ class FeedClient(Intake):
         ):
             for event in watch.look(channel.snapshot(), each.status()):
                 told = FeedEvent(channel.name, now, event)
+                feed_log.tell(channel.name, event)
                 if self._on_event is None:
                     self._events.append(told)
                     continue
                 try:
                     self._on_event(told)
-                except Exception:
+                except Exception as error:
                     self.event_errors += 1
-                    _log.exception("on_event failed")
+                    logs.emit(
+                        "feed.callback_failed", trace=True, channel=channel.name, error=str(error)
+                    )
 
     def events(self) -> list[FeedEvent]:
         """What happened since the last call, oldest first, the newest 65,536: gaps, gaps
@@ -386,7 +386,7 @@ class FeedClient(Intake):
             self.state_writes += 1
         except OSError as error:
             self.state_errors += 1
-            _log.error("the state file %s cannot be written: %s", path, error)
+            logs.emit("feed.state_failed", file=path, error=str(error))
 
     # --- state -----------------------------------------------------------------------------
     @property

@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _core, numa, registry
+from . import _core, accounting, logs, numa, registry, traces
 from ._core import Histogram, Ring, Steering
 from .config import PortSettings, known_backends
 from .errors import ConfigError, StateError, WirepathError
@@ -126,6 +126,11 @@ class Intake(ABC):
         if "zero_copy" in known:
             options.setdefault("zero_copy", "prefer" if config.enable_zero_copy else "never")
         self._closed = {}
+        with traces.span("feed.connect", feed=config.port_spec, ports=len(flows)):
+            self._open_ports(flows, options)
+
+    def _open_ports(self, flows: Sequence[tuple[str, Steering]], options: dict[str, Any]) -> None:
+        config = self._settings
         try:
             for device, flow in flows:
                 node = None
@@ -174,6 +179,9 @@ class Intake(ABC):
             raise
         self._worker = worker
         self._cpu = _thread_clock(_threads() - before)
+        if logs.wanted("feed.started"):
+            names = [channel["name"] for channel in stage.snapshot()["channels"]]
+            logs.emit("feed.started", feed=config.port_spec, channels=names)
 
     def _undo_start(self, ring: Ring) -> None:
         """A start failed midway: nothing runs, and the ring may be given to another one where the
@@ -227,10 +235,21 @@ class Intake(ABC):
             if self._ring is not None:
                 self._ring.close()
             self._closed["worker"] = worker.stats()
+            self._tell_stopped()
             if self._stats is not None:
                 self._stats.end()
         if self._stats is not None and self._stats.flush_error is not None:
             raise self._stats.flush_error
+
+    def _tell_stopped(self) -> None:
+        if logs.wanted("feed.stopped"):
+            logs.emit(
+                "feed.stopped",
+                feed=self._settings.port_spec,
+                packets=self.packets_received,
+                messages=self.messages_received,
+                missing=accounting.feed_totals(self.snapshot())["missing"],
+            )
 
     def batches(self, max: int = 65536, timeout: float = 0.1) -> Iterator[NDArray[np.void]]:
         """The records as arrays of at most ``max``, until the feed has ended and the ring is

@@ -30,9 +30,11 @@ from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from ._core import Histogram
+from .activity import NAME, core_seconds, threads
 from .errors import PortError
 from .flows import flow_of
 from .series import processes, read, series, split
+from .telemetry import Snapshot
 
 CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
@@ -82,7 +84,31 @@ class WirepathCollector(Collector):
                     )
                 seconds = histogram.mean * histogram.total / 1e9
                 families[name].add_metric(values, buckets(histogram), seconds)
+            _add_workers(families, pid, snapshot)
+        for core, modes in core_seconds().items():
+            name = "wirepath_core_seconds"
+            text = "time of a core, all processes: its softirq share is that of mode softirq"
+            if name not in families:
+                families[name] = CounterMetricFamily(name, text, labels=("core", "mode"))
+            for mode, seconds in modes.items():
+                families[name].add_metric((str(core), mode), seconds)
         yield from families.values()
+
+
+def _add_workers(families: dict[str, Any], pid: int, snapshot: Snapshot) -> None:
+    """Processor time of workers' threads: frames over it are packets/s per core."""
+    names = {e.label("worker") for e in series(snapshot) if e.kind == "worker"}
+    by_name = {thread.name: thread for thread in threads(pid).values()} if names else {}
+    name = "wirepath_worker_cpu_seconds"
+    for worker in sorted(names):
+        thread = by_name.get(worker[:NAME])
+        if thread is None:
+            continue
+        if name not in families:
+            labels = ("worker", "mode", "pid")
+            families[name] = CounterMetricFamily(name, "processor time of a worker", labels=labels)
+        for mode, seconds in (("user", thread.user), ("system", thread.system)):
+            families[name].add_metric((worker, mode, str(pid)), seconds)
 
 
 def registry(pids: Iterable[int] | None = None) -> CollectorRegistry:

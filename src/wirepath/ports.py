@@ -8,13 +8,13 @@ import os
 import shutil
 import tempfile
 import zlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from . import _core, registry
+from . import _core, _refresh, logs, registry, traces
 from ._core import Batch, Steering
 from .errors import ConfigError, ReleasedError, Unsupported
 
@@ -152,12 +152,24 @@ class Port:
     def close(self) -> None:
         """Detach from the device; ``async for`` over the port ends. Frames that Python still holds
         keep it open until they go."""
+        if not self._handle.closed and logs.wanted("port.closed"):
+            self._tell_closed()
         self._handle.close()
         for ready in list(self._waiting):
             ready.get_loop().call_soon_threadsafe(_wake, ready)
         if self._temporary is not None:
             self._temporary.unlink(missing_ok=True)
             self._temporary = None
+
+    def _tell_closed(self) -> None:
+        stats = self.stats()
+        logs.emit(
+            "port.closed",
+            spec=self.spec,
+            rx_packets=stats.get("rx_packets", 0),
+            tx_packets=stats.get("tx_packets", 0),
+            drops=sum(count for name, count in stats.items() if name.startswith("drop.")),
+        )
 
     def __enter__(self) -> Port:
         return self
@@ -200,6 +212,47 @@ def open(
     Raises :class:`ConfigError`, :class:`BackendUnavailable`, :class:`PermissionDenied`,
     :class:`DeviceBusy` or :class:`PortError`, each with the mend.
     """
+    with traces.span("port.open", spec=spec) as span:
+        try:
+            port, asked = _open(
+                spec, steer, batch_size, idle=idle, zero_copy=zero_copy, more=options
+            )
+        except Exception as error:
+            logs.emit("port.open_failed", spec=spec, error=str(error))
+            raise
+        if span is not None or logs.wanted("port.mode_fallback"):
+            _tell_opened(port, span, asked)
+    _refresh.watch(port)
+    return port
+
+
+def _tell_opened(port: Port, span: object, asked: Mapping[str, str]) -> None:
+    info = port.info()
+    names = ("backend", "device", "driver", "mode", "queues", "timestamp_source")
+    facts: dict[str, Any] = {name: info.get(name) for name in names}
+    traces.note(span, **facts)
+    logs.emit("port.opened", spec=port.spec, **facts)
+    mode = str(info.get("mode", ""))
+    missed = {
+        "native": "generic" in mode and asked.get("mode") != "generic",
+        "zero-copy": asked.get("zero_copy", "prefer") == "prefer"
+        and info.get("zero_copy") is False,
+    }
+    if any(missed.values()):
+        wanted = ", ".join(name for name, is_missed in missed.items() if is_missed)
+        logs.emit("port.mode_fallback", spec=port.spec, wanted=wanted, mode=mode)
+
+
+def _open(
+    spec: str,
+    steer: Steering | None,
+    batch_size: int,
+    *,
+    idle: str,
+    zero_copy: ZeroCopy | None,
+    more: dict[str, object],
+) -> tuple[Port, dict[str, str]]:
+    """The port, and the backend's options as they were asked for."""
     if idle not in ("sleep", "spin"):
         raise ConfigError(f'idle = {idle!r} is not usable: it must be "sleep" or "spin"')
     if not isinstance(batch_size, int) or isinstance(batch_size, bool):
@@ -208,7 +261,7 @@ def open(
         )
     backend, device, in_spec = _core.parse_port_spec(spec)
     registry.load(backend)
-    merged = {**in_spec, **{name: _option_text(name, value) for name, value in options.items()}}
+    merged = {**in_spec, **{name: _option_text(name, value) for name, value in more.items()}}
     if zero_copy is not None:
         merged["zero_copy"] = zero_copy
     temporary = None
@@ -227,7 +280,7 @@ def open(
         if temporary is not None:
             temporary.unlink(missing_ok=True)
         raise
-    return Port(handle, temporary)
+    return Port(handle, temporary), merged
 
 
 def _option_text(name: str, value: object) -> str:

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from . import _core, publish_source
+from . import _core, logs, publish_source
 from .errors import ConfigError, StateError
 from .flows import flow_of, flow_text
 from .ports import Port
@@ -171,6 +171,7 @@ class Publisher(Running):
             self._servers.stop()
             self._port.close()
             raise
+        logs.emit("publish.started", via=self.config.via, lines=self._targets().split(", "))
 
     def stop(self) -> None:
         """Ask it to stop; what is not sent yet stays unsent, the end of session too. Servers stop
@@ -193,6 +194,8 @@ class Publisher(Running):
                 self._servers.stop()
                 self._report = self.report()
                 self._port.close()
+            sent = {name: self._report[name] for name in ("packets", "messages")}
+            logs.emit("publish.ended", via=self.config.via, **sent)
         return self._report
 
     def _wait(self) -> None:

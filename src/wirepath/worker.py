@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
-from . import _core, numa, placement
+from . import _core, logs, numa, placement
 from .errors import ConfigError
 from .ports import Port
 from .running import Running
@@ -48,6 +48,7 @@ class Worker(Running):
             self._worker = _core.Worker(name, cpu_core, batch_size, idle == "spin", poll_timeout_us)
         self._ports: list[Port] = []
         self._stages: list[AnyStage] = []
+        self._told = True  # how it ended, or that it never began
         _workers.add(self)
 
     def add_port(self, port: Port, queues: list[int] | None = None) -> int:
@@ -73,6 +74,10 @@ class Worker(Running):
         """Start the thread. Raises :class:`ConfigError` for a core that this process may not use,
         for a worker without ports, or where a stage refuses."""
         self._worker.start()
+        if logs.wanted("worker.started"):
+            queues = [f"{spec} {queue}" for spec, queue in self._worker.queues]
+            logs.emit("worker.started", worker=self.name, cpu_core=self.cpu_core, queues=queues)
+        self._told = False
 
     def stop(self) -> None:
         """Ask it to stop; returns at once."""
@@ -81,7 +86,20 @@ class Worker(Running):
     def join(self) -> None:
         """Wait for its end; raises the first error that stopped it. An exception of a stage comes
         as it was raised, with its traceback."""
-        self._worker.join()
+        try:
+            self._worker.join()
+        except Exception as error:
+            self._tell("worker.failed", error=str(error))
+            raise
+        if logs.wanted("worker.stopped"):
+            stats = self.stats()
+            drops = sum(n for name, n in stats.items() if name.startswith("drop."))
+            self._tell("worker.stopped", frames=stats["frames"], drops=drops)
+
+    def _tell(self, event: str, **fields: Any) -> None:  # noqa: ANN401 -- any JSON
+        told, self._told = self._told, True
+        if not told:  # joining a second time is allowed, and ends nothing
+            logs.emit(event, worker=self.name, **fields)
 
     @property
     def running(self) -> bool:

@@ -481,7 +481,9 @@ def test_an_error_of_a_channel_does_not_end_the_control_thread(caplog):
     control.stop()
     assert control.errors == 1
     assert len(looks) >= 3
-    assert "goes on" in caplog.text
+    (record,) = [r for r in caplog.records if r.name == "wirepath.recovery"]
+    assert (record.event, record.fields) == ("recovery.control_failed", {"error": "once"})
+    assert record.exc_info is not None
 
 
 # --- looks and state -----------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 
@@ -96,6 +97,7 @@ def test_every_cell_of_a_worker_is_one_sample_with_its_value():
         assert samples["wirepath_worker_frames_total", pid, mine] == 2000
         assert samples["wirepath_worker_verdicts_total", pid, ("verdict", "drop"), mine] == 2000
         scalars = [s for f in families if f.type != "histogram" for s in f.samples]
+        scalars = [s for s in scalars if "mode" not in s.labels]  # of /proc, not of the segment
         assert len(scalars) == len(wp.counters().counters)
         # A family has one set of labels.
         for family in families:
@@ -155,7 +157,8 @@ def test_rates_are_differences_and_a_new_object_of_an_old_name_starts_at_zero(mo
     assert second.latencies[0].quantiles["max"] == 64
 
 
-def test_top_sees_another_process_and_the_core_it_burns(running):
+def test_top_sees_another_process_and_the_core_it_burns(running, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
     done = wirepath("top", str(running), "--count", "2", "--interval", "0.3", "--json")
     assert (done.returncode, done.stderr) == (0, "")
     for line in done.stdout.splitlines():
@@ -169,10 +172,65 @@ def test_top_sees_another_process_and_the_core_it_burns(running):
         assert worker["rates"]["verdict.drop"] > 0
         thread = process["threads"]["observed-worker"]
         assert thread["user"] + thread["system"] > 0
+        per_core = process["packets_per_second_per_core"]["observed-worker-of-a-long-name"]
+        assert per_core == pytest.approx(
+            worker["rates"]["frames"] / (thread["user"] + thread["system"])
+        )
+        assert set(map(int, process["softirq_share"])) >= {int(thread["core"])}
+        assert all(0 <= share <= 1 for share in process["softirq_share"].values())
     assert len(done.stdout.splitlines()) == 2
     shown = wirepath("top", str(running), "--count", "1", "--interval", "0.1").stdout
     assert re.search(r"^null: +[\d.]+ [kMG]", shown, re.MULTILINE)
     assert "observed-worker-of-a-long-name" in shown
+    assert "packets/s per core" in shown
+    assert "softirq share" in shown
+
+
+def test_metrics_by_name(running):
+    """What packets/s per core and softirq share are made of, scraped."""
+    families: dict = {}
+    end = time.monotonic() + 20
+    # The worker's thread takes its name when it first runs.
+    while "wirepath_worker_cpu_seconds" not in families and time.monotonic() < end:
+        text = metrics.text([running])
+        families = {f.name: f for f in text_string_to_metric_families(text)}
+    spent = {s.labels["mode"]: s.value for s in families["wirepath_worker_cpu_seconds"].samples}
+    assert set(spent) == {"user", "system"}
+    cores = {s.labels["core"] for s in families["wirepath_core_seconds"].samples}
+    modes = {s.labels["mode"] for s in families["wirepath_core_seconds"].samples}
+    assert cores == {str(core) for core in activity.core_seconds()}
+    assert modes == {"user", "system", "irq", "softirq", "idle"}
+
+
+def test_packets_per_core_and_softirq_share(tmp_path):
+    assert activity.packets_per_core(1000.0, {"user": 0.25, "system": 0.25, "core": 1}) == 2000.0
+    assert activity.packets_per_core(1000.0, {"user": 0.0, "system": 0.0, "core": 1}) is None
+    assert activity.packets_per_core(1000.0, None) is None
+    stat = tmp_path / "stat"
+    stat.write_text("cpu  1 2 3 4 5 6 7 8\ncpu0 100 100 100 300 100 100 200 0 0 0\nintr 5\n")
+    tick = os.sysconf("SC_CLK_TCK")
+    (core,) = activity.core_seconds(stat).values()
+    assert core == {"user": 200 / tick, "system": 100 / tick, "irq": 100 / tick,
+                    "softirq": 200 / tick, "idle": 400 / tick}  # fmt: skip
+
+
+def test_a_process_with_nothing_to_show_is_left_out(running):
+    idle = subprocess.Popen(
+        [sys.executable, "-c",
+         "import sys, wirepath as wp; wp.counters(); print('up', flush=True); sys.stdin.read()"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert idle.stdout.readline() == "up\n"
+        assert idle.pid in series.processes()
+        all_of_them = wirepath("top", "--count", "1", "--interval", "0.1", "--json").stdout
+        pids = [process["pid"] for process in json.loads(all_of_them)["processes"]]
+        assert running in pids
+        assert idle.pid not in pids
+        named = wirepath("top", str(idle.pid), "--count", "1", "--interval", "0.1", "--json").stdout
+        assert [process["pid"] for process in json.loads(named)["processes"]] == [idle.pid]
+    finally:
+        idle.communicate("")
 
 
 def test_metrics_are_served_until_told_to_stop(running):

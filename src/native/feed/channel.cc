@@ -32,9 +32,19 @@ enum Cell : size_t {
   kHeartbeats,
   kWrongSession,
   kRequests,
+  kWirePackets,  // of packets: came as frames, not as replies of a server
+  kUnknownUnit,
+  kStale,
+  kDoubted,
+  kIgnored,
+  kMessages,  // out of the arbiter, into the decoder
+  kHeld,
+  kDecoded,  // of messages: understood
+  kRecords,  // made of them, of which some were not wanted or found no room
+  kFilteredRecords,
   kCells
 };
-constexpr std::array<const char*, 16> kNames{"packets",
+constexpr std::array<const char*, 26> kNames{"packets",
                                              "delivered",
                                              "drop.ring_full",
                                              "filtered",
@@ -49,7 +59,17 @@ constexpr std::array<const char*, 16> kNames{"packets",
                                              "missing",
                                              "heartbeats",
                                              "drop.wrong_session",
-                                             "requests"};
+                                             "requests",
+                                             "wire_packets",
+                                             "drop.unknown_unit",
+                                             "drop.stale",
+                                             "drop.doubted",
+                                             "ignored",
+                                             "messages",
+                                             "held",
+                                             "decoded",
+                                             "records",
+                                             "filtered_records"};
 static_assert(kNames.size() == kCells);
 
 constexpr const char* kProtocols = "one of itch, iex, pitch, cme, pillar";
@@ -136,7 +156,16 @@ void Channel::publish(int64_t now, bool must) noexcept {
   UnitCounters units;
   for (size_t i = 0; i < snapshot_.used; ++i) units += snapshot_.units[i].counters;
   LineCounters lines;
-  for (const LineCounters& c : snapshot_.lines) {
+  uint64_t wire_packets = 0;
+  const size_t wired = options_.lines.size() + options_.recovery_lines.size();
+  for (size_t i = 0; i < snapshot_.lines.size(); ++i) {
+    const LineCounters& c = snapshot_.lines[i];
+    if (i < wired) wire_packets += c.packets;
+    lines.unknown_unit += c.unknown_unit;
+    lines.stale += c.stale;
+    lines.doubted += c.doubted;
+    lines.ignored += c.ignored;
+    lines.unsequenced_messages += c.unsequenced_messages;
     lines.packets += c.packets;
     lines.malformed += c.malformed;
     lines.duplicates += c.duplicates + c.too_late;
@@ -160,6 +189,16 @@ void Channel::publish(int64_t now, bool must) noexcept {
   cells_[kHeartbeats].set(lines.heartbeats);
   cells_[kWrongSession].set(lines.wrong_session);
   cells_[kRequests].set(snapshot_.recovery.requests);
+  cells_[kWirePackets].set(wire_packets);
+  cells_[kUnknownUnit].set(lines.unknown_unit);
+  cells_[kStale].set(lines.stale);
+  cells_[kDoubted].set(lines.doubted);
+  cells_[kIgnored].set(lines.ignored);
+  cells_[kMessages].set(units.delivered + lines.unsequenced_messages);
+  cells_[kHeld].set(units.held);
+  cells_[kDecoded].set(d.messages);
+  cells_[kRecords].set(d.records);
+  cells_[kFilteredRecords].set(d.filtered_records);
 }
 
 ChannelSnapshot Channel::snapshot() const {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "feed/feed_stage.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -11,8 +12,8 @@
 namespace wp::feed {
 namespace {
 
-constexpr std::array<const char*, 5> kNames{"frames", "delivered", "drop.other_flow",
-                                            "drop.not_udp", "drop.ring_full"};
+constexpr std::array<const char*, 6> kNames{"frames",       "delivered",      "drop.other_flow",
+                                            "drop.not_udp", "drop.ring_full", "consumed"};
 
 }  // namespace
 
@@ -174,6 +175,8 @@ void FeedStage::publish(int64_t now, bool must) noexcept {
   cells_[kOtherFlow].set(other_flow_);
   cells_[kNotUdp].set(not_udp_);
   cells_[kRingFull].set(output_.ring_full());
+  // Of those delivered by this stage: a ring may hold what somebody put there before.
+  cells_[kConsumed].set(output_.delivered() - std::min(output_.delivered(), output_.waiting()));
   std::unique_lock lock(snapshot_mutex_, std::defer_lock);
   if (must) {
     lock.lock();

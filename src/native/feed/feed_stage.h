@@ -62,7 +62,7 @@ class FeedStage final : public Stage {
   uint64_t packets_received() const noexcept { return cells_[kFrames].value(); }
 
  private:
-  enum Cell : size_t { kFrames, kDelivered, kOtherFlow, kNotUdp, kRingFull, kCells };
+  enum Cell : size_t { kFrames, kDelivered, kOtherFlow, kNotUdp, kRingFull, kConsumed, kCells };
 
   void release() noexcept;
   void unclaim_symbols() noexcept;

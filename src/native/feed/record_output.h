@@ -69,7 +69,8 @@ class RecordOutput {
 
   uint64_t put() const noexcept { return delivered_ + used_; }  // kept so far
   uint64_t delivered() const noexcept { return delivered_; }    // of those: published
-  uint64_t ring_full() const noexcept { return ring_full_; }    // lost, counted by the ring too
+  uint64_t waiting() const noexcept { return ring_->size(); }
+  uint64_t ring_full() const noexcept { return ring_full_; }  // lost, counted by the ring too
 
  private:
   wp_record* more() noexcept;

@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <utility>
@@ -14,28 +15,13 @@
 #include "feed/pitch.h"
 #include "feed/venue_columns.h"
 #include "python/bindings.h"
+#include "python/feed_options.h"
 #include "python/py_batch.h"
 
 namespace wp::python {
 namespace {
 
 using namespace wp::feed;
-
-nb::dict counters_of(const UnitCounters& c) {
-  nb::dict out;
-  out["delivered"] = c.delivered;
-  out["late"] = c.late;
-  out["recovered"] = c.recovered;
-  out["empty"] = c.empty;
-  out["gaps"] = c.gaps;
-  out["gap_messages"] = c.gap_messages;
-  out["gap_filled"] = c.gap_filled;
-  out["gap_open"] = c.gap_open;
-  out["abandoned"] = c.abandoned;
-  out["session_changes"] = c.session_changes;
-  out["resets"] = c.resets;
-  return out;
-}
 
 struct LineSums {
   LineCounters counters;
@@ -60,28 +46,11 @@ void add(LineCounters& sum, const LineCounters& c) {
   sum.too_late += c.too_late;
   sum.expected += c.expected;
   sum.missing += c.missing;
-}
-
-nb::dict counters_of(const LineCounters& c) {
-  nb::dict out;
-  out["packets"] = c.packets;
-  out["malformed"] = c.malformed;
-  out["unknown_unit"] = c.unknown_unit;
-  out["ignored"] = c.ignored;
-  out["stale"] = c.stale;
-  out["doubted"] = c.doubted;
-  out["heartbeats"] = c.heartbeats;
-  out["end_of_session"] = c.end_of_session;
-  out["resets"] = c.resets;
-  out["data"] = c.data;
-  out["unsequenced"] = c.unsequenced;
-  out["messages"] = c.messages;
-  out["won"] = c.won;
-  out["duplicates"] = c.duplicates;
-  out["too_late"] = c.too_late;
-  out["expected"] = c.expected;
-  out["missing"] = c.missing;
-  return out;
+  sum.wrong_session += c.wrong_session;
+  sum.unsequenced_messages += c.unsequenced_messages;
+  sum.reordered += c.reordered;
+  sum.repeated += c.repeated;
+  sum.last_time = std::max(sum.last_time, c.last_time);
 }
 
 template <class Counters>
@@ -304,14 +273,9 @@ void bind_line_reader(nb::module_& m) {
       .def_static(
           "make",
           [](const std::string& protocol, bool columns, nb::handle types, const Symbols& symbols,
-             int64_t midnight_ns, uint16_t channel, uint32_t units, int64_t hold_ns,
-             size_t hold_messages, size_t hold_bytes, size_t max_gaps) {
+             int64_t midnight_ns, uint16_t channel, const nb::dict& arbiter) {
             ArbiterOptions o;
-            o.units = units;
-            o.hold_ns = hold_ns;
-            o.hold_messages = hold_messages;
-            o.hold_bytes = hold_bytes;
-            o.max_gaps = max_gaps;
+            set_arbiter_options(arbiter, o);
             const BytesView in(types);
             const std::vector<uint8_t> kept(in.data(), in.data() + in.size());
             auto made = make_reader(protocol, columns, kept, symbols, midnight_ns, channel, o);
@@ -320,8 +284,7 @@ void bind_line_reader(nb::module_& m) {
           },
           nb::rv_policy::take_ownership, nb::arg("protocol"), nb::kw_only(), nb::arg("columns"),
           nb::arg("types"), nb::arg("symbols"), nb::arg("midnight_ns"), nb::arg("channel"),
-          nb::arg("units"), nb::arg("hold_ns"), nb::arg("hold_messages"), nb::arg("hold_bytes"),
-          nb::arg("max_gaps"))
+          nb::arg("arbiter"))
       .def(
           "on_batch",
           [](AnyLineReader& r, const PyBatch& py) {

@@ -468,11 +468,7 @@ pitch_layouts$:
         symbols: SymbolTable,
         midnight_ns: int,
         channel: int,
-        units: int,
-        hold_ns: int,
-        hold_messages: int,
-        hold_bytes: int,
-        max_gaps: int,
+        arbiter: dict[str, Any],
     ) -> LineReader: ...
 
 \.LineReader\.on_batch$:

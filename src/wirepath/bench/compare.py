@@ -8,9 +8,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import logs, traces
 from .._core import Histogram
 from ..errors import ConfigError
 from ..plain import duration
+from . import nic
 from .metrics import METRICS, Metric, figure
 from .result import Distribution, Result
 
@@ -20,6 +22,7 @@ _CONFIDENCE = 0.95
 _WORTH = 0.10  # a difference under this share is not worth a change of path
 
 Interval = tuple[float, float]
+Setting = tuple[str, str, str]  # name, of A, of B
 Answer = Literal["stay", "move", "undecided"]
 
 
@@ -88,6 +91,8 @@ class Comparison:
     rows: tuple[Row, ...]
     verdict: Verdict
     notes: tuple[str, ...] = field(default_factory=tuple)
+    nics: tuple[Setting, ...] = ()
+    """Settings of the interfaces that differ."""
 
     def row(self, key: str) -> Row:
         """The row of a figure."""
@@ -105,6 +110,7 @@ class Comparison:
             "confidence": _CONFIDENCE,
             "rows": [row.to_dict() for row in self.rows],
             "notes": list(self.notes),
+            "nics": [{"setting": name, "a": a, "b": b} for name, a, b in self.nics],
         }
 
 
@@ -116,6 +122,14 @@ def compare(a: Result, b: Result, *, anyway: bool = False, seed: int = 1) -> Com
     unless ``anyway``; then there is no verdict. Nor is there one across machines, or with fewer
     than three repeats on a side.
     """
+    with traces.span("bench.compare", a=a.name, b=b.name) as span:
+        both = _compare(a, b, anyway=anyway, seed=seed)
+        traces.note(span, answer=both.verdict.answer)
+    logs.emit("bench.compared", a=a.name, b=b.name, answer=both.verdict.answer)
+    return both
+
+
+def _compare(a: Result, b: Result, *, anyway: bool, seed: int) -> Comparison:
     notes = []
     different = _shape_differences(a, b)
     if different and not anyway:
@@ -151,7 +165,7 @@ def compare(a: Result, b: Result, *, anyway: bool = False, seed: int = 1) -> Com
         if why
         else _verdict(a, b, {row.metric.key: row for row in rows})
     )
-    return Comparison(a, b, rows, verdict, tuple(notes))
+    return Comparison(a, b, rows, verdict, tuple(notes), tuple(_nic_differences(a, b)))
 
 
 # --- whether they can be compared ----------------------------------------------------------------
@@ -195,6 +209,17 @@ def _setting_differences(a: Result, b: Result) -> list[str]:
     if a.sender.get("via") != b.sender.get("via"):
         out.append(f"sent via {a.sender.get('via')} and {b.sender.get('via')}")
     return out
+
+
+def _nic_differences(a: Result, b: Result) -> list[Setting]:
+    return [
+        (f"{end}'s {name}", left, right)
+        for end, one, other in (
+            ("receiver", a.receiver, b.receiver),
+            ("sender", a.sender, b.sender),
+        )
+        for name, (left, right) in nic.differences(one.get("nic"), other.get("nic")).items()
+    ]
 
 
 # --- intervals -----------------------------------------------------------------------------------

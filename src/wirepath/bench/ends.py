@@ -25,7 +25,7 @@ from ..errors import ConfigError, PortError, WirepathError
 from ..publish import PublishConfig, _link_addresses, flow_text
 from ..steering import udp
 from ..worker import Worker
-from . import counters
+from . import counters, nic
 from .shape import Cycle
 
 Message = dict[str, Any]
@@ -52,6 +52,12 @@ def clock_offset() -> int:
     return time.time_ns() - time.monotonic_ns()
 
 
+def _interface(port: ports.Port) -> Message | None:
+    """Settings of the interface that a port is on; None where it is on none."""
+    info = port.info()
+    return nic.settings(str(info.get("interface") or info.get("device") or ""))
+
+
 class SenderEnd:
     """The sending process: opens a port once, then sends plans from it."""
 
@@ -74,6 +80,7 @@ class SenderEnd:
             "smallest": self._sender.smallest_frame,
             "largest": self._sender.largest_frame,
             "info": self._port.info(),
+            "nic": _interface(self._port),
         }
 
     def handle(self, message: Message, gone: Callable[[], bool] = lambda: False) -> Message:
@@ -147,6 +154,7 @@ class ReceiverEnd:
     def opened(self) -> Message:
         return {
             "info": self._port.info(),
+            "nic": _interface(self._port),
             "worker": self._worker.info(),
             "stats": self._port.stats(),
         }

@@ -12,6 +12,7 @@ import numpy as np
 from .. import hdr
 from .._core import Histogram
 from ..plain import plain
+from . import nic
 from .compare import Comparison, compare
 from .metrics import METRICS, Metric, figure
 from .result import Merged, Result
@@ -181,6 +182,31 @@ def _zero_loss(sides: Sides) -> str:
     return f"<h2>Zero-loss rate</h2>{''.join(out)}" if out else ""
 
 
+def _settings(sides: Sides) -> str:
+    """Settings of the machine and of both NICs; what differs is marked. Of the features of NICs
+    only those that differ have a row: there are dozens."""
+    parts = {
+        "machine": [{n: nic.text(v) for n, v in r.settings.items()} for _, r in sides],
+        "receiver's NIC": [nic.flat(r.receiver.get("nic")) for _, r in sides],
+        "sender's NIC": [nic.flat(r.sender.get("nic")) for _, r in sides],
+    }
+    head = "".join(f"<th>{_e(result.name)}</th>" for _, result in sides)
+    rows = []
+    for part, found in parts.items():
+        for name in dict.fromkeys(name for each in found for name in each):
+            values = [each.get(name, "–") for each in found]
+            differs = len(set(values)) > 1
+            if name.startswith("feature ") and not differs:
+                continue
+            cells = "".join(f'<td class="left">{_e(value)}</td>' for value in values)
+            mark = ' class="differs"' if differs else ""
+            rows.append(
+                f'<tr{mark} data-setting="{_e(part)}: {_e(name)}"><th>{_e(part)}: {_e(name)}</th>'
+                f"{cells}</tr>"
+            )
+    return f"<table><thead><tr><th></th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
 def _conditions(sides: Sides) -> str:
     names = ("shape", "machine", "settings", "software", "receiver", "sender")
     out = []
@@ -245,6 +271,8 @@ bin; thick: its median.</p>
 {_zero_loss(sides)}
 <h2>Notes</h2>
 <ul>{listed or "<li>none</li>"}</ul>
+<h2>Settings</h2>
+{_settings(sides)}
 <h2>Conditions</h2>
 {_conditions(sides)}
 <script type="application/json" id="data">{data}</script>

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Literal, Self
 
+from .. import logs, traces
 from .._core import parse_port_spec
 from ..errors import ConfigError, LabUnavailable
 from ..lab import Host, Lab, unavailable_reason
@@ -289,8 +290,30 @@ def run(
     step. Raises :class:`ConfigError`, :class:`LabUnavailable`, :class:`PortError` and what opening
     a port raises.
     """
-    tell: Progress = on_progress or (lambda _: None)
-    resolved(setup)
+    spec = resolved(setup)[0]
+    described = load.shape.describe()
+    with traces.span(f"bench.{kind}", port=spec, shape=described, repeats=load.repeats) as span:
+        logs.emit("bench.started", kind=kind, port=spec, shape=described, repeats=load.repeats)
+        tell = on_progress or (lambda _: None)
+        result = _run(setup, load, name=name, kind=kind, zero_loss=zero_loss, tell=tell)
+        received = sum(repeat.received for repeat in result.repeats)
+        totals: dict[str, Any] = {"planned": result.planned, "received": received}
+        totals |= {f"{p}_ns": result.summary[f"latency_{p}"] for p in ("p50", "p99")}
+        traces.note(span, **totals)
+        logs.emit("bench.ended", port=spec, **totals)
+    return result
+
+
+def _run(
+    setup: Setup,
+    load: Load,
+    *,
+    name: str | None,
+    kind: Literal["baseline", "run"],
+    zero_loss: Search | None,
+    tell: Progress,
+) -> Result:
+    spec, _, core, sender_core = resolved(setup)
     created = datetime.now(UTC).isoformat(timespec="seconds")
     settings = machine.settings()
     repeats: list[Repeat] = []
@@ -305,13 +328,13 @@ def run(
                 if load.warmup:
                     ends.send(load.shape, max(load.warmup, 1 / load.shape.rate), quiet=0.1)
                 repeats.append(ends.send(load.shape, load.seconds, stall=load.stall_seconds))
+                _tell_repeat(spec, number, repeats[-1])
                 receiver, sender = ends.receiver_info, ends.sender_info
                 if setup.sender is not None:
                     sender["clock"] = ends.clock()
         if zero_loss is not None:
             with Ends(setup, lab) as ends:
                 searched = _zero_loss(ends, load.shape, zero_loss, tell)
-    spec, _, core, sender_core = resolved(setup)
     result = Result(
         kind=kind,
         name=name or spec,
@@ -327,10 +350,12 @@ def run(
             "batch_size": setup.batch_size,
             "cpu_core": core,
             "info": receiver["info"],
+            "nic": receiver["nic"],
             "worker": receiver["worker"],
         },
         sender={
             **{key: sender[key] for key in ("via", "to", "info")},
+            "nic": sender.get("nic"),
             "clock": sender.get("clock"),
             "cpu_core": sender_core if setup.sender is None else None,
         },
@@ -341,6 +366,19 @@ def run(
     )
     notes += _notes(result)
     return result.model_copy(update={"summary": metrics.summary(result), "notes": notes})
+
+
+def _tell_repeat(spec: str, number: int, repeat: Repeat) -> None:
+    latency = repeat.latency.percentiles
+    logs.emit(
+        "bench.repeated",
+        port=spec,
+        repeat=number + 1,
+        planned=repeat.planned,
+        received=repeat.received,
+        p50_ns=latency.get("p50"),
+        p99_ns=latency.get("p99"),
+    )
 
 
 def baseline(

@@ -11,9 +11,11 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from types import FrameType
 
+from .. import _start, logs, traces
 from ..errors import (
     BackendUnavailable,
     ConfigError,
@@ -25,6 +27,7 @@ from ..errors import (
     Unsupported,
     WirepathError,
 )
+from . import log_options
 from .app import app
 from .exits import Exit
 
@@ -54,11 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # tables and bars in a locale that lacks them
             stream.reconfigure(errors="replace")
     try:
-        code = app(given, prog_name="wirepath", standalone_mode=False)
-        sys.stdout.flush()  # here, where a full disk can be told, not at the interpreter's exit
-        if code == Exit.INTERRUPTED and not isinstance(code, Exit):
-            raise KeyboardInterrupt  # which typer turned into a number; a command's own is an Exit
-        return int(code) if isinstance(code, int) else Exit.OK
+        _start.ready()
+        chosen, words = log_options.taken(given)
+        log_options.apply(**chosen)
+        return _command(words)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else Exit.OK
     except BrokenPipeError:
@@ -70,8 +72,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message, exit_code = told
         return _fail(message, exit_code, as_json="--json" in given)
     finally:
+        logs.quiet()  # a program that runs commands has events of its own to hear
         with contextlib.suppress(ValueError, TypeError):
             signal.signal(signal.SIGTERM, before)
+
+
+def _command(words: Sequence[str]) -> int:
+    """Run it; log and trace how it ended."""
+    name, begun = log_options.name_of(words), time.monotonic()
+    code: int = Exit.FAILED
+    error: str | None = None
+    end_traces = traces.export()
+    try:
+        with traces.span("command", command=name):
+            returned = app(words, prog_name="wirepath", standalone_mode=False)
+            sys.stdout.flush()  # here, where a full disk can be told, not at the exit
+            if returned == Exit.INTERRUPTED and not isinstance(returned, Exit):
+                raise KeyboardInterrupt  # which typer turned into a number; ours is an Exit
+        code = int(returned) if isinstance(returned, int) else Exit.OK
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else Exit.OK
+    except BaseException as raised:
+        error, code = _message_of(raised) or (f"{type(raised).__name__}: {raised}", Exit.FAILED)
+        raise
+    finally:
+        seconds = round(time.monotonic() - begun, 6)
+        logs.emit("command.ended", command=name, exit_code=int(code), seconds=seconds, error=error)
+        end_traces()
+    return code
 
 
 def _message_of(error: BaseException) -> tuple[str, Exit] | None:

@@ -24,6 +24,8 @@ from . import (
     tune,
 )
 from .exits import MEANINGS
+from .log_options import LogFormat, LogLevel
+from .log_options import apply as apply_log_options
 
 _EPILOG = "Exit codes: " + "; ".join(f"{code.value} {text}" for code, text in MEANINGS.items())
 
@@ -50,8 +52,12 @@ def _main(
         bool,
         typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = False,
+    log_format: LogFormat = None,
+    log_level: LogLevel = None,
 ) -> None:
     del version
+    if log_format is not None or log_level is not None:
+        apply_log_options(log_format, log_level)
 
 
 app.command("backends")(backends.backends)

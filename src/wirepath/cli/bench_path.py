@@ -373,6 +373,9 @@ def compare(
         )
     columns = ("", f"A: {both.a.name}", f"B: {both.b.name}", "B / A", "95 %", "")
     console.print(output.table(both.a.shape["describe"], columns, rows))
+    if both.nics:
+        found = output.table("interfaces differ", ("setting", "A", "B"), both.nics)
+        console.print(found, style="yellow")
     for note in both.notes:
         console.print(note, style="dim", markup=False)
     console.print(both.verdict.text, style="bold", markup=False)

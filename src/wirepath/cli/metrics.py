@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from .. import logs
 from ..series import chosen
 from . import output
 from .options import Pids
@@ -34,6 +35,7 @@ def metrics(
         sys.stdout.write(exporter.text(named))
         return
     server, thread = exporter.serve(listen, named)
+    logs.emit("metrics.listening", address=listen)
     output.stderr.print(f"http://{listen}/metrics  (Ctrl-C ends it)", markup=False)
     try:
         thread.join()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .. import bench
+from .. import bench, logs, traces
 from ..hdr import check_path
 from . import options as o
 from . import output
@@ -42,11 +42,13 @@ def report(
     for path in (html, png):
         if path is not None:
             check_path(path)
-    first = bench.Result.load(a)
-    second = bench.Result.load(b) if b is not None else None
-    files = [bench.write_page(html, first, second, anyway=anyway)]
-    if png is not None:
-        files.append(bench.write_picture(png, first, second))
+    with traces.span("report", a=a, b=b):
+        first = bench.Result.load(a)
+        second = bench.Result.load(b) if b is not None else None
+        files = [bench.write_page(html, first, second, anyway=anyway)]
+        if png is not None:
+            files.append(bench.write_picture(png, first, second))
+    logs.emit("report.written", files=files)
     if as_json:
         output.emit({"files": files})
     else:

@@ -12,9 +12,17 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ..activity import Activity, Item, Process, latency_title, thread_of
+from .. import traces
+from ..activity import (
+    Activity,
+    Item,
+    Process,
+    latency_title,
+    packets_per_core,
+    thread_of,
+)
 from ..errors import ConfigError
-from ..series import chosen, processes
+from ..series import chosen
 from ..settings import problem
 from . import output
 from .options import Pids
@@ -28,6 +36,13 @@ def top(
     count: Annotated[
         int | None, typer.Option("--count", "-n", help="End after this many readings.")
     ] = None,
+    drops: Annotated[
+        bool,
+        typer.Option(
+            "--drops",
+            help="Layer by layer from NIC to consumer: what entered, passed and was lost.",
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a reading on standard output.")
     ] = False,
@@ -43,20 +58,22 @@ def top(
         raise ConfigError(problem("--interval", interval, "a number of seconds from 0.05 to 3600"))
     if count is not None and count < 1:
         raise ConfigError(problem("--count", count, "at least 1"))
-    named = chosen(pids or ())
+    with traces.span("attach", pid=pids):
+        named = chosen(pids or ())
     activity = Activity(lambda: named if pids else chosen(()))
+    screen = _layers if drops else _screen
     console = output.stdout()
     try:
         if as_json:
-            for found in _readings(activity, interval, count):
+            for found in _shown(activity, interval, count, pids):
                 output.emit({"time": time.time(), "processes": [_plain(p) for p in found]})
         elif console.is_terminal:
             with Live(console=console, screen=count is None, auto_refresh=False) as live:
-                for found in _readings(activity, interval, count):
-                    live.update(_screen(found), refresh=True)
+                for found in _shown(activity, interval, count, pids):
+                    live.update(screen(found), refresh=True)
         else:
-            for found in _readings(activity, interval, count):
-                console.print(_screen(found))
+            for found in _shown(activity, interval, count, pids):
+                console.print(screen(found))
     except KeyboardInterrupt:
         return  # how one leaves it
 
@@ -68,6 +85,15 @@ def _readings(activity: Activity, interval: float, count: int | None) -> Iterato
         time.sleep(max(0.0, due - time.monotonic()))
         yield activity.step()
         done += 1
+
+
+def _shown(
+    activity: Activity, interval: float, count: int | None, pids: list[int] | None
+) -> Iterator[list[Process]]:
+    """Readings without processes that have nothing to show, such as other tops; those that were
+    named stay."""
+    for found in _readings(activity, interval, count):
+        yield [process for process in found if pids or process.items]
 
 
 def _plain(process: Process) -> dict[str, Any]:
@@ -87,19 +113,50 @@ def _plain(process: Process) -> dict[str, Any]:
         ],
         "latency_ns": {each.name: each.quantiles for each in process.latencies},
         "threads": process.cores,
+        "packets_per_second_per_core": {
+            item.name: packets_per_core(
+                item.rates.get("frames", 0.0), thread_of(process, item.name)
+            )
+            for item in process.items
+            if item.kind == "worker"
+        },
+        "softirq_share": process.softirq,
+        "layers": [layer.to_dict() for layer in process.layers],
     }
 
 
 def _screen(found: list[Process]) -> Group:
     if not found:
-        have = len(processes())
-        return Group(Text(f"no wirepath process to look at ({have} with counters of this user)"))
+        return _nobody()
     parts: list[Any] = []
     for process in found:
-        parts.append(Text(f"{process.pid}  {process.command}", style="bold", overflow="ellipsis"))
+        parts.append(_title(process))
         tables = (*_rates(process), _drops(process), _latency(process))
         parts += [table for table in tables if table]
     return Group(*parts)
+
+
+def _nobody() -> Group:
+    return Group(Text("no wirepath process of this user has a port, worker or feed"))
+
+
+def _title(process: Process) -> Text:
+    return Text(f"{process.pid}  {process.command}", style="bold", overflow="ellipsis")
+
+
+def _layers(found: list[Process]) -> Group:
+    """A row a layer and a row a cause; each layer's figures add up."""
+    parts: list[Any] = []
+    for process in found:
+        rows = []
+        for each in process.layers:
+            gone = [(f"− {cause}", n) for cause, n in (each.lost | each.left).items() if n]
+            gone += [(text, n) for text, n in (("− waiting", each.waiting),) if n]
+            gone += [("− unexplained", each.unexplained)] if each.unexplained else []
+            rows.append([each.name, each.unit, f"{each.entered:,}", "", f"{each.passed:,}"])
+            rows += [[f"  {text}", "", "", f"{n:,}", ""] for text, n in gone]
+        parts += [_title(process), _table(["layer", "", "entered", "lost", "passed"], rows)]
+    return Group(*parts) if parts else _nobody()
 
 
 def _si(value: float) -> str:
@@ -149,6 +206,7 @@ def _workers(process: Process, items: list[Item]) -> Table:
     for item in items:
         bursts, frames = item.rates.get("bursts", 0.0), item.rates.get("frames", 0.0)
         share = thread_of(process, item.name)
+        per_core = packets_per_core(frames, share)
         rows.append(
             [
                 item.name,
@@ -156,14 +214,17 @@ def _workers(process: Process, items: list[Item]) -> Table:
                 f"{frames / bursts:.1f}" if bursts else "–",
                 _si(item.rates.get("idle_polls", 0.0)),
                 _si(item.rates.get("drops", 0.0)),
+                "–" if per_core is None else _si(per_core),
                 *(
                     (f"{share['user']:.0%}", f"{share['system']:.0%}", f"{share['core']:.0f}")
                     if share
                     else ("–", "–", "–")
                 ),
+                f"{process.softirq.get(int(share['core']), 0.0):.0%}" if share else "–",
             ]
         )
-    titles = ["worker", "frames/s", "a burst", "idle polls/s", "drops/s", "user", "system", "core"]
+    titles = ["worker", "frames/s", "a burst", "idle polls/s", "drops/s", "packets/s per core"]
+    titles += ["user", "system", "core", "softirq share"]
     return _table(titles, rows)
 
 

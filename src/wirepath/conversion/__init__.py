@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .. import logs, traces
 from ..errors import ConfigError
 from ..settings import problem
 from .options import ConvertConfig
@@ -93,6 +94,28 @@ def convert(
         raise ConfigError(problem("jobs", jobs, "a whole number from 1 to 1024"))
     config = ConvertConfig(**options)
     check(names, config)
+    with traces.span("convert", captures=len(names), out=config.out, to=config.to) as span:
+        logs.emit("convert.started", captures=len(names), out=config.out, to=config.to)
+        done = _convert(names, config, jobs, ray, on_progress)
+        traces.note(span, ok=done.ok, rows=done.rows)
+        _tell(done)
+    return done
+
+
+def _tell(done: Conversion) -> None:
+    bad = [each for each in done.captures if not each["ok"]]
+    for each in bad:
+        logs.emit("convert.failed", capture=each["capture"], error=each["error"])
+    logs.emit("convert.ended", captures=len(done.captures), failed=len(bad), rows=done.rows)
+
+
+def _convert(
+    names: Sequence[str],
+    config: ConvertConfig,
+    jobs: int | None,
+    ray: str | None,
+    on_progress: Callable[[str, int], object] | None,
+) -> Conversion:
     start = time.perf_counter()
     if ray is not None:
         results = on_ray(names, config, ray, on_progress)

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .. import logs, traces
 from ..errors import ConfigError
 from ..machine import Link, Machine, Nic, Unseen
 from ..registry import BackendStatus
@@ -89,7 +91,19 @@ def examine(
     Raises:
         ConfigError: there is no such interface.
     """
-    machine = machine or Machine()
+    with traces.span("doctor.examine", interface=interface) as span:
+        report = _examine(interface, machine or Machine(), backends)
+        traces.note(span, worst=report.worst)
+    if logs.wanted("doctor.examined"):
+        grave = Counter(str(each.severity) for each in report.findings)
+        names = [each.nic.name for each in report.interfaces]
+        logs.emit("doctor.examined", interfaces=names, worst=str(report.worst), findings=grave)
+    return report
+
+
+def _examine(
+    interface: str | None, machine: Machine, backends: Sequence[BackendStatus] | None
+) -> Report:
     known = all_backends() if backends is None else backends
     whole = Case(machine, known)
     nics = [machine.links.nic(link) for link in _chosen(machine, interface)]

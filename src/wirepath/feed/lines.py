@@ -83,11 +83,13 @@ class LineReader:
             symbols=self._symbols,
             midnight_ns=itch50.midnight_ns(session_date) if session_date else 0,
             channel=reading.checked_channel(channel),
-            units=_UNITS.get(protocol, 1),
-            hold_ns=hold_ns,
-            hold_messages=_HOLD_MESSAGES.get(protocol, 65_536),
-            hold_bytes=_HOLD_BYTES.get(protocol, 8 << 20),
-            max_gaps=_MAX_GAPS.get(protocol, 1024),
+            arbiter={
+                "units": _UNITS.get(protocol, 1),
+                "hold_ns": hold_ns,
+                "hold_messages": _HOLD_MESSAGES.get(protocol, 65_536),
+                "hold_bytes": _HOLD_BYTES.get(protocol, 8 << 20),
+                "max_gaps": _MAX_GAPS.get(protocol, 1024),
+            },
         )
 
     def _number(self, message_type: str | int) -> int:

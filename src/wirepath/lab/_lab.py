@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, Unpack
 
+from .. import logs, traces
 from . import _build, _lifetime, _netns, _state, _status
 from ._errors import LabError, LabUnavailable
 from ._plan import NETNS_DIR, Interface, LabOptions, LabSpec, Topology, check_name
@@ -330,7 +331,7 @@ def _lay_out(record: _state.Record) -> None:
     _require()
     spec = record.spec
     try:
-        with _state.locked():
+        with traces.span("lab.up", lab=spec.name, hosts=spec.hosts), _state.locked():
             _reap()
             _refuse_taken(spec)
             _state.write(record)
@@ -341,6 +342,7 @@ def _lay_out(record: _state.Record) -> None:
                 raise
     except PermissionError as error:
         raise LabUnavailable(f"no lab here: {_netns.explain(error)}") from error
+    logs.emit("lab.made", lab=spec.name, hosts=spec.hosts, queues=spec.queues)
 
 
 def _reap() -> None:
@@ -368,5 +370,7 @@ def _refuse_taken(spec: LabSpec) -> None:
 
 def _clear(record: _state.Record) -> None:
     # The state file goes last: if this is interrupted, the next start takes over.
-    _build.destroy(record.spec)
-    _state.forget(record.spec.name)
+    with traces.span("lab.down", lab=record.spec.name):
+        _build.destroy(record.spec)
+        _state.forget(record.spec.name)
+    logs.emit("lab.removed", lab=record.spec.name)

@@ -23,6 +23,7 @@ from ._nic import (
     XdpFeatures,
 )
 from ._wire import KernelWire, Wire
+from ._wired import Pause, Wired, wired
 
 __all__ = [
     "Channels",
@@ -35,11 +36,14 @@ __all__ = [
     "Links",
     "Machine",
     "Nic",
+    "Pause",
     "QueueVector",
     "Rings",
     "Rss",
     "Timestamping",
     "Unseen",
     "Wire",
+    "Wired",
     "XdpFeatures",
+    "wired",
 ]

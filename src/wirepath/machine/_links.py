@@ -84,7 +84,7 @@ class KernelLinks:
         return {link.name for link in self.links() if link.index in indices}
 
     def nic(self, link: Link) -> Nic:
-        driver, bus = _driver(link.name)
+        driver, bus, _ = driver_of(link.name)
         with self._wire() as wire:
             return nic_of(wire, link, driver, bus)
 
@@ -161,17 +161,18 @@ def _link(message: Any) -> Link:  # noqa: ANN401
     )
 
 
-def _driver(name: str) -> tuple[str, str]:
-    """The driver's name and the bus address of its device; empty where it has none to tell."""
+def driver_of(name: str) -> tuple[str, str, str]:
+    """The driver's name, the bus address of its device and the version of the device's firmware;
+    empty where it has none to tell."""
     info = ctypes.create_string_buffer(struct.pack("=I", _ETHTOOL_GDRVINFO), _DRVINFO_BYTES)
     request = struct.pack("@16sP16x", name.encode(), ctypes.addressof(info))  # struct ifreq
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         try:
             fcntl.ioctl(control, _SIOCETHTOOL, request)
         except OSError:
-            return "", ""
-    driver, _version, _firmware, bus = struct.unpack_from("4x32s32s32s32s", info.raw)
-    return _string(driver), _string(bus)
+            return "", "", ""
+    driver, _version, firmware, bus = struct.unpack_from("4x32s32s32s32s", info.raw)
+    return _string(driver), _string(bus), _string(firmware)
 
 
 def _string(raw: bytes) -> str:

@@ -12,10 +12,12 @@ from typing import Any, Final
 from pyroute2.netlink import genlmsg
 from pyroute2.netlink.generic.ethtool import ethtool_rings_msg, ethtoolbitset, ethtoolheader
 
+ETHTOOL_LINKMODES: Final = 4
 ETHTOOL_FEATURES: Final = 11
 ETHTOOL_RINGS: Final = 15
 ETHTOOL_CHANNELS: Final = 17
 ETHTOOL_COALESCE: Final = 19
+ETHTOOL_PAUSE: Final = 21
 ETHTOOL_TSINFO: Final = 25
 ETHTOOL_RSS: Final = 38
 NETDEV_DEV: Final = 1
@@ -91,6 +93,28 @@ class CoalesceMessage(_Ethtool):
     )
 
 
+class PauseMessage(_Ethtool):
+    nla_map = (
+        ("UNSPEC", "none"),
+        ("HEADER", "ethtoolheader"),
+        ("AUTONEG", "uint8"),
+        ("RX", "uint8"),
+        ("TX", "uint8"),
+    )
+
+
+class LinkmodesMessage(_Ethtool):
+    nla_map = (
+        ("UNSPEC", "none"),
+        ("HEADER", "ethtoolheader"),
+        ("AUTONEG", "uint8"),
+        ("OURS", "ethtoolbitset"),
+        ("PEER", "ethtoolbitset"),
+        ("SPEED", "uint32"),
+        ("DUPLEX", "uint8"),
+    )
+
+
 class TsinfoMessage(_Ethtool):
     nla_map = (
         ("UNSPEC", "none"),
@@ -149,6 +173,8 @@ ETHTOOL: Final[dict[str, tuple[int, Any, str]]] = {
     "rings": (ETHTOOL_RINGS, ethtool_rings_msg, "ETHTOOL_A_RINGS_HEADER"),
     "channels": (ETHTOOL_CHANNELS, ChannelsMessage, "HEADER"),
     "coalesce": (ETHTOOL_COALESCE, CoalesceMessage, "HEADER"),
+    "pause": (ETHTOOL_PAUSE, PauseMessage, "HEADER"),
+    "linkmodes": (ETHTOOL_LINKMODES, LinkmodesMessage, "HEADER"),
     "timestamping": (ETHTOOL_TSINFO, TsinfoMessage, "HEADER"),
     "rss": (ETHTOOL_RSS, RssMessage, "HEADER"),
 }

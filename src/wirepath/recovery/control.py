@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import selectors
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .. import logs, traces
 from .._core import now as clock
 from .glimpse import Glimpse
 from .servers import Server, StreamServer
 from .sides import Channel
 
-_log = logging.getLogger("wirepath.recovery")
 # How often mailboxes are looked at: while something is missing, and otherwise.
 _BUSY, _QUIET = 0.0005, 0.005
 _BUSY_FOR = 200_000_000
@@ -68,7 +67,7 @@ class Control:
     """Drives the servers of channels, and calls ``look`` every ``interval`` seconds.
 
     On a thread of its own between :meth:`start` and :meth:`stop`, or a step at a time. What a
-    step raises does not end it: it is logged by the logger ``wirepath.recovery`` and counted in
+    step raises does not end it: it is logged as ``recovery.control_failed`` and counted in
     ``errors``.
     """
 
@@ -131,9 +130,9 @@ class Control:
         while not over.is_set():
             try:
                 self.step(clock())
-            except Exception:  # the feed goes on whatever happens here
+            except Exception as error:  # the feed goes on whatever happens here
                 self.errors += 1
-                _log.exception("the control thread failed; it goes on")
+                logs.emit("recovery.control_failed", trace=True, error=str(error))
                 over.wait(0.1)
 
     def step(self, now: int, wait: float | None = None) -> None:
@@ -142,7 +141,13 @@ class Control:
             wanted = each.channel.requests()
             for request in wanted:
                 if each.requests is not None:
-                    each.requests.request(request, now)
+                    with traces.span(
+                        "recovery.request",
+                        channel=each.name,
+                        first=request.first,
+                        messages=request.messages,
+                    ):
+                        each.requests.request(request, now)
             if wanted or (each.glimpse is not None and each.glimpse.under_way):
                 self._busy = now
             for server in each.servers():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import threading
 import time
@@ -13,12 +12,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import logs
 from ..dtypes import RECORD
 from ..errors import ConfigError, StateError
 from .base import Sink
 
-_log = logging.getLogger("wirepath.sinks")
 _IDLE_SECONDS = 0.2
+_TELL_SECONDS = 1.0
 
 
 class Fanout:
@@ -26,7 +26,7 @@ class Fanout:
 
     Sinks start with the fan-out. A sink that fails, is slow or never returns keeps nobody else
     waiting, but for policy block, which is what that says. What goes wrong is counted, and logged
-    by the logger ``wirepath.sinks``.
+    as events ``sink.…``.
 
     Raises :class:`~wirepath.errors.ConfigError` for two sinks of one name, and what a sink raises
     that cannot start.
@@ -58,6 +58,8 @@ class Fanout:
         ]
         for thread in self._threads:
             thread.start()
+        for sink in self._sinks:
+            logs.emit("sink.opened", sink=sink.name, policy=sink.queue.counters["policy"])
 
     def write(self, records: NDArray[np.void]) -> None:
         """A batch (dtype :data:`wirepath.RECORD`) for every sink. The array is kept, not copied: it
@@ -100,18 +102,14 @@ class Fanout:
             if thread.is_alive():
                 queued = sink.queue.counters["queued"]
                 sink.queue.error(f"it did not end within {timeout:g} s")
-                _log.error(
-                    "sink %s did not end within %g s: %d records are left",
-                    sink.name,
-                    timeout,
-                    queued,
-                )
+                logs.emit("sink.stuck", sink=sink.name, seconds=timeout, queued=queued)
         return not any(thread.is_alive() for thread in self._threads)
 
     @staticmethod
     def _run(sink: Sink) -> None:
         queue = sink.queue
         latest_idle = time.monotonic()
+        losses = _Losses(sink)
         while (records := queue.take(_IDLE_SECONDS)) is not None:
             if len(records):
                 error: Exception | None = None
@@ -127,18 +125,24 @@ class Fanout:
             now = time.monotonic()
             if now - latest_idle >= _IDLE_SECONDS or not len(records):
                 latest_idle = now
+                losses.look(now)
                 try:
                     sink.idle()
                 except Exception as raised:
                     _tell(sink, raised, "between records")
         if queue.disconnected:
-            _log.error("sink %s was too slow and is disconnected", sink.name)
+            refused = queue.counters["refused_after_disconnect"]
+            logs.emit("sink.disconnected", sink=sink.name, refused=refused)
         try:
             sink.close()
         except Exception as raised:
             _tell(sink, raised, "closing")
         if left := queue.held:
             queue.failed(left)
+        losses.look(time.monotonic(), last=True)
+        counters = queue.counters
+        names = ("written", "dropped", "conflated")
+        logs.emit("sink.closed", sink=sink.name, **{name: counters[name] for name in names})
 
     def __enter__(self) -> Self:
         return self
@@ -152,6 +156,32 @@ class Fanout:
         self.close()
 
 
+class _Losses:
+    """Tells what a sink loses: the first of it at once, then at most once a second."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._told = (0, 0)
+        self._again = 0.0
+
+    def look(self, now: float, *, last: bool = False) -> None:
+        if (now < self._again and not last) or not logs.wanted("sink.dropped"):
+            return
+        counters = self._sink.queue.counters
+        found = (counters["dropped"], counters["conflated"])
+        if found == self._told:
+            return
+        dropped, conflated = (new - old for new, old in zip(found, self._told, strict=True))
+        self._told, self._again = found, now + _TELL_SECONDS
+        logs.emit(
+            "sink.dropped",
+            sink=self._sink.name,
+            policy=counters["policy"],
+            dropped=dropped,
+            conflated=conflated,
+        )
+
+
 def _tell(sink: Sink, error: Exception, when: str) -> None:
     sink.queue.error(error)
-    _log.error("sink %s failed while %s: %s", sink.name, when, error)
+    logs.emit("sink.failed", sink=sink.name, during=when, error=str(error))

@@ -17,7 +17,7 @@ from . import config
 from .base import Sink
 from .queue import Taken
 
-_log = logging.getLogger("wirepath.sinks")
+_log = logging.getLogger("wirepath.sink")  # librdkafka's own words
 
 _PURGE_SECONDS = 5.0  # for librdkafka to tell what became of messages that are given up
 _RESTART_SECONDS = 1.0  # between attempts to make a producer
@@ -118,7 +118,9 @@ class KafkaSink(Sink):
             except BufferError:  # librdkafka's queue is full: deliveries make room, or time out
                 self._full += 1
                 if time.monotonic() >= self._end_by:
-                    self._fail(records, self._taken, "the sink was closed before there was room for them")
+                    self._fail(
+                        records, self._taken, "the sink was closed before there was room for them"
+                    )
                     return
                 self._producer.poll(0.1)
                 continue

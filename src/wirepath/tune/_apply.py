@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from .. import logs, traces
 from ..errors import ConfigError, PermissionDenied, StateError
 from . import _journal
 from ._knobs import Knob, Refused, Unreadable
@@ -88,7 +89,10 @@ def apply(
         StateError: the plan is of another namespace, boot or interface; or a journal from before
             a reboot is in the way.
     """
-    with this_machine() if machine is None else nullcontext(machine) as here:
+    with (
+        traces.span("tune.apply", profile=plan.profile, interface=_name(plan)) as span,
+        this_machine() if machine is None else nullcontext(machine) as here,
+    ):
         check(plan, here, yes_this_one=yes_this_one)
         if lacking := here.missing_privileges():
             raise PermissionDenied(
@@ -99,7 +103,38 @@ def apply(
             _journal.remove_dead(directory, here)
             path = _journal.path_of(directory, here)
             with _journal.Journal(path, here, plan.profile) as journal:
-                return Outcome(path, _Run(plan, here, journal, progress).all())
+                outcome = Outcome(path, _Run(plan, here, journal, progress).all())
+        changed = sum(each.result == "applied" for each in outcome.settings)
+        traces.note(span, ok=outcome.ok, changed=changed)
+        _tell(plan, outcome, changed)
+        return outcome
+
+
+def _name(plan: Plan) -> str | None:
+    return plan.interface.name if plan.interface is not None else None
+
+
+def _tell(plan: Plan, outcome: Outcome, changed: int) -> None:
+    for each in outcome.settings:
+        setting = str(each.setting.knob)
+        if each.result == "applied":
+            logs.emit(
+                "tune.changed",
+                setting=setting,
+                before=each.before,
+                wanted=each.setting.wanted,
+                now=each.now,
+            )
+        elif each.result in ("refused", "differs"):
+            logs.emit("tune.refused", setting=setting, result=each.result, error=each.message)
+    logs.emit(
+        "tune.applied",
+        interface=_name(plan),
+        profile=plan.profile,
+        journal=outcome.journal,
+        ok=outcome.ok,
+        changed=changed,
+    )
 
 
 def check(plan: Plan, machine: Machine, *, yes_this_one: bool) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from .. import logs, traces
 from ..errors import PermissionDenied
 from . import _journal
 from ._apply import Phase, Progress, Step
@@ -86,7 +87,10 @@ def restore(
         PermissionDenied: not root.
         StateError: the journal is damaged.
     """
-    with this_machine() if machine is None else nullcontext(machine) as here:
+    with (
+        traces.span("tune.restore", force=force) as span,
+        this_machine() if machine is None else nullcontext(machine) as here,
+    ):
         directory = state_dir or state_directory()
         with locked(directory):
             path = _journal.path_of(directory, here)
@@ -110,7 +114,29 @@ def restore(
             left = [entry for entry, done in zip(run.order, knobs, strict=True) if _stays(done)]
             # In the order of the changes again, for the next time.
             _journal.rewrite(written, [e for e in written.entries if any(e is x for x in left)])
-            return Restoration(path, run.rebooted, tuple(knobs), others)
+            done = Restoration(path, run.rebooted, tuple(knobs), others)
+        traces.note(span, ok=done.ok, values=len(done.knobs))
+        _tell(done)
+        return done
+
+
+def _tell(done: Restoration) -> None:
+    for each in done.knobs:
+        logs.emit(
+            "tune.value_restored",
+            setting=str(each.knob),
+            before=each.before,
+            tuned=each.tuned,
+            now=each.now,
+            result=each.result,
+        )
+    logs.emit(
+        "tune.restored",
+        journal=done.journal,
+        ok=done.ok,
+        rebooted=done.rebooted,
+        values=len(done.knobs),
+    )
 
 
 def pending(*, state_dir: Path | None = None) -> list[Written]:
