@@ -19,6 +19,7 @@ from . import (
     lab,
     publish,
     report,
+    switch,
     top,
     tune,
 )
@@ -63,6 +64,7 @@ app.command("convert")(convert.convert)
 app.command("demo")(demo.demo)
 app.command("top")(top.top)
 app.command("metrics")(top.metrics)
+app.command("switch")(switch.switch)
 app.command("tune")(tune.tune)
 app.command("report")(report.report)
 app.add_typer(bench.app, name="bench")
