@@ -71,11 +71,12 @@ def detach_program(program):
 
 
 @contextlib.contextmanager
-def switched(host, config=QUICK, steer=None, **options):
+def switched(host, tuned=QUICK, steer=None, **options):
     """An auto port on `host`, with a worker that counts frames; (port, worker)."""
     with host.enter():
         port = wp.open(f"auto:{host.interface.name}", steer=steer or wp.udp(*GROUP), **options)
-        port.switch.configure(**config)
+        if tuned:
+            port.switch.configure(**tuned)
     worker = wp.Worker("switched")
     worker.add_port(port)
     with port, worker:
