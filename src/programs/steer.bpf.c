@@ -33,8 +33,8 @@ struct {
 
 /* Constants once loaded: the verifier drops the lookups that no rule needs. */
 const volatile struct steer_config config = {};
-/* Which flows are taken (steer_share.h). STEER_ON is raised when every socket is in the map, so that
- * opening does not look like loss. */
+/* Which flows are taken (steer_share.h). STEER_ON is raised when every socket is in the map, so
+ * that opening does not look like loss. */
 volatile __u32 take = 0;
 /* Destinations whose flows are taken whatever the share. */
 struct {

@@ -13,10 +13,10 @@
 #include "steer_match.h"
 
 /* The word that says what is taken. */
-#define STEER_ALL_FLOWS 65536u     /* a share is counted in 65536ths */
+#define STEER_ALL_FLOWS 65536u /* a share is counted in 65536ths */
 #define STEER_SHARE_MASK 0x1ffffu
-#define STEER_NAMED (1u << 30)     /* the map of named flows holds some */
-#define STEER_ON (1u << 31)        /* without it every frame passes, uncounted */
+#define STEER_NAMED (1u << 30) /* the map of named flows holds some */
+#define STEER_ON (1u << 31)    /* without it every frame passes, uncounted */
 
 struct steer_flow {
   struct steer_key to; /* destination, as a key that leaves nothing open */

@@ -53,8 +53,8 @@ TEST_CASE("share: a flow is its addresses, protocol and ports, and nothing else"
 }
 
 TEST_CASE("share: the destination is the key of a rule that leaves nothing open") {
-  wp::FlowRule rule{.protocol = wp::Protocol::kUdp, .family = 4, .address = {239, 1, 1, 1},
-                    .port = 9001};
+  wp::FlowRule rule{
+      .protocol = wp::Protocol::kUdp, .family = 4, .address = {239, 1, 1, 1}, .port = 9001};
   const auto keys = wp::programs::steer_keys({.everything = false, .rules = {rule}});
   const steer_flow flow = flow_of(udp4(1, 2));
   CHECK(std::memcmp(&flow.to, keys.keys.data(), sizeof flow.to) == 0);

@@ -12,7 +12,7 @@ One API over kernel sockets, AF_XDP, DPDK, ef_vi and captures::
 
 from __future__ import annotations
 
-from . import doctor, errors, feed, lab, sinks, tune
+from . import doctor, errors, feed, lab, sinks, switching, tune
 from ._core import (
     Batch,
     HandOff,
@@ -142,6 +142,7 @@ __all__ = [
     "open",
     "sinks",
     "stage",
+    "switching",
     "tcp",
     "tune",
     "udp",

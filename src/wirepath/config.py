@@ -64,7 +64,7 @@ class PortSettings(Settings):
         str,
         AfterValidator(_known_backend),
         Must("the name of a backend (see `wirepath backends`)"),
-        Field(description="socket, af_xdp, auto, pcap, null or another backend of `wirepath backends`"),
+        Field(description="socket, af_xdp, auto, pcap, null or another of `wirepath backends`"),
     ] = "socket"
     interface_name: Annotated[
         str,

@@ -13,6 +13,7 @@ from bench import (
     GROUP,
     GROUP6,
     collect,
+    drain,
     essence,
     losses,
     numbered,

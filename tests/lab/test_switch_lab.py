@@ -166,8 +166,11 @@ def test_twenty_transitions_while_a_feed_runs_lose_nothing(lab_name, tmp_path, s
     with Lab(lab_name) as lab:
         name = lab["b"].interface.name
         feed = lab["b"].popen(
-            [*COMMAND, "feed", f"auto:{name},config={file}", *LINES, "--json", "--out", str(out)]
-            + ["--max-seconds", "90", "--next-sequence", "1", "--rx-ring-size", "8192"],
+            [
+                *(*COMMAND, "feed", f"auto:{name},config={file}", *LINES, "--json"),
+                *("--out", str(out), "--max-seconds", "90", "--next-sequence", "1"),
+                *("--rx-ring-size", "8192"),
+            ],
             **TEXTS,
         )
         sender = None
@@ -176,8 +179,11 @@ def test_twenty_transitions_while_a_feed_runs_lose_nothing(lab_name, tmp_path, s
             until(lambda: feed.pid in control.processes(), "a switch to talk to")
             lines = [f"--line={to}" for to in LINES]
             sender = lab["a"].popen(
-                [*COMMAND, "publish", "--messages", str(MESSAGES), "--rate", "15000", *lines]
-                + ["--max-messages", "3", "--via", f"socket:{lab['a'].interface.name}", "--json"],
+                [
+                    *(*COMMAND, "publish", "--messages", str(MESSAGES), "--rate", "15000", *lines),
+                    *("--max-messages", "3", "--via", f"socket:{lab['a'].interface.name}"),
+                    "--json",
+                ],
                 **TEXTS,
             )
             until(lambda: frames_of(feed.pid) > 1000, "the feed's first frames")
@@ -301,7 +307,7 @@ def test_a_link_that_goes_down_and_up_is_no_reason_to_leave(lab_name):
 
 
 def test_an_interface_that_is_removed_ends_the_port(lab_name):
-    with Lab(lab_name) as lab, switched(lab["b"]) as (port, worker):
+    with Lab(lab_name) as lab, switched(lab["b"]) as (_, worker):
         with lab["b"].enter():
             subprocess.run(["ip", "link", "del", lab["b"].interface.name], check=True)
         until(lambda: not worker.running, "the worker's end")

@@ -15,8 +15,8 @@ namespace wp {
 namespace {
 
 constexpr std::array<const char*, static_cast<size_t>(SwitchCount::kCount)> kNames{
-    "transitions",        "fall_backs",    "returns",      "refusals", "changes", "troubles",
-    "share_basis_points", "bypass_frames", "kernel_frames"};
+    "transitions", "fall_backs",         "returns",       "refusals",     "changes",
+    "troubles",    "share_basis_points", "bypass_frames", "kernel_frames"};
 
 // What wirepath.open reads; the native port knows `queues` only.
 constexpr std::array kOptions{
@@ -177,8 +177,12 @@ void SwitchPort::post(int first) {
 }
 
 void SwitchPort::count_capabilities() {
-  Capabilities all{.rx = true, .tx = true, .everything = true, .waitable = true,
-                   .rest_to_host = true, .max_frame = UINT32_MAX};
+  Capabilities all{.rx = true,
+                   .tx = true,
+                   .everything = true,
+                   .waitable = true,
+                   .rest_to_host = true,
+                   .max_frame = UINT32_MAX};
   all.multi_queue = queues_ > 1;
   bool any = false;
   for (const Path& path : paths_) {
@@ -197,8 +201,8 @@ void SwitchPort::count_capabilities() {
     all.rest_to_host = all.rest_to_host && one.rest_to_host;
     all.max_frame = std::min(all.max_frame, one.max_frame);
     if (one.pool_frames != 0)
-      all.pool_frames = all.pool_frames ? std::min(all.pool_frames, one.pool_frames)
-                                        : one.pool_frames;
+      all.pool_frames =
+          all.pool_frames ? std::min(all.pool_frames, one.pool_frames) : one.pool_frames;
   }
   if (!any) all = {.rx = true};
   // The data path may look at those declared before, so they stay; there are few different ones.
@@ -220,16 +224,15 @@ std::vector<SwitchPort::PathStatus> SwitchPort::paths() const {
   for (uint32_t k = 0; k < kMaxPaths; k++) {
     const Path& path = paths_[k];
     if (!path.port) continue;
-    PathStatus& status = out.emplace_back(
-        PathStatus{.path = k,
-                   .name = path.name,
-                   .spec = path.port->spec(),
-                   .kernel = path.kernel,
-                   .resting = path.resting,
-                   .taken_away = path.taken_away,
-                   .frames = delivered_by(k),
-                   .outstanding = 0,
-                   .empty_polls = {}});
+    PathStatus& status = out.emplace_back(PathStatus{.path = k,
+                                                     .name = path.name,
+                                                     .spec = path.port->spec(),
+                                                     .kernel = path.kernel,
+                                                     .resting = path.resting,
+                                                     .taken_away = path.taken_away,
+                                                     .frames = delivered_by(k),
+                                                     .outstanding = 0,
+                                                     .empty_polls = {}});
     for (const auto& queue : queue_states_) {
       status.outstanding += queue->cells[k].outstanding.load(std::memory_order_acquire);
       status.empty_polls.push_back(queue->cells[k].empty.load(std::memory_order_relaxed));

@@ -30,7 +30,7 @@ enum class SwitchCount : size_t {
   kRefusals,     // paths that could not be opened
   kChanges,      // configurations taken over
   kTroubles,     // configurations that were not usable, errors of its own
-  kShare,        // gauge: what the path beside the kernel takes, hundredths of a percent of the flows
+  kShare,  // gauge: what the path beside the kernel takes, hundredths of a percent of the flows
   kBypassFrames,
   kKernelFrames,
   kCount

@@ -188,8 +188,7 @@ TEST_CASE("switch: a path goes once nobody holds its frames, and its counters st
   CHECK(a.use_count() == 1);
   CHECK(a->free() == kFrames);
   CHECK(stat(*port, "rx_packets") == 3);
-  CHECK(port->delivered() ==
-        std::vector<std::pair<std::string, uint64_t>>{{"a", 3}, {"b", 0}});
+  CHECK(port->delivered() == std::vector<std::pair<std::string, uint64_t>>{{"a", 3}, {"b", 0}});
   a->unclaim(0);
   CHECK(port->add(a, "a", false) == 0);  // and may come back, its counters counted on
   a->send(2);

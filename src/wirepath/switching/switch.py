@@ -15,7 +15,7 @@ from .._core import PortHandle, Steering, SwitchControl, SwitchCount
 from .._core import now as clock
 from ..errors import ConfigError, PortError, WirepathError
 from ..ports import Port
-from .config import ALL_FLOWS, SwitchConfig, Way, native_value
+from .config import ALL_FLOWS, KERNEL, SwitchConfig, Way, native_value
 from .health import Judge, Reading
 from .machine import Action, Close, Divert, Happened, Kind, Machine, Open
 from .paths import LASTING, Opener
@@ -98,6 +98,7 @@ class Switch:
         self._way: _Path | None = None
         self._leaving: list[_Path] = []
         self._refused: dict[str, str] = {}
+        self._todo: Action | None = None  # for the control thread
         self._thread = threading.Thread(target=self._run, name="wp-switch", daemon=True)
 
     # --- life --------------------------------------------------------------------------------
@@ -114,20 +115,19 @@ class Switch:
                     error = refusal
                     self._refused[kernel] = str(refusal)
                     self._tell(Happened(Kind.REFUSED, kernel, str(refusal)))
+            if self._kernel is None and self._machine.config.share < 100:
+                self._ended = True
+                why = self._refused.get(kernel or "", "not in the policy")
+                raise ConfigError(
+                    f"share = {self._machine.config.share:g} is not usable: it must be 100 where "
+                    f"no way of the kernel takes the rest ({kernel or KERNEL}: {why})"
+                )
             self._decide()
             if self._kernel is None and self._way is None:
                 self._ended = True
                 ways = "; ".join(f"{way}: {why}" for way, why in self._refused.items())
                 kind = type(error) if isinstance(error, LASTING) else PortError
                 raise kind(f"no way of {self.spec} can be opened: {ways}")
-            if self._kernel is None and self._machine.config.share < 100:
-                self._ended = True
-                self._close_all()
-                raise ConfigError(
-                    f"share = {self._machine.config.share:g} is not usable: it must be 100 where "
-                    "there is no kernel's way for the rest "
-                    f"({kernel or 'none in the policy'}: {self._refused.get(kernel or '', 'none')})"
-                )
         self._thread.start()
 
     def end(self) -> None:
@@ -157,8 +157,8 @@ class Switch:
     def configure(self, config: SwitchConfig | None = None, **changes: Any) -> None:  # noqa: ANN401
         """Take over another configuration, or changes of this one: ``configure(share=10)``.
 
-        Returns when the flows have been diverted; a path that is to be closed is read empty after
-        that. Raises :class:`~wirepath.errors.ConfigError`; what was in force stays then.
+        Returns when the flows have been diverted; paths are opened and closed after that. Raises
+        :class:`~wirepath.errors.ConfigError`; what was in force stays then.
         """
         with self._lock:
             if config is None:
@@ -281,14 +281,25 @@ class Switch:
         self._let_go()
         while True:
             # The way that comes next may need the hook that one on its way out still has.
-            action = None if self._leaving else self._machine.step(time.monotonic_ns())
+            action, self._todo = self._todo, None
+            if action is None and not self._leaving:
+                action = self._machine.step(time.monotonic_ns())
             for each in self._machine.happened:
                 self._tell(each)
             self._machine.happened.clear()
             if action is None:
                 return
+            if isinstance(action, Open) and self._is_elsewhere():
+                self._todo = action
+                self._wake.set()
+                return
             self._do(action)
             self._let_go()
+
+    def _is_elsewhere(self) -> bool:
+        """The caller is not the control thread, which opens ports: they belong to the network
+        namespace of the thread that opens them, and opening may take seconds."""
+        return self._thread.is_alive() and threading.current_thread() is not self._thread
 
     def _do(self, action: Action) -> None:
         now = time.monotonic_ns
@@ -368,6 +379,9 @@ class Switch:
         if self._kernel is not None:
             control.rest(self._kernel.number, False, path.number)
         path.leaving, path.since = "drain", time.monotonic_ns()
+        if not path.splits:  # frames come by it until it is closed, so it never runs empty
+            control.take_away(path.number)
+            path.leaving = "last"
         self._leaving.append(path)
         self._way = None
 

@@ -32,9 +32,9 @@ enum : size_t {
   kPortCounters
 };
 constexpr std::array<const char*, kPortCounters> kPortCounterNames{
-    "steer.matched",  "steer.passed",  "steer.fragments", "steer.no_socket", "steer.left_to_host", "nic.rx_packets",
-    "nic.rx_bytes",   "nic.rx_errors", "nic.rx_dropped",  "nic.rx_missed",   "nic.rx_overruns",
-    "nic.tx_packets", "nic.tx_bytes",  "nic.tx_errors",   "nic.tx_dropped"};
+    "steer.matched",   "steer.passed",   "steer.fragments", "steer.no_socket", "steer.left_to_host",
+    "nic.rx_packets",  "nic.rx_bytes",   "nic.rx_errors",   "nic.rx_dropped",  "nic.rx_missed",
+    "nic.rx_overruns", "nic.tx_packets", "nic.tx_bytes",    "nic.tx_errors",   "nic.tx_dropped"};
 
 uint64_t random_magic() {
   uint64_t magic = 0;

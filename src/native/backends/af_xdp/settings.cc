@@ -28,7 +28,8 @@ constexpr std::array kOptions{
     OptionHelp{"tx_only", "false", "transmit only: attach no program, receive nothing"},
     OptionHelp{"busy_retry_ms", "3000",
                "how long to ask again for a queue or interface that is busy, 0 to 60000"},
-    OptionHelp{"share", "100", "percent of the flows to take, by their hash; the host has the rest"},
+    OptionHelp{"share", "100",
+               "percent of the flows to take, by their hash; the host has the rest"},
 };
 
 constexpr std::array<std::string_view, 3> kModes{"auto", "native", "generic"};
