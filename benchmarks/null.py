@@ -19,8 +19,8 @@ def _open(settings: Settings) -> Iterator[Mapping[str, Contestant | Unavailable]
     cpu = str(settings.cpus[1])
     flow = ["--group", GROUP, "--port", str(PORT), "--cpu", cpu, "--batch", "64", "--busy"]
 
-    def ours(how: str, packets: int) -> Contestant:
-        command = process.module("receiver", how, f"null:,frames={packets}", *flow)
+    def ours(how: str, packets: int, spec: str = "null:,frames=") -> Contestant:
+        command = process.module("receiver", how, f"{spec}{packets}", *flow)
         command += ["--stage", build.native("bench_stage.so"), "--offset", str(FIELD_OFFSET)]
         command += ["--seconds", "60", "--delay-ns", str(settings.delay_ns)]
 
@@ -40,6 +40,7 @@ def _open(settings: Settings) -> Iterator[Mapping[str, Contestant | Unavailable]
         "yardstick": theirs,
         "native": ours("native", _NATIVE_PACKETS),
         "python": ours("python", _PYTHON_PACKETS),
+        "switched": ours("native", _NATIVE_PACKETS, "auto:,policy=null,null_frames="),
     }
 
 
@@ -70,6 +71,16 @@ NULL = Group(
             "cost",
             better="lower",
             note=_NOTE,
+        ),
+        Line(
+            "null_switched",
+            "the same worker and stage over `auto:` with null as its only way, against null itself",
+            "ns/packet",
+            "switched",
+            "native",
+            "cost",
+            better="lower",
+            note="ratio = with / without the switch in front: its price, and no goal",
         ),
     ),
     _open,

@@ -33,8 +33,16 @@ struct {
 
 /* Constants once loaded: the verifier drops the lookups that no rule needs. */
 const volatile struct steer_config config = {};
-/* Raised when every socket is in the map, so that opening does not look like loss. */
-volatile __u32 enabled = 0;
+/* Which flows are taken (steer_share.h). STEER_ON is raised when every socket is in the map, so
+ * that opening does not look like loss. */
+volatile __u32 take = 0;
+/* Destinations whose flows are taken whatever the share. */
+struct {
+  __uint(type, BPF_MAP_TYPE_HASH);
+  __uint(max_entries, STEER_NAMED_FLOWS);
+  __type(key, struct steer_key_slot);
+  __type(value, __u8);
+} named SEC(".maps");
 
 #define STEER_LOOKUP(table, key) is_rule(key)
 static __attribute__((always_inline)) inline int is_rule(const void* key) {
@@ -48,6 +56,7 @@ static __attribute__((always_inline)) inline int is_rule(const void* key) {
   return 0;
 }
 #include "steer_match.h"
+#include "steer_share.h"
 
 /* The usual case, one UDP flow over IPv4 as the only rule and a frame without tags or options:
  * the packet is compared with the key where it stands, for two thirds of the price. Whatever this
@@ -60,6 +69,16 @@ STEER_INLINE int is_the_only_flow(const __u8* p, const __u8* end) {
          STEER_LOAD32(p + 30) == (__u32)config.few[0][0] &&
          (STEER_LOAD16(p + 36) | (4u << 16 | 17u << 24)) == config.few[0][2] &&
          !(STEER_LOAD16(p + 20) & STEER_BE16(0x3fff)) && STEER_BE16(STEER_LOAD16(p + 16)) >= 28;
+}
+
+/* Whether a frame that matches is for us: its flow is within the share, or named. */
+STEER_INLINE int is_taken(__u32 wanted, const __u8* p, const __u8* end) {
+  const __u32 share = wanted & STEER_SHARE_MASK;
+  if (share >= STEER_ALL_FLOWS) return 1;
+  struct steer_flow flow;
+  steer_flow_of(p, end, &flow);
+  if (wanted & STEER_NAMED && bpf_map_lookup_elem(&named, &flow.to)) return 1;
+  return (flow.hash & (STEER_ALL_FLOWS - 1)) < share;
 }
 
 STEER_INLINE int stamp(struct xdp_md* ctx) {
@@ -75,13 +94,19 @@ SEC("xdp")
 int wirepath_steer(struct xdp_md* ctx) {
   const __u32 zero = 0;
   struct steer_counters* count = bpf_map_lookup_elem(&counters, &zero);
-  if (!count || !enabled) return XDP_PASS;
+  const __u32 wanted = take;
+  if (!count || !(wanted & STEER_ON)) return XDP_PASS;
   const __u8* data = (void*)(long)ctx->data;
   const __u8* end = (void*)(long)ctx->data_end;
   const int result =
       is_the_only_flow(data, end) ? STEER_MATCH : steer_match(data, end, 0, config.features);
   if (result != STEER_MATCH) {
     if (result == STEER_FRAGMENT) count->fragments++;
+    count->passed++;
+    return XDP_PASS;
+  }
+  if (!is_taken(wanted, data, end)) {
+    count->left++;
     count->passed++;
     return XDP_PASS;
   }

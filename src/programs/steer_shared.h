@@ -9,6 +9,7 @@
 #include <linux/types.h>
 
 #define STEER_FEW_KEYS 4
+#define STEER_NAMED_FLOWS 1024
 
 /* Read-only data of the program. */
 struct steer_config {
@@ -25,6 +26,7 @@ struct steer_counters {
   __u64 no_socket; /* matched, but its queue has no socket: went to the host */
   __u64 passed;    /* went to the host */
   __u64 fragments; /* of `passed`: pieces of an IP datagram, on which no port can be matched */
+  __u64 left;      /* of `passed`: of flows asked for that the share leaves to the host */
   __u64 unstamped; /* of `matched`: the driver has no room for metadata */
 };
 

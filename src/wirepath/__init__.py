@@ -17,7 +17,7 @@ from . import _start
 _start.catch()  # before what takes time to import
 
 # ruff: noqa: E402
-from . import doctor, errors, feed, lab, logs, sinks, tune
+from . import doctor, errors, feed, lab, logs, sinks, switching, tune
 from ._core import (
     Batch,
     HandOff,
@@ -148,6 +148,7 @@ __all__ = [
     "open",
     "sinks",
     "stage",
+    "switching",
     "tcp",
     "tune",
     "udp",

@@ -1,6 +1,7 @@
 """Native core of wirepath. Import wirepath instead."""
 
 from collections.abc import Mapping, Sequence
+import enum
 
 from typing_extensions import CapsuleType
 
@@ -304,6 +305,11 @@ class PortHandle:
     def poll(self, timeout_us: int) -> Batch | None: ...
     def tx(self, batch: Batch, queue: int = 0) -> int: ...
     def send(self, frames: Sequence[_Buffer], queue: int = 0) -> int: ...
+    def divert(self, share: int, named: Steering = ...) -> None:
+        """
+        Take this share of the flows, in 65536ths, and all to the destinations named.
+        """
+
     def close(self) -> None: ...
     def info(self) -> dict[str, Any]: ...
     def stats(self) -> dict[str, int]: ...
@@ -1452,6 +1458,56 @@ class PerfCounters:
         """
         {event: {value, share, with_kernel, reason}}; value None where it cannot be had.
         """
+
+class SwitchCount(enum.Enum):
+    """Counters of a switch that the control thread writes."""
+
+    TRANSITIONS = 0
+
+    FALL_BACKS = 1
+
+    RETURNS = 2
+
+    REFUSALS = 3
+
+    CHANGES = 4
+
+    TROUBLES = 5
+
+class SwitchControl:
+    """Paths of an open `auto` port; wirepath.switching decides about them."""
+
+    def __init__(self, port: PortHandle) -> None: ...
+    def add(self, path: PortHandle, name: str, kernel: bool) -> int:
+        """Poll this port too from now on; its number."""
+
+    def rest(self, path: int, resting: bool, first: int = -1) -> None:
+        """
+        Look at it only now and then; read the path `first` empty before the others.
+        """
+
+    def take_away(self, path: int) -> None:
+        """Poll it no more."""
+
+    def gone(self, path: int) -> bool:
+        """Whoever drives the port knows, and nobody holds a frame of it."""
+
+    def forget(self, path: int) -> None:
+        """Keep its counters and let go of it; once gone()."""
+
+    def paths(self) -> list[dict[str, Any]]:
+        """What each path has delivered, and what of it is still out."""
+
+    def polls(self) -> int: ...
+    def claimed(self) -> bool: ...
+    def delivered(self) -> dict[str, int]: ...
+    def count(self, what: SwitchCount, n: int = 1) -> None: ...
+    def set_share(self, basis_points: int) -> None: ...
+
+def flow_hash(frame: bytes | bytearray | memoryview) -> int:
+    """
+    Hash of an Ethernet frame's flow: its lower 16 bits stand against a share in 65536ths.
+    """
 
 def now() -> int:
     """Nanoseconds since the Unix epoch by the clock that the data path uses."""

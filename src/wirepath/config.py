@@ -17,7 +17,7 @@ from .steering import udp
 OptionValue = str | int | float | bool
 
 #: Backends whose device is an interface of this machine.
-INTERFACE_BACKENDS = ("socket", "af_xdp", "ef_vi", "ef_vi_sim")
+INTERFACE_BACKENDS = ("socket", "af_xdp", "ef_vi", "ef_vi_sim", "auto")
 #: Backends that receive what is on the wire now.
 LIVE_BACKENDS = (*INTERFACE_BACKENDS, "dpdk")
 
@@ -64,7 +64,7 @@ class PortSettings(Settings):
         str,
         AfterValidator(_known_backend),
         Must("the name of a backend (see `wirepath backends`)"),
-        Field(description="socket, af_xdp, pcap, null or another backend of `wirepath backends`"),
+        Field(description="socket, af_xdp, auto, pcap, null or another of `wirepath backends`"),
     ] = "socket"
     interface_name: Annotated[
         str,

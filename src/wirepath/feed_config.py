@@ -712,7 +712,7 @@ class FeedConfig(Settings):
                     out.append(
                         problem(f"{path}.interface", line.interface, "empty with backend pcap")
                     )
-                elif feed.backend in ("af_xdp", "ef_vi", "ef_vi_sim", "dpdk") and not (
+                elif feed.backend in ("af_xdp", "ef_vi", "ef_vi_sim", "dpdk", "auto") and not (
                     line.interface or feed.interface_name
                 ):
                     must = f"the interface of the line, or feed.interface_name, with {feed.backend}"

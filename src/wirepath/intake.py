@@ -21,6 +21,7 @@ from .ports import Port
 from .ports import open as open_port
 from .settings import nearest, problem
 from .stats import IngestionStats
+from .switching import Switch, SwitchedPort
 from .worker import Worker
 
 
@@ -340,6 +341,11 @@ class Intake(ABC):
         if "infos" in self._closed:
             return [dict(info) for info in self._closed["infos"]]
         raise StateError("backend_info is known once connect() has opened the port")
+
+    @property
+    def switches(self) -> list[Switch]:
+        """Of the ports opened with backend auto: their events, and :meth:`Switch.configure`."""
+        return [port.switch for port in self._ports if isinstance(port, SwitchedPort)]
 
     def snapshot(self) -> dict[str, Any]:
         """The feed's counters and state (see :class:`wirepath.feed.FeedStage`); empty before the

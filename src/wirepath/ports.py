@@ -264,6 +264,11 @@ def _open(
     merged = {**in_spec, **{name: _option_text(name, value) for name, value in more.items()}}
     if zero_copy is not None:
         merged["zero_copy"] = zero_copy
+    if backend == "auto":
+        from .switching import open_auto  # noqa: PLC0415 -- it opens ports by this very function
+
+        flows = steer if steer is not None else Steering()
+        return open_auto(f"{backend}:{device}", flows, batch_size, idle, merged)
     temporary = None
     if backend == "pcap" and device.endswith(".gz"):
         temporary = _gunzip(Path(device))

@@ -126,5 +126,5 @@ def backends() -> list[BackendStatus]:
                 entry["options"],
             )
         )
-    order = ["af_xdp", "ef_vi", "dpdk", "socket", "pcap", "null"]
+    order = ["auto", "af_xdp", "ef_vi", "dpdk", "socket", "pcap", "null"]
     return sorted(out, key=lambda b: order.index(b.name) if b.name in order else len(order))

@@ -32,22 +32,23 @@ BENCHES = {
 }
 
 _PASS = {"pass": "nothing hands a frame back to the kernel from user space yet"}
-_DPDK = _PASS | {
+_WHOLE = _PASS | {"divert": "it takes all flows of its steering or none"}
+_DPDK = _WHOLE | {
     "waitable": "poll-mode drivers raise no interrupt",
     "shareable": "a device has one owner",
     "jumbo": "drivers without hardware carry an MTU of 1500",
 }
-_EF_VI = _PASS | {"multi_queue": "one virtual interface a port"}
+_EF_VI = _WHOLE | {"multi_queue": "one virtual interface a port"}
 
 LACKS: dict[str, dict[str, str]] = {
-    "null": _PASS
+    "null": _WHOLE
     | {
         "waitable": "frames are always ready",
         "wire": "its frames are made up",
         "link": "there is no other side",
         "rest_to_host": "there is no host beside it",
     },
-    "pcap": _PASS
+    "pcap": _WHOLE
     | {
         "multi_queue": "a file has one order",
         "waitable": "frames are ready, or paced by time alone",
@@ -55,7 +56,7 @@ LACKS: dict[str, dict[str, str]] = {
         "link": "a file has no other side",
         "rest_to_host": "there is no host beside it",
     },
-    "socket": _PASS
+    "socket": _WHOLE
     | {
         "multi_queue": "the kernel has demultiplexed already",
         "everything": "a UDP socket takes what is sent to its address",

@@ -13,6 +13,7 @@ from bench import (
     GROUP,
     GROUP6,
     collect,
+    drain,
     essence,
     losses,
     numbered,
@@ -114,6 +115,25 @@ def test_what_steering_leaves_out_reaches_the_host(bench):
         )
         assert collect(port, 1) == [8]
         assert host.recv(100)[:4] == b"\0\0\0\x07"
+
+
+@pytest.mark.needs("divert")
+def test_a_share_of_the_flows_is_taken_and_the_rest_left_to_the_host(bench):
+    port = bench.open()
+    port.native.divert(0)
+    bench.send(numbered(20))
+    assert drain(port) == []
+    assert port.stats()["steer.left_to_host"] == 20
+    port.native.divert(0, wp.udp(*GROUP))  # named
+    bench.send(numbered(20, 20))
+    assert collect(port, 20) == list(range(20, 40))
+    port.native.divert(65536)
+    bench.send(numbered(20, 40))
+    assert collect(port, 20) == list(range(40, 60))
+    with pytest.raises(wp.ConfigError, match="share"):
+        port.native.divert(65537)
+    with pytest.raises(wp.ConfigError, match="named flow"):
+        port.native.divert(0, wp.udp("239.1.1.1"))
 
 
 @pytest.mark.needs("wire", "everything")

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "core/backend.h"
+#include "core/switch_port.h"
 
 namespace wp {
 
@@ -15,6 +16,7 @@ inline void register_builtin_backends() {
   register_backend(kNullBackend);
   register_backend(kPcapBackend);
   register_backend(kSocketBackend);
+  register_backend(kAutoBackend);
 }
 
 }  // namespace wp

@@ -19,6 +19,7 @@
 
 #include "core/batch.h"
 #include "core/clock.h"
+#include "core/error.h"
 #include "core/options.h"
 #include "core/steering.h"
 #include "core/telemetry.h"
@@ -42,9 +43,15 @@ struct Capabilities {
   bool link = false;             // with another side, which may go: info() says "up" or "down"
   bool shareable = false;        // a second port may be opened on the same device
   bool rest_to_host = false;     // what steering leaves out keeps reaching the host's own stack
+  bool divert = false;           // divert() sets the share of the flows that it takes
   uint32_t max_frame = 0;        // longest frame it can carry, bytes
   uint32_t pool_frames = 0;      // buffers of a queue that held frames are taken from; 0 = no limit
+
+  bool operator==(const Capabilities&) const = default;
 };
+
+// What divert() counts in: all flows.
+constexpr uint32_t kAllFlows = 65536;
 
 struct PortConfig {
   std::string spec;    // as the user wrote it
@@ -99,6 +106,15 @@ class Port {
     return -1;
   }
 
+  // From now on takes this share of the flows of its steering, by their hash, in 65536ths, and all
+  // flows to the destinations of `named`; the others are the host's. Frames taken before stay to be
+  // received. Control thread. Throws kUnsupported where capabilities() lacks it.
+  virtual void divert(uint32_t share, const Steering& named) {
+    (void)share, (void)named;
+    throw Error(ErrorKind::kUnsupported, spec() + " takes all flows of its steering or none",
+                "af_xdp can leave a share of them to the host");
+  }
+
   // Backend, driver, mode, queues, wake-up mode, timestamp source, tuning: as read back.
   virtual Info info() const = 0;
 
@@ -140,7 +156,7 @@ class Port {
 
   // Every counter of every queue, summed by name. "drop.*" are frames that did not reach the
   // consumer, each in exactly one of them.
-  std::vector<std::pair<std::string, uint64_t>> stats() {
+  virtual std::vector<std::pair<std::string, uint64_t>> stats() {
     refresh_stats();
     std::vector<std::pair<std::string, uint64_t>> out;
     for (const Group& group : groups_)
@@ -157,8 +173,8 @@ class Port {
 
  protected:
   // One group of counters per queue (or one for the port with queue = -1).
-  Counter* add_counters(int queue, std::span<const char* const> names) {
-    std::string group = "port/" + spec_;
+  Counter* add_counters(int queue, std::span<const char* const> names, const char* kind = "port") {
+    std::string group = std::string(kind) + "/" + spec_;
     if (queue >= 0) group += "/q" + std::to_string(queue);
     Counter* cells = telemetry_.counters(group, names);
     groups_.push_back({std::vector<std::string>(names.begin(), names.end()), cells});

@@ -80,6 +80,7 @@ nb::dict capabilities(const PortHandle& handle) {
   out["link"] = c.link;
   out["shareable"] = c.shareable;
   out["rest_to_host"] = c.rest_to_host;
+  out["divert"] = c.divert;
   out["max_frame"] = c.max_frame;
   out["pool_frames"] = c.pool_frames;
   return out;
@@ -129,6 +130,15 @@ void bind_port(nb::module_& m) {
           },
           nb::arg("batch"), nb::arg("queue") = 0)
       .def("send", &send, nb::arg("frames"), nb::arg("queue") = 0)
+      .def(
+          "divert",
+          [](PortHandle& h, uint32_t share, const Steering& named) {
+            if (share > kAllFlows)
+              throw config_error("share", std::to_string(share), "from 0 to 65536");
+            h.port().divert(share, named);
+          },
+          nb::arg("share"), nb::arg("named") = Steering{},
+          "Take this share of the flows, in 65536ths, and all to the destinations named.")
       .def("close", &PortHandle::close)
       .def("info", [](const PortHandle& h) { return to_python(h.port().info()); })
       .def("stats", [](PortHandle& h) { return to_python(h.port().stats()); })

@@ -516,3 +516,14 @@ pitch_layouts$:
 
 \.(RetransmitServer|SoupServer)\.__init__$:
     def __init__(self, publisher: Publisher, options: dict[str, Any]) -> None: ...
+
+\.SwitchControl\.paths$:
+    def paths(self) -> list[dict[str, Any]]:
+        \doc
+
+\.SwitchControl\.delivered$:
+    def delivered(self) -> dict[str, int]: ...
+
+wirepath._core\.flow_hash$:
+    def flow_hash(frame: bytes | bytearray | memoryview) -> int:
+        \doc

@@ -20,6 +20,7 @@ from . import (
     metrics,
     publish,
     report,
+    switch,
     top,
     tune,
 )
@@ -70,6 +71,7 @@ app.command("convert")(convert.convert)
 app.command("demo")(demo.demo)
 app.command("top")(top.top)
 app.command("metrics")(metrics.metrics)
+app.command("switch")(switch.switch)
 app.command("tune")(tune.tune)
 app.command("report")(report.report)
 app.add_typer(bench.app, name="bench")

@@ -188,6 +188,9 @@ def _rates(process: Process) -> Iterator[Table]:
         if kind == "worker":
             yield _workers(process, items)
             continue
+        if kind == "switch":
+            yield _switches(items)
+            continue
         columns = _COLUMNS.get(kind) or tuple(
             (f"{name.replace('_', ' ')}/s", name) for name in items[0].rates
         )
@@ -225,6 +228,17 @@ def _workers(process: Process, items: list[Item]) -> Table:
         )
     titles = ["worker", "frames/s", "a burst", "idle polls/s", "drops/s", "packets/s per core"]
     titles += ["user", "system", "core", "softirq share"]
+    return _table(titles, rows)
+
+
+def _switches(items: list[Item]) -> Table:
+    names = ("transitions", "fall_backs", "returns", "refusals")
+    rows = []
+    for item in items:
+        frames = [_si(item.rates.get(name, 0.0)) for name in ("bypass_frames", "kernel_frames")]
+        share = f"{item.totals.get('share_basis_points', 0) / 100:g} %"
+        rows.append([item.name, share, *frames, *(f"{item.totals.get(n, 0):,}" for n in names)])
+    titles = ["switch", "share", "bypass/s", "kernel/s", *(n.replace("_", " ") for n in names)]
     return _table(titles, rows)
 
 

@@ -18,6 +18,7 @@ enum : size_t {
   kSteerPassed,
   kSteerFragments,
   kSteerNoSocket,
+  kSteerLeft,
   kNicRxPackets,
   kNicRxBytes,
   kNicRxErrors,
@@ -31,9 +32,9 @@ enum : size_t {
   kPortCounters
 };
 constexpr std::array<const char*, kPortCounters> kPortCounterNames{
-    "steer.matched",  "steer.passed",  "steer.fragments", "steer.no_socket", "nic.rx_packets",
-    "nic.rx_bytes",   "nic.rx_errors", "nic.rx_dropped",  "nic.rx_missed",   "nic.rx_overruns",
-    "nic.tx_packets", "nic.tx_bytes",  "nic.tx_errors",   "nic.tx_dropped"};
+    "steer.matched",   "steer.passed",   "steer.fragments", "steer.no_socket", "steer.left_to_host",
+    "nic.rx_packets",  "nic.rx_bytes",   "nic.rx_errors",   "nic.rx_dropped",  "nic.rx_missed",
+    "nic.rx_overruns", "nic.tx_packets", "nic.tx_bytes",    "nic.tx_errors",   "nic.tx_dropped"};
 
 uint64_t random_magic() {
   uint64_t magic = 0;
@@ -72,7 +73,7 @@ AfXdpPort::AfXdpPort(const PortConfig& config)
     if (program_) program_->set_socket(id, bound_.back()->fd());
   }
   counters_ = add_counters(-1, kPortCounterNames);
-  if (program_) program_->enable(true);
+  if (program_) program_->take(settings_.share, {});
 }
 
 AfXdpPort::~AfXdpPort() {
@@ -113,6 +114,13 @@ int AfXdpPort::fd(uint32_t queue) const noexcept {
   return bound_[queue]->fd();
 }
 
+void AfXdpPort::divert(uint32_t share, const Steering& named) {
+  if (!program_)
+    throw Error(ErrorKind::kUnsupported, spec() + " receives nothing, so it has no share of flows",
+                "open it without tx_only");
+  program_->take(share, programs::steer_keys(named));
+}
+
 void AfXdpPort::refresh_stats() noexcept {
   for (const auto& queue : bound_) queue->refresh_stats();
   if (program_) {
@@ -121,6 +129,7 @@ void AfXdpPort::refresh_stats() noexcept {
     counters_[kSteerPassed].set(c.passed);
     counters_[kSteerFragments].set(c.fragments);
     counters_[kSteerNoSocket].set(c.no_socket);
+    counters_[kSteerLeft].set(c.left);
   }
   if (!link_stats_->read()) return;
   const net::LinkCounts& n = link_stats_->counts();
@@ -147,6 +156,7 @@ Capabilities AfXdpPort::capabilities() const noexcept {
           .finite = false,
           .link = true,
           .rest_to_host = true,
+          .divert = !settings_.tx_only,
           // With a VLAN tag beside the Ethernet header.
           .max_frame = std::min(settings_.tx_only ? settings_.frame_size : settings_.rx_room(),
                                 netdev_.mtu + 18),

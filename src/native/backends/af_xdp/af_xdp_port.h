@@ -34,6 +34,7 @@ class AfXdpPort final : public Port {
   bool wait(uint32_t queue, int64_t timeout_us) noexcept override;
   int fd(uint32_t queue) const noexcept override;
   Info info() const override;
+  void divert(uint32_t share, const Steering& named) override;
   void refresh_stats() noexcept override;
   Capabilities capabilities() const noexcept override;
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <numeric>
 #include <string_view>
 
@@ -27,6 +28,8 @@ constexpr std::array kOptions{
     OptionHelp{"tx_only", "false", "transmit only: attach no program, receive nothing"},
     OptionHelp{"busy_retry_ms", "3000",
                "how long to ask again for a queue or interface that is busy, 0 to 60000"},
+    OptionHelp{"share", "100",
+               "percent of the flows to take, by their hash; the host has the rest"},
 };
 
 constexpr std::array<std::string_view, 3> kModes{"auto", "native", "generic"};
@@ -64,6 +67,7 @@ Settings::Settings(const PortConfig& config) {
   join = o.one_of("join", kJoin) == "auto";
   tx_only = o.flag("tx_only");
   busy_retry_ms = o.integer("busy_retry_ms", 0, 60000);
+  share = static_cast<uint32_t>(std::lround(o.number("share", 0, 100) * kAllFlows / 100));
   if (tx_only) driver_stamps = false;
   if (zero_copy == ZeroCopy::kRequire && !native)
     throw Error(ErrorKind::kConfig, "zero_copy = require cannot be had with mode = generic",

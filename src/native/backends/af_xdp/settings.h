@@ -29,6 +29,7 @@ struct Settings {
   bool join;
   bool tx_only;
   int64_t busy_retry_ms;
+  uint32_t share;  // of the flows, 65536ths, to begin with
 
   static std::span<const OptionHelp> options();
 

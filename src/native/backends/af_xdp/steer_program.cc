@@ -4,6 +4,7 @@
 #include <bpf/bpf.h>
 #include <xdp/libxdp.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdarg>
 #include <cstdio>
@@ -12,6 +13,7 @@
 #include "backends/af_xdp/privileges.h"
 #include "backends/af_xdp/steer_object.h"
 #include "core/error.h"
+#include "programs/steer_share.h"
 
 namespace wp::af_xdp {
 namespace {
@@ -97,7 +99,7 @@ void SteerProgram::loaded() {
   counters_fd_ = bpf_map__fd(map("counters"));
   const int cpus = libbpf_num_possible_cpus();
   per_cpu_.resize(cpus > 0 ? static_cast<size_t>(cpus) : 1);
-  enabled_fd_ = bpf_map__fd(map(".bss"));
+  take_fd_ = bpf_map__fd(map(".bss"));
   bpf_prog_info info{};
   uint32_t length = sizeof info;
   if (bpf_obj_get_info_by_fd(fd(), &info, &length) == 0) {
@@ -120,9 +122,27 @@ void SteerProgram::set_socket(uint32_t queue, int fd) {
     throw refused("cannot hand queue " + std::to_string(queue) + " to its socket", errno);
 }
 
-void SteerProgram::enable(bool on) {
-  const uint32_t zero = 0, value = on;
-  if (bpf_map_update_elem(enabled_fd_, &zero, &value, BPF_ANY))
+void SteerProgram::take(uint32_t share, const programs::SteerKeys& named) {
+  if (named.features & ~(STEER_FEATURE(4, 0) | STEER_FEATURE(6, 0)))
+    throw Error(ErrorKind::kConfig, "a named flow leaves its address, protocol or port open",
+                "name each with both, e.g. wp.udp(\"239.1.1.1\", 9001)");
+  if (named.keys.size() > STEER_NAMED_FLOWS)
+    throw config_error("flows", std::to_string(named.keys.size()) + " flows",
+                       "at most " + std::to_string(STEER_NAMED_FLOWS));
+  const auto same = [](const steer_key& a) {
+    return [&a](const steer_key& b) { return !std::memcmp(&a, &b, sizeof a); };
+  };
+  const int map_fd = bpf_map__fd(map("named"));
+  const uint8_t there = 1;
+  for (const steer_key& key : named_)  // first those that go, so that there is room
+    if (std::ranges::none_of(named.keys, same(key))) bpf_map_delete_elem(map_fd, &key);
+  for (const steer_key& key : named.keys)
+    if (bpf_map_update_elem(map_fd, &key, &there, BPF_ANY))
+      throw refused("cannot name a flow to the steering program", errno);
+  named_ = named.keys;
+  const uint32_t zero = 0;
+  const uint32_t value = STEER_ON | (named_.empty() ? 0 : STEER_NAMED) | share;
+  if (bpf_map_update_elem(take_fd_, &zero, &value, BPF_ANY))
     throw refused("cannot switch the steering program", errno);
 }
 
@@ -135,6 +155,7 @@ steer_counters SteerProgram::counters() const noexcept {
     sum.no_socket += c.no_socket;
     sum.passed += c.passed;
     sum.fragments += c.fragments;
+    sum.left += c.left;
     sum.unstamped += c.unstamped;
   }
   return sum;

@@ -32,7 +32,9 @@ class SteerProgram {
   void load();    // throws
   void loaded();  // someone else (libxdp) loaded it: fill the maps
   void set_socket(uint32_t queue, int fd);
-  void enable(bool on);  // until then every frame passes
+  // Takes this share of the flows, in 65536ths, and all to the destinations named; until then every
+  // frame passes. Throws kConfig for a name that is not one address, protocol and port.
+  void take(uint32_t share, const programs::SteerKeys& named);
   steer_counters counters() const noexcept;
 
   bpf_object* object() const noexcept { return object_.get(); }
@@ -51,7 +53,8 @@ class SteerProgram {
   programs::SteerKeys keys_;
   int counters_fd_ = -1;
   mutable std::vector<steer_counters> per_cpu_;
-  int enabled_fd_ = -1;
+  int take_fd_ = -1;
+  std::vector<steer_key> named_;  // in the map now
   uint32_t id_ = 0;
   std::string name_, tag_;
 };
