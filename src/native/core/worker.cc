@@ -254,7 +254,10 @@ void Worker::run() noexcept {
       batch_->port = source.port;
       batch_->queue = static_cast<uint16_t>(source.queue);
       a_frame_.store(batch_->data[0], std::memory_order_relaxed);
-      process(source);
+      if (port.tap().on()) [[unlikely]]
+        process_tapped(source);
+      else
+        process(source);
       port.release(source.queue, *batch_);
       counters_[kBursts].add(1);
       counters_[kFrames].add(n);
@@ -266,6 +269,7 @@ void Worker::run() noexcept {
     const int64_t now = clock.now();
     for (const auto& stage : stages_)
       if (!stage->idle(now)) fail(stage);
+    for (const Source source : sources_) ports_[source.port]->tap().idle(source.queue);
     if (frames != 0) continue;
     counters_[kIdlePolls].add(1);
     if (config_.stop_when_finished &&
@@ -283,17 +287,30 @@ void Worker::run() noexcept {
 }
 
 void Worker::process(Source source) noexcept {
+  const bool held = run_stages() && holding_;  // else the one that holds, the last, saw none
+  carry_out(source, held);
+}
+
+void Worker::process_tapped(Source source) noexcept {
+  Tap& tap = ports_[source.port]->tap();
+  tap.received(source.queue, *batch_);
+  const bool held = run_stages() && holding_;
+  tap.judged(source.queue, *batch_);
+  carry_out(source, held);
+}
+
+bool Worker::run_stages() noexcept {
   for (const auto& stage : stages_)
     if (!stage->process(*batch_)) {
       fail(stage);
-      return carry_out(source, false);  // the one that holds, the last, has not seen them
+      return false;
     }
-  carry_out(source, holding_);
+  return true;
 }
 
 void Worker::send_back(Source source, uint32_t frames) noexcept {
   if (ports_[source.port]->capabilities().tx)
-    ports_[source.port]->tx(source.queue, *batch_);
+    ports_[source.port]->send(source.queue, *batch_);
   else
     counters_[kTxUnsupported].add(frames);
 }
@@ -359,7 +376,7 @@ void Worker::carry_out(Source source, bool held) noexcept {
     }
     if (out.count == 0) continue;
     if (ports_[target]->capabilities().tx)
-      ports_[target]->tx(queues_[target][source.queue % queues_[target].size()], out);
+      ports_[target]->send(queues_[target][source.queue % queues_[target].size()], out);
     else
       counters_[kTxUnsupported].add(out.count);
   }

@@ -71,6 +71,8 @@ class Worker {
   };
   void run() noexcept;
   void process(Source source) noexcept;
+  void process_tapped(Source source) noexcept;
+  bool run_stages() noexcept;
   void carry_out(Source source, bool held) noexcept;
   void send_back(Source source, uint32_t frames) noexcept;
   void wait_for_work() noexcept;

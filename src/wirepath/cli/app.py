@@ -10,6 +10,7 @@ from .. import __version__
 from . import (
     backends,
     bench,
+    capture,
     convert,
     demo,
     doctor,
@@ -61,6 +62,7 @@ app.command("generate")(generate.generate)
 app.command("feed")(feed.feed)
 app.command("convert")(convert.convert)
 app.command("demo")(demo.demo)
+app.command("capture")(capture.capture)
 app.command("top")(top.top)
 app.command("metrics")(top.metrics)
 app.command("tune")(tune.tune)
