@@ -128,14 +128,24 @@ void Tap::received(uint32_t queue, const wp_batch& batch) noexcept {
 void Tap::judged(uint32_t queue, const wp_batch& batch) noexcept {
   if (queues_.empty() || !queues_[queue].segment) return;
   FrameRing& ring = queues_[queue].ring;
-  uint32_t next = 0;
+  // Stages may have taken frames out of the batch, or moved those that were decided early behind
+  // the others: both parts keep their order, so that one of two places is the right one.
+  uint32_t near = 0, far = 0;
   for (FrameRecord* record = ring.first(); record; record = ring.next(record)) {
-    // A stage may have taken frames out of the batch; those that are left keep their order.
-    uint32_t i = next;
-    while (i < batch.count && reinterpret_cast<uint64_t>(batch.data[i]) != record->cookie) i++;
+    const auto is = [&](uint32_t i) {
+      return i < batch.count && reinterpret_cast<uint64_t>(batch.data[i]) == record->cookie;
+    };
+    uint32_t i = near;
+    if (is(near)) {
+      near++;
+    } else {
+      i = far;
+      if (!is(i))
+        for (i = 0; i < batch.count && !is(i);) i++;
+      far = i + 1;
+    }
     record->verdict = i < batch.count ? batch.verdict[i] : static_cast<uint8_t>(WP_KEEP);
     record->cookie = 0;
-    if (i < batch.count) next = i + 1;
   }
   ring.publish();
 }

@@ -68,7 +68,8 @@ Worker::Worker(WorkerConfig config)
     : config_(std::move(config)),
       number_(next_number()),
       batch_(checked_batch_size(config_.batch_size)),
-      outbound_(config_.batch_size) {
+      outbound_(config_.batch_size),
+      decided_(config_.batch_size) {
   if (config_.cpu_core && (*config_.cpu_core < 0 || *config_.cpu_core >= CPU_SETSIZE))
     throw config_error("cpu_core", std::to_string(*config_.cpu_core), "a core of this machine");
 }
@@ -287,25 +288,30 @@ void Worker::run() noexcept {
 }
 
 void Worker::process(Source source) noexcept {
-  const bool held = run_stages() && holding_;  // else the one that holds, the last, saw none
-  carry_out(source, held);
+  const bool fine = run_stages();
+  carry_out(source, holding_ && fine);  // the one that holds, the last, may not have seen them
 }
 
 void Worker::process_tapped(Source source) noexcept {
   Tap& tap = ports_[source.port]->tap();
   tap.received(source.queue, *batch_);
-  const bool held = run_stages() && holding_;
+  const bool fine = run_stages();
   tap.judged(source.queue, *batch_);
-  carry_out(source, held);
+  carry_out(source, holding_ && fine);
 }
 
 bool Worker::run_stages() noexcept {
-  for (const auto& stage : stages_)
-    if (!stage->process(*batch_)) {
+  bool fine = true;
+  for (const auto& stage : stages_) {
+    fine = stage->process(*batch_);
+    if (!fine) {
       fail(stage);
-      return false;
+      break;
     }
-  return true;
+    if (stage->decides() && decided_.set_apart(*batch_) == 0) break;
+  }
+  decided_.put_back(*batch_);
+  return fine;
 }
 
 void Worker::send_back(Source source, uint32_t frames) noexcept {
