@@ -15,6 +15,7 @@ from ..errors import ConfigError, PortError, WirepathError
 from ..ports import Port
 from ..ports import open as open_port
 from ..series import command_of
+from ..settings import problem
 from ..worker import Worker
 from ._source import Source
 from .config import MAX_SNAPLEN, CaptureConfig
@@ -44,7 +45,7 @@ class InterfaceSummary:
     dropped: int
     delivered: int
     received: int | None
-    device_drops: int
+    device_drops: int | None
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,9 @@ class Capture:
     """Captures ``target`` (see :func:`~wirepath.capture.resolve`) into a pcapng file.
 
     steer: the flows to open a port with, where the target is a port that nobody has open
-    (:func:`wirepath.udp`, :func:`wirepath.everything`, …). xdp_mode: ``"native"``, ``"generic"``
-    or ``"auto"`` for an interface. It begins with :meth:`start`, or a ``with`` block.
+    (:func:`wirepath.udp`, :func:`wirepath.everything`, …). Of an interface: xdp_mode is
+    ``"native"``, ``"generic"`` or ``"auto"``; xdp_at is ``"before"`` the other programs on it,
+    ``"after"`` them, or ``"both"``. It begins with :meth:`start`, or a ``with`` block.
 
     Raises :class:`~wirepath.errors.ConfigError`, :class:`~wirepath.errors.DeviceBusy` (somebody
     else captures it), :class:`~wirepath.errors.PermissionDenied` (another user's process),
@@ -79,11 +81,14 @@ class Capture:
         *,
         steer: _core.Steering | None = None,
         xdp_mode: str = "auto",
+        xdp_at: str = "both",
     ) -> None:
+        if xdp_at not in ("before", "after", "both"):
+            raise ConfigError(problem("xdp_at", xdp_at, "before, after or both"))
         self.target = target if isinstance(target, Target) else resolve(target)
         self.config = config
         self._steer = steer
-        self._xdp_mode = xdp_mode
+        self._xdp_mode, self._xdp_at = xdp_mode, xdp_at
         self._filter = compile_filter(config.filter)
         self._stack = ExitStack()
         self._sources: list[Source] = []
@@ -91,6 +96,7 @@ class Capture:
         self._worker: Worker | None = None
         self._began = self._ended = 0.0
         self._more = True
+        self._last: Summary | None = None
 
     # --- beginning -------------------------------------------------------------------------
     def start(self) -> None:
@@ -149,6 +155,7 @@ class Capture:
             taps_of(
                 self.target.name,
                 self._xdp_mode,
+                where=self._xdp_at,
                 snap_length=self._snap_length,
                 ring_bytes=self.config.buffer_size * _MIB,
                 program=self._filter,
@@ -242,10 +249,18 @@ class Capture:
             with self._stack:
                 self._tell_device_counts()
                 self._session.finish(self.config.count)
+                self._last = self.summary()
+            self._let_go()
         return self.summary()
+
+    def _let_go(self) -> None:
+        """The rings are memory that nobody needs any more."""
+        self._sources, self._session = [], None
 
     def summary(self) -> Summary:
         """What was captured so far."""
+        if self._last is not None:
+            return self._last
         session = self._running()
         rows = []
         for number, source in enumerate(self._sources):
@@ -286,6 +301,9 @@ class Capture:
             for source in self._sources:
                 source.native.stop()
             self._stack.close()
+            if self._session is not None:
+                self._last = self.summary()
+            self._let_go()
 
 
 class _Stopped:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from .. import _core
 
-#: (frames received, frames lost, the losses in words) of the device.
-DeviceCounts = Callable[[], tuple[int | None, int, str]]
+#: (frames received, frames lost, the losses in words) of the device; None: not known.
+DeviceCounts = Callable[[], tuple[int | None, int | None, str]]
 
 
 class Source:

@@ -8,6 +8,9 @@ from ..errors import PortError
 from ..series import series
 from ..telemetry import attach, counters
 
+# Frames of other flows than the port was opened with: seen by some ports, lost by none.
+_OTHERS = ("filtered", "fragment")
+
 
 class PortCounts:
     """Counters of a port of a process since this was made. process: its number, "" = this one.
@@ -44,7 +47,8 @@ class PortCounts:
 
 def told(counts: Counter[str]) -> tuple[int | None, int, str]:
     """(frames received, frames lost, the losses in words) of :meth:`PortCounts.since`."""
-    drops = {n.removeprefix("drop."): c for n, c in counts.items() if n.startswith("drop.") and c}
+    named = ((n.removeprefix("drop."), c) for n, c in counts.items() if n.startswith("drop.") and c)
+    drops = {name: n for name, n in named if name not in _OTHERS}
     words = ", ".join(f"{name} {n}" for name, n in sorted(drops.items()))
     received = counts.get("rx_packets")
     return received, sum(drops.values()), f"drops: {words}" if words else ""

@@ -13,6 +13,9 @@ from ..errors import ConfigError, PortError
 from ..series import processes
 from ..settings import nearest, problem
 
+# Ports of the same spec in two processes have nothing in common.
+_NO_DEVICE = ("null:", "pcap:")
+
 
 @dataclass(frozen=True)
 class Target:
@@ -72,7 +75,8 @@ def _of_process(pid: int, port: str | None) -> Target:
             raise ConfigError(f"process {pid} has no port open")
         return Target("process", str(pid), pid, tuple(have))
     # The whole spec, or what of it tells the ports apart.
-    found = [spec for spec in have if spec == port] or [spec for spec in have if port in spec]
+    whole = _without_options(port)
+    found = [spec for spec in have if spec == whole] or [spec for spec in have if port in spec]
     if len(found) != 1:
         what = "has no port like that" if not found else "has several ports like that"
         raise ConfigError(
@@ -82,14 +86,24 @@ def _of_process(pid: int, port: str | None) -> Target:
     return Target("process", str(pid), pid, tuple(found))
 
 
+def _without_options(spec: str) -> str:
+    """As a port that is open calls itself."""
+    if ":" not in spec:
+        return spec
+    backend, device, _ = _core.parse_port_spec(spec)
+    return f"{backend}:{device}"
+
+
 def _of_port(spec: str) -> Target:
-    mine = os.getpid()
-    having = [pid for pid in processes() if pid != mine and spec in ports_of(pid)]
+    mine, whole = os.getpid(), _without_options(spec)
+    if whole.startswith(_NO_DEVICE):
+        return Target("port", spec)
+    having = [pid for pid in processes() if pid != mine and whole in ports_of(pid)]
     if len(having) > 1:
         raise ConfigError(
-            f"{spec} is open in several processes: say which, such as {having[0]}:{spec} "
+            f"{whole} is open in several processes: say which, such as {having[0]}:{whole} "
             f"(all: {', '.join(map(str, having))})"
         )
     if having:
-        return Target("process", str(having[0]), having[0], (spec,))
+        return Target("process", str(having[0]), having[0], (whole,))
     return Target("port", spec)

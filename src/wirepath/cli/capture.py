@@ -82,6 +82,14 @@ def capture(
             help="Of an interface: where the kernel runs the tap.",
         ),
     ] = "auto",
+    xdp_at: Annotated[
+        str,
+        typer.Option(
+            "--xdp-at",
+            metavar="before|after|both",
+            help="Of an interface: on which side of the other programs on it.",
+        ),
+    ] = "both",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -97,6 +105,8 @@ def capture(
         raise ConfigError(missing("--write", "the name of a file, or - for standard output"))
     if xdp_mode not in ("auto", "native", "generic"):
         raise ConfigError(problem("--xdp-mode", xdp_mode, "auto, native or generic"))
+    if xdp_at not in ("before", "after", "both"):
+        raise ConfigError(problem("--xdp-at", xdp_at, "before, after or both"))
     if file == "-":
         _check_stdout(as_json=as_json)
     given = {
@@ -114,7 +124,7 @@ def capture(
     steer = udp(*flow_of(flow, "--flow")) if flow is not None else None
     if everything:
         steer = _core.everything()
-    made = Capture(target, config, steer=steer, xdp_mode=xdp_mode)
+    made = Capture(target, config, steer=steer, xdp_mode=xdp_mode, xdp_at=xdp_at)
     done = _run(made, quiet=quiet)
     if as_json:
         return output.emit(done)
