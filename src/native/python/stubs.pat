@@ -516,3 +516,7 @@ pitch_layouts$:
 
 \.(RetransmitServer|SoupServer)\.__init__$:
     def __init__(self, publisher: Publisher, options: dict[str, Any]) -> None: ...
+
+\.(FrameSource|CaptureSession)\.counts$:
+    def counts(self, interface: int = 0) -> dict[str, int]:
+        \doc

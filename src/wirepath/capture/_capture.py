@@ -268,10 +268,13 @@ class Capture:
             received, lost, _ = source.device_counts()
             rows.append(
                 InterfaceSummary(
-                    source.name,
-                    *(counts[name] for name in ("seen", "filtered", "dropped", "delivered")),
-                    received,
-                    lost,
+                    name=source.name,
+                    seen=counts["seen"],
+                    filtered=counts["filtered"],
+                    dropped=counts["dropped"],
+                    delivered=counts["delivered"],
+                    received=received,
+                    device_drops=lost,
                 )
             )
         return Summary(

@@ -109,7 +109,7 @@ def capture(
         raise ConfigError(problem("--xdp-at", xdp_at, "before, after or both"))
     if file == "-":
         _check_stdout(as_json=as_json)
-    given = {
+    given: dict[str, Any] = {
         "snaplen": snaplen,
         "buffer_size": buffer_size,
         "comment": comment,
