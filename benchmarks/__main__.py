@@ -24,6 +24,7 @@ from .report import Report
 from .ring import RING
 from .sbe import SBE
 from .stages import STAGES
+from .tap import TAP
 from .tops import TOPS
 from .transmit import TRANSMIT
 
@@ -38,6 +39,7 @@ GROUPS: tuple[Group, ...] = (
     RING,
     STAGES,
     OBSERVE,
+    TAP,
     ITCH,
     ARBITER,
     PEERS,

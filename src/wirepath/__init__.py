@@ -17,7 +17,7 @@ from . import _start
 _start.catch()  # before what takes time to import
 
 # ruff: noqa: E402
-from . import doctor, errors, feed, lab, logs, sinks, switching, tune
+from . import doctor, errors, feed, lab, logs, programs, sinks, switching, tune
 from ._core import (
     Batch,
     HandOff,
@@ -146,6 +146,7 @@ __all__ = [
     "merge",
     "now",
     "open",
+    "programs",
     "sinks",
     "stage",
     "switching",

@@ -103,7 +103,9 @@ std::unique_ptr<Port> open_port(const std::string& spec, const Steering& steerin
                     .batch_size = batch_size,
                     .clock = &Clock::process(),
                     .telemetry = &Telemetry::process()};
-  return backend->open(config);
+  std::unique_ptr<Port> port = backend->open(config);
+  port->tap().open(*config.telemetry, spec, port->queues());
+  return port;
 }
 
 }  // namespace wp

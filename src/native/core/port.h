@@ -22,6 +22,7 @@
 #include "core/error.h"
 #include "core/options.h"
 #include "core/steering.h"
+#include "core/tap.h"
 #include "core/telemetry.h"
 #include "core/value.h"
 
@@ -89,6 +90,17 @@ class Port {
     return 0;
   }
 
+  // tx(), with the frames shown to whoever has tapped the port.
+  uint32_t send(uint32_t queue, wp_batch& batch) noexcept {
+    const bool tapped = tap_.on();
+    if (tapped) [[unlikely]]
+      tap_.sending(queue, batch, clock_.now());
+    const uint32_t queued = tx(queue, batch);
+    if (tapped) [[unlikely]]
+      tap_.sent(queue, queued);
+    return queued;
+  }
+
   // Gives back every frame of the batch that has a handle and whose verdict is not WP_KEEP.
   // Held frames come back the same way, in a batch that the holder makes.
   virtual void release(uint32_t queue, wp_batch& batch) noexcept = 0;
@@ -126,6 +138,7 @@ class Port {
   uint32_t queues() const noexcept { return queues_; }
   const std::string& spec() const noexcept { return spec_; }
   const Steering& steering() const noexcept { return steering_; }
+  Tap& tap() noexcept { return tap_; }
   // A finite source has handed out its last frame, or the device is gone.
   bool finished() const noexcept { return finished_.load(std::memory_order_acquire); }
 
@@ -194,6 +207,7 @@ class Port {
   std::string spec_;
   Steering steering_;
   std::vector<Group> groups_;
+  Tap tap_;
   struct Returned {
     uint32_t queue;
     uint8_t* data;

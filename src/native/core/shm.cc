@@ -78,6 +78,27 @@ SharedMemory::~SharedMemory() {
   if (fd_ >= 0) close(fd_);
 }
 
+void SharedMemory::reserve() const {
+  if (const int code = posix_fallocate(fd_, 0, static_cast<off_t>(size_)))
+    throw sys_error("cannot get " + std::to_string(size_) + " bytes of shared memory", code);
+}
+
+bool SharedMemory::abandoned() const noexcept {
+  if (flock(fd_, LOCK_SH | LOCK_NB) != 0) return false;
+  flock(fd_, LOCK_UN);
+  return true;
+}
+
+unsigned SharedMemory::user() const {
+  struct stat st {};
+  return fstat(fd_, &st) == 0 ? st.st_uid : geteuid();
+}
+
+void SharedMemory::give_to(unsigned user) const {
+  if (fchown(fd_, user, static_cast<gid_t>(-1)) != 0)
+    throw sys_error("cannot give shared memory to user " + std::to_string(user), errno);
+}
+
 bool SharedMemory::try_lock(int at) const noexcept {
   return lock_byte(fd_, F_WRLCK, at) == 0 || (errno != EAGAIN && errno != EACCES);
 }

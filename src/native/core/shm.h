@@ -27,6 +27,16 @@ class SharedMemory {
   bool try_lock(int at) const noexcept;
   void unlock(int at) const noexcept;
 
+  // Takes the memory now: where it is touched later, a full /dev/shm would end the process. Throws.
+  void reserve() const;
+
+  // Its creator has gone.
+  bool abandoned() const noexcept;
+
+  // Who may open it: its user. Only root can give it away.
+  unsigned user() const;
+  void give_to(unsigned user) const;  // throws
+
   void* data() const noexcept { return data_; }
   size_t size() const noexcept { return size_; }
   const std::string& name() const noexcept { return name_; }

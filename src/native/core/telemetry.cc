@@ -13,7 +13,7 @@
 
 namespace wp {
 namespace {
-constexpr uint64_t kMagic = 0x32544154'53505704;  // "\4WPSTAT2": change when the layout does
+constexpr uint64_t kMagic = 0x33544154'53505704;  // "\4WPSTAT3": change when the layout does
 }
 
 struct Telemetry::Header {
@@ -60,8 +60,8 @@ Telemetry::Telemetry(SharedMemory memory) : memory_(std::move(memory)) {
                 "or it was written by another version of wirepath");
 }
 
-std::unique_ptr<Telemetry> Telemetry::attach(const std::string& name) {
-  return std::unique_ptr<Telemetry>(new Telemetry(SharedMemory::attach(name, false)));
+std::unique_ptr<Telemetry> Telemetry::attach(const std::string& name, bool writable) {
+  return std::unique_ptr<Telemetry>(new Telemetry(SharedMemory::attach(name, writable)));
 }
 
 uint64_t Telemetry::offset_of(const void* cell) const noexcept {
@@ -69,12 +69,13 @@ uint64_t Telemetry::offset_of(const void* cell) const noexcept {
                                static_cast<const uint8_t*>(memory_.data()));
 }
 
-void* Telemetry::take(size_t bytes) {
+void* Telemetry::take(size_t bytes, bool tap) {
   Header* h = header();
   bytes = (bytes + 63) & ~size_t{63};
   used_.reserve(used_.size() + 1);
   free_.reserve(used_.size() + free_.size() + 1);  // release() must not allocate
-  const auto fits = std::ranges::find(free_, bytes, &Block::bytes);
+  const auto fits =
+      std::ranges::find_if(free_, [&](const Block& b) { return b.bytes == bytes && b.tap == tap; });
   if (fits != free_.end()) {
     used_.push_back(*fits);
     *fits = free_.back();
@@ -82,7 +83,7 @@ void* Telemetry::take(size_t bytes) {
   } else {
     if (h->next + bytes > memory_.size())
       throw Error(ErrorKind::kIo, "the counter segment is full", "open fewer ports or workers");
-    used_.push_back({h->next, bytes});
+    used_.push_back({h->next, bytes, tap});
     h->next += bytes;
   }
   return static_cast<uint8_t*>(memory_.data()) + used_.back().offset;
@@ -145,6 +146,13 @@ Histogram* Telemetry::histogram(const std::string& name) {
   return h;
 }
 
+TapCell* Telemetry::tap(const std::string& spec) {
+  const std::lock_guard lock(mutex_);
+  auto* cell = new (take(sizeof(TapCell), true)) TapCell();
+  publish(unique("tap/" + spec, 0), Kind::kTap, cell);
+  return cell;
+}
+
 void Telemetry::release(const void* cells) noexcept {
   const std::lock_guard lock(mutex_);
   // What a forked child drops is its parent's still.
@@ -159,6 +167,9 @@ void Telemetry::release(const void* cells) noexcept {
     e.kind = 0;
     e.close();
   }
+  if (block->tap)  // whoever had asked learns that the port is gone
+    reinterpret_cast<TapCell*>(static_cast<uint8_t*>(memory_.data()) + block->offset)
+        ->request.store(0);
   free_.push_back(*block);
   *block = used_.back();
   used_.pop_back();
@@ -174,13 +185,20 @@ std::vector<TelemetryEntry> Telemetry::entries() const {
     const uint32_t version = e.version.load(std::memory_order_acquire);
     const auto kind = static_cast<Kind>(e.kind);
     const uint64_t offset = e.offset;
-    const size_t bytes = kind == Kind::kHistogram ? sizeof(Histogram) : sizeof(Counter);
+    const size_t bytes = kind == Kind::kHistogram ? sizeof(Histogram)
+                         : kind == Kind::kTap     ? sizeof(TapCell)
+                                                  : sizeof(Counter);
     // Free, or another process wrote it: trust nothing.
     if (e.kind == 0 || offset % 8 != 0 || offset > memory_.size() - bytes) continue;
-    const void* cell = static_cast<const uint8_t*>(memory_.data()) + offset;
-    TelemetryEntry entry{std::string(e.name, strnlen(e.name, sizeof e.name)), kind,
-                         kind == Kind::kHistogram ? 0 : static_cast<const Counter*>(cell)->value(),
-                         kind == Kind::kHistogram ? static_cast<const Histogram*>(cell) : nullptr};
+    uint8_t* cell = static_cast<uint8_t*>(memory_.data()) + offset;
+    TelemetryEntry entry{std::string(e.name, strnlen(e.name, sizeof e.name)), kind, 0, nullptr,
+                         nullptr};
+    if (kind == Kind::kHistogram)
+      entry.histogram = reinterpret_cast<const Histogram*>(cell);
+    else if (kind == Kind::kTap)
+      entry.tap = reinterpret_cast<TapCell*>(cell);
+    else
+      entry.value = reinterpret_cast<const Counter*>(cell)->value();
     std::atomic_thread_fence(std::memory_order_acquire);
     // Changed meanwhile: it has just come or gone, and the next look shows which.
     if (version % 2 != 0 || e.version.load(std::memory_order_relaxed) != version) continue;

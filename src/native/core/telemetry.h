@@ -18,6 +18,7 @@
 
 #include "core/histogram.h"
 #include "core/shm.h"
+#include "core/tap_cell.h"
 
 namespace wp {
 
@@ -33,13 +34,14 @@ class Counter {
 };
 static_assert(sizeof(Counter) == 8);
 
-enum class Kind : uint32_t { kCounter = 1, kGauge = 2, kHistogram = 3 };
+enum class Kind : uint32_t { kCounter = 1, kGauge = 2, kHistogram = 3, kTap = 4 };
 
 struct TelemetryEntry {
   std::string name;
   Kind kind;
   uint64_t value;              // counters and gauges
   const Histogram* histogram;  // histograms
+  TapCell* tap;                // taps
 };
 
 class Telemetry {
@@ -50,18 +52,23 @@ class Telemetry {
 
   // `name` of the shared-memory segment; empty keeps it private to this process.
   explicit Telemetry(const std::string& name);
-  static std::unique_ptr<Telemetry> attach(const std::string& name);
+  // `writable`: to ask for a tap.
+  static std::unique_ptr<Telemetry> attach(const std::string& name, bool writable = false);
 
   // A block of counters that one thread writes, on cache lines of its own: "<group>/<name>"
   // each. The pointer stays valid until released. Groups with a name already taken get a suffix
   // "#2", "#3", …; a name too long for its entry loses the middle of its group.
   Counter* counters(const std::string& group, std::span<const char* const> names);
   Histogram* histogram(const std::string& name);
-  // Takes the block that counters() or histogram() gave out of the directory.
+  // Where others ask for the frames of a port: "tap/<spec>".
+  TapCell* tap(const std::string& spec);
+  // Takes the block that counters(), histogram() or tap() gave out of the directory.
   void release(const void* cells) noexcept;
 
   std::vector<TelemetryEntry> entries() const;
   const std::string& name() const noexcept { return memory_.name(); }
+  unsigned user() const { return memory_.user(); }
+  bool abandoned() const noexcept { return memory_.abandoned(); }  // its process has gone
 
   // The process's own: segment "<pid>", private where /dev/shm can't be written. A forked child
   // gets one of its own when it first asks.
@@ -75,8 +82,9 @@ class Telemetry {
   Entry* table() const noexcept;
   struct Block {
     uint64_t offset, bytes;
+    bool tap;  // others write to it: never used again for anything else
   };
-  void* take(size_t bytes);
+  void* take(size_t bytes, bool tap = false);
   // The group to publish `longest` under: not taken, and short enough for an entry.
   std::string unique(const std::string& group, size_t longest) const;
   void publish(const std::string& name, Kind kind, const void* cell);

@@ -68,7 +68,8 @@ Worker::Worker(WorkerConfig config)
     : config_(std::move(config)),
       number_(next_number()),
       batch_(checked_batch_size(config_.batch_size)),
-      outbound_(config_.batch_size) {
+      outbound_(config_.batch_size),
+      decided_(config_.batch_size) {
   if (config_.cpu_core && (*config_.cpu_core < 0 || *config_.cpu_core >= CPU_SETSIZE))
     throw config_error("cpu_core", std::to_string(*config_.cpu_core), "a core of this machine");
 }
@@ -254,7 +255,10 @@ void Worker::run() noexcept {
       batch_->port = source.port;
       batch_->queue = static_cast<uint16_t>(source.queue);
       a_frame_.store(batch_->data[0], std::memory_order_relaxed);
-      process(source);
+      if (port.tap().on()) [[unlikely]]
+        process_tapped(source);
+      else
+        process(source);
       port.release(source.queue, *batch_);
       counters_[kBursts].add(1);
       counters_[kFrames].add(n);
@@ -266,6 +270,7 @@ void Worker::run() noexcept {
     const int64_t now = clock.now();
     for (const auto& stage : stages_)
       if (!stage->idle(now)) fail(stage);
+    for (const Source source : sources_) ports_[source.port]->tap().idle(source.queue);
     if (frames != 0) continue;
     counters_[kIdlePolls].add(1);
     if (config_.stop_when_finished &&
@@ -283,17 +288,35 @@ void Worker::run() noexcept {
 }
 
 void Worker::process(Source source) noexcept {
-  for (const auto& stage : stages_)
-    if (!stage->process(*batch_)) {
+  const bool fine = run_stages();
+  carry_out(source, holding_ && fine);  // the one that holds, the last, may not have seen them
+}
+
+void Worker::process_tapped(Source source) noexcept {
+  Tap& tap = ports_[source.port]->tap();
+  tap.received(source.queue, *batch_);
+  const bool fine = run_stages();
+  tap.judged(source.queue, *batch_);
+  carry_out(source, holding_ && fine);
+}
+
+bool Worker::run_stages() noexcept {
+  bool fine = true;
+  for (const auto& stage : stages_) {
+    fine = stage->process(*batch_);
+    if (!fine) {
       fail(stage);
-      return carry_out(source, false);  // the one that holds, the last, has not seen them
+      break;
     }
-  carry_out(source, holding_);
+    if (stage->decides() && decided_.set_apart(*batch_) == 0) break;
+  }
+  decided_.put_back(*batch_);
+  return fine;
 }
 
 void Worker::send_back(Source source, uint32_t frames) noexcept {
   if (ports_[source.port]->capabilities().tx)
-    ports_[source.port]->tx(source.queue, *batch_);
+    ports_[source.port]->send(source.queue, *batch_);
   else
     counters_[kTxUnsupported].add(frames);
 }
@@ -359,7 +382,7 @@ void Worker::carry_out(Source source, bool held) noexcept {
     }
     if (out.count == 0) continue;
     if (ports_[target]->capabilities().tx)
-      ports_[target]->tx(queues_[target][source.queue % queues_[target].size()], out);
+      ports_[target]->send(queues_[target][source.queue % queues_[target].size()], out);
     else
       counters_[kTxUnsupported].add(out.count);
   }

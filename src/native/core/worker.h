@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "core/batch_storage.h"
+#include "core/decided.h"
 #include "core/port.h"
 #include "core/stage.h"
 
@@ -71,6 +72,8 @@ class Worker {
   };
   void run() noexcept;
   void process(Source source) noexcept;
+  void process_tapped(Source source) noexcept;
+  bool run_stages() noexcept;
   void carry_out(Source source, bool held) noexcept;
   void send_back(Source source, uint32_t frames) noexcept;
   void wait_for_work() noexcept;
@@ -91,6 +94,7 @@ class Worker {
   std::vector<std::vector<uint32_t>> queues_;  // of each port: those that are this worker's
   BatchStorage batch_;
   BatchStorage outbound_;
+  Decided decided_;
   Telemetry* telemetry_ = nullptr;
   Counter* counters_ = nullptr;
   std::mutex join_mutex_;  // one joins, others wait

@@ -308,7 +308,7 @@ void Publisher::send() noexcept {
       batch.handle[i] = WP_NO_FRAME;
     }
     const int64_t now = clock_->now();
-    const uint32_t n = std::min(port_->tx(options_.tx_queue, batch), batch.count);
+    const uint32_t n = std::min(port_->send(options_.tx_queue, batch), batch.count);
     count_sent(done, n, now);
     done += n;
     if (done == collected_) return;

@@ -202,7 +202,7 @@ uint32_t LoadSender::send(uint64_t first, int64_t now) noexcept {
     lateness_->record(now - (start_ + due));
   }
   batch.count = n;
-  const uint32_t taken = std::min(port_->tx(options_.tx_queue, batch), n);
+  const uint32_t taken = std::min(port_->send(options_.tx_queue, batch), n);
   counts_.sent += taken;
   counts_.refused += n - taken;
   if (counts_.first_ns == 0) counts_.first_ns = now;

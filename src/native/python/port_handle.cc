@@ -126,6 +126,10 @@ uint32_t PortHandle::poll_queues(wp_batch& batch, uint32_t* queue) noexcept {
     if (const uint32_t n = port_->rx(q, batch)) {
       *queue = q;
       batch.queue = static_cast<uint16_t>(q);
+      if (port_->tap().on()) [[unlikely]] {
+        port_->tap().received(q, batch);
+        port_->tap().passed_on(q);
+      }
       return n;
     }
   }
@@ -133,6 +137,7 @@ uint32_t PortHandle::poll_queues(wp_batch& batch, uint32_t* queue) noexcept {
 }
 
 void PortHandle::wait(int64_t timeout_us) noexcept {
+  for (uint32_t q = 0; q < port_->queues(); q++) port_->tap().idle(q);
   if (spin_) {
     cpu_pause();
     return;
@@ -250,7 +255,7 @@ uint32_t PortHandle::transmit(wp_batch& batch, uint32_t queue) {
                     " is driven by a worker or publisher",
                 "stop that one, send by another queue, or have the worker send (verdict TX or "
                 "REDIRECT)");
-  const uint32_t queued = out.tx(queue, batch);
+  const uint32_t queued = out.send(queue, batch);
   leave_queue(queue);
   return queued;
 }

@@ -75,7 +75,7 @@ void bind_telemetry(nb::module_& m) {
         for (const TelemetryEntry& e : source.entries()) {
           if (e.kind == Kind::kHistogram)
             histograms[e.name.c_str()] = nb::cast(copy_of(*e.histogram));
-          else
+          else if (e.kind != Kind::kTap)
             counters[e.name.c_str()] = e.value;
         }
         return nb::make_tuple(counters, histograms);

@@ -10,6 +10,7 @@ from .. import __version__
 from . import (
     backends,
     bench,
+    capture,
     convert,
     demo,
     doctor,
@@ -18,6 +19,7 @@ from . import (
     info,
     lab,
     metrics,
+    program,
     publish,
     report,
     switch,
@@ -69,6 +71,7 @@ app.command("generate")(generate.generate)
 app.command("feed")(feed.feed)
 app.command("convert")(convert.convert)
 app.command("demo")(demo.demo)
+app.command("capture")(capture.capture)
 app.command("top")(top.top)
 app.command("metrics")(metrics.metrics)
 app.command("switch")(switch.switch)
@@ -76,3 +79,4 @@ app.command("tune")(tune.tune)
 app.command("report")(report.report)
 app.add_typer(bench.app, name="bench")
 app.add_typer(lab.app, name="lab")
+app.add_typer(program.app, name="program")

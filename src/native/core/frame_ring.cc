@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/frame_ring.h"
+
+#include "core/histogram.h"
+
+namespace wp {
+namespace {
+constexpr uint64_t round_up(uint64_t bytes) noexcept {
+  return (bytes + 7) & ~uint64_t{7};
+}
+}  // namespace
+
+FrameRing::FrameRing(void* memory, uint64_t capacity) noexcept
+    : shared_(static_cast<Shared*>(memory)), capacity_(capacity) {
+  head_ = published_ = shared_->head.load(std::memory_order_acquire);
+  cached_tail_ = tail_ = shared_->tail.load(std::memory_order_acquire);
+}
+
+// The record at an index, past what is to be skipped; nullptr where nothing is reserved any more.
+FrameRecord* FrameRing::at(uint64_t index) noexcept {
+  if (index == head_) return nullptr;
+  auto* record = reinterpret_cast<FrameRecord*>(shared_->data + (index & (capacity_ - 1)));
+  if (record->captured != kSkip) return record;
+  index += capacity_ - (index & (capacity_ - 1));
+  return index == head_ ? nullptr : reinterpret_cast<FrameRecord*>(shared_->data);
+}
+
+FrameRecord* FrameRing::next(FrameRecord* record) noexcept {
+  const auto offset = static_cast<uint64_t>(reinterpret_cast<uint8_t*>(record) - shared_->data);
+  // Where it stands on the way from published_ to head_, which are less than a round apart.
+  const uint64_t from = published_ & (capacity_ - 1);
+  const uint64_t index = published_ + (offset >= from ? offset - from : offset + capacity_ - from);
+  return at(index + round_up(sizeof(FrameRecord) + record->captured));
+}
+
+void FrameRing::take_back(FrameRecord* record) noexcept {
+  const auto offset = static_cast<uint64_t>(reinterpret_cast<uint8_t*>(record) - shared_->data);
+  const uint64_t from = published_ & (capacity_ - 1);
+  for (FrameRecord* each = record; each != nullptr; each = next(each)) lost_ += each->lost;
+  head_ = published_ + (offset >= from ? offset - from : offset + capacity_ - from);
+}
+
+uint64_t FrameRing::room() noexcept {
+  const uint64_t used = head_ - cached_tail_;
+  return used > capacity_ ? 0 : capacity_ - used;
+}
+
+FrameRecord* FrameRing::reserve(uint32_t captured) noexcept {
+  const uint64_t need = round_up(sizeof(FrameRecord) + captured);
+  const uint64_t offset = head_ & (capacity_ - 1);
+  const uint64_t rest = capacity_ - offset;
+  const uint64_t skipped = need > rest ? rest : 0;
+  if (room() < skipped + need) {
+    cached_tail_ = shared_->tail.load(std::memory_order_acquire);
+    if (room() < skipped + need) return nullptr;
+  }
+  auto* record = reinterpret_cast<FrameRecord*>(shared_->data + offset);
+  if (skipped != 0) {
+    record->bytes = static_cast<uint32_t>(skipped);
+    record->captured = kSkip;
+    record = reinterpret_cast<FrameRecord*>(shared_->data);
+  }
+  record->bytes = static_cast<uint32_t>(need);
+  record->captured = captured;
+  record->lost = lost_;
+  lost_ = 0;
+  head_ += skipped + need;
+  return record;
+}
+
+void FrameRing::count(uint64_t seen, uint64_t filtered) noexcept {
+  add_relaxed(shared_->seen, seen);
+  if (filtered != 0) add_relaxed(shared_->filtered, filtered);
+}
+
+void FrameRing::lose(uint32_t frames) noexcept {
+  lost_ += frames;
+  add_relaxed(shared_->dropped, uint64_t{frames});
+}
+
+const FrameRecord* FrameRing::peek() noexcept {
+  for (;;) {
+    const uint64_t ready = shared_->head.load(std::memory_order_acquire) - tail_;
+    if (ready == 0) return nullptr;
+    const uint64_t offset = tail_ & (capacity_ - 1);
+    const uint64_t rest = capacity_ - offset;
+    const auto* record = reinterpret_cast<const FrameRecord*>(shared_->data + offset);
+    const uint64_t bytes = ready <= capacity_ ? record->bytes : 0;
+    const bool skip = bytes != 0 && record->captured == kSkip;
+    if (bytes < 8 || bytes % 8 != 0 || bytes > rest || bytes > ready ||
+        (!skip && (bytes < sizeof *record || record->captured > bytes - sizeof *record))) {
+      broken_++;
+      tail_ += ready;
+      shared_->tail.store(tail_, std::memory_order_release);
+      return nullptr;
+    }
+    if (!skip) return record;
+    tail_ += bytes;
+    shared_->tail.store(tail_, std::memory_order_release);
+  }
+}
+
+void FrameRing::consume(const FrameRecord* record) noexcept {
+  tail_ += record->bytes;
+  shared_->tail.store(tail_, std::memory_order_release);
+}
+
+}  // namespace wp
