@@ -1,0 +1,21 @@
+"""The filter: rules, and the program that enforces them in the driver or behind any port."""
+
+from __future__ import annotations
+
+from .compile import Tables, compile_filter
+from .importing import Imported
+from .importing import read as read_ruleset
+from .rules import FilterConfig, Rule, Set
+from .signatures import SIGNATURES, Signature
+
+__all__ = [
+    "SIGNATURES",
+    "FilterConfig",
+    "Imported",
+    "Rule",
+    "Set",
+    "Signature",
+    "Tables",
+    "compile_filter",
+    "read_ruleset",
+]
