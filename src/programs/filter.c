@@ -31,6 +31,7 @@ WP_MAP(ARRAY, rule_buckets, __u32, struct filter_bucket, 1);
 WP_MAP(LRU_HASH, source_buckets, struct filter_source, struct filter_bucket, 1);
 WP_MAP(HASH, blocks, struct filter_address, struct filter_block, 1);
 WP_RING(samples, 1 << 20);
+WP_MAP(ARRAY, described, __u32, struct filter_text, 1);
 WP_PREFIX4(sources4);
 WP_PREFIX4(destinations4);
 WP_PREFIX6(sources6);
@@ -269,6 +270,10 @@ WP_INLINE int filter_judge(struct wp_packet* p, const struct filter_packet* pack
 
 WP_PROGRAM(filter) {
   struct filter_packet packet;
+  if (wp_config(p)->features & FILTER_NEVER) { /* ties the description to the program */
+    const __u32 zero = 0;
+    if (wp_lookup(p, described, &zero)) return WP_ABORTED;
+  }
   const int parsed = filter_parse(p, &packet);
   if (parsed == FILTER_NOT_IP) {
     wp_count(p, not_ip);

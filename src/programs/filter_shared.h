@@ -49,6 +49,7 @@ enum filter_dimension {
 #define FILTER_DEFAULT_DROP (1u << 22)
 #define FILTER_MALFORMED_DROP (1u << 23)
 #define FILTER_DRY_RUN (1u << 24)
+#define FILTER_NEVER (1u << 31)
 
 struct filter_config {
   __u32 features;
@@ -107,6 +108,11 @@ struct filter_address {
 struct filter_block {
   __u64 until; /* ns of wp_now() */
   __u64 packets;
+};
+
+/* The rules as text, for whoever finds the program in the kernel. */
+struct filter_text {
+  __u8 byte[256];
 };
 
 #define FILTER_SNAP 192

@@ -15,8 +15,8 @@ from wirepath.filter import FilterConfig, Rule, Set, compile_filter
 from wirepath.filter.engine import Engine
 
 
-def native(config, **options):
-    return Engine.native(compile_filter(config, **options), test=True)
+def native(config):
+    return Engine.native(compile_filter(config), test=True)
 
 
 def run_of(engine):

@@ -14,6 +14,7 @@ from . import (
     demo,
     doctor,
     feed,
+    filter_run,
     generate,
     info,
     lab,
@@ -67,3 +68,4 @@ app.command("tune")(tune.tune)
 app.command("report")(report.report)
 app.add_typer(bench.app, name="bench")
 app.add_typer(lab.app, name="lab")
+app.add_typer(filter_run.app, name="filter")

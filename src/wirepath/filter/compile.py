@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,11 +79,8 @@ class _Bit:
     conditions: tuple[Conditions, ...]
 
 
-def compile_filter(
-    config: FilterConfig, *, folder: str | Path = ".", watch_every: int = 0
-) -> Tables:
-    """The tables of a filter. folder: where files of sets are looked for. watch_every: one in so
-    many packets goes to the samples, 0 for none.
+def compile_filter(config: FilterConfig, *, folder: str | Path = ".") -> Tables:
+    """The tables of a filter. folder: where files of sets are looked for.
 
     Raises ConfigError: a set cannot be read, or there are more rules than 512, signatures spelled
     out.
@@ -111,9 +109,6 @@ def compile_filter(
     value["names"] = len(named)
     features += _actions(out, bits, config)
     features += [f"ip{family}" for i, family in enumerate((4, 6)) if families[:, i].any()]
-    if watch_every:
-        features.append("watch")
-        value["watch_every"] = watch_every
     if config.blocks:
         features.append("blocks")
     features += ["default_drop"] * (config.default == "drop")
@@ -121,6 +116,7 @@ def compile_filter(
     features += ["dry_run"] * config.dry_run
     out.features = tuple(features)
     value["features"] = sum(_FEATURES[name] for name in set(features))
+    out.arrays["described"] = _described(out, config)
     out.sizes |= {name: max(1, len(array)) for name, array in out.arrays.items()}
     out.sizes |= {name: max(1, len(keys)) for name, (keys, _) in out.hashes.items()}
     per_source = any(b.rule.action == "limit" and b.rule.per != "rule" for b in bits)
@@ -131,6 +127,23 @@ def compile_filter(
         "blocks": max(1, config.blocks),
     }
     return out
+
+
+def watched(config: NDArray[Any], every: int) -> NDArray[Any]:
+    """A configuration that copies one in `every` packets to the samples; 0: as it is."""
+    out = config.copy()
+    if every:
+        out["features"] |= _FEATURES["watch"]
+        out["watch_every"] = every
+    return out
+
+
+def _described(out: Tables, config: FilterConfig) -> NDArray[np.uint8]:
+    """The filter as text, for whoever finds it in the kernel (:meth:`Engine.adopted`)."""
+    about = {"names": out.names, "features": out.features, "toml": config.to_toml()}
+    about |= {"rules": out.rules, "prefixes": out.prefixes, "config": out.config.tobytes().hex()}
+    text = json.dumps(about).encode()
+    return np.frombuffer(text + bytes(-len(text) % 256), np.uint8).reshape(-1, 256)
 
 
 def _spelled(named: Sequence[tuple[str, Rule]]) -> list[_Bit]:
@@ -267,4 +280,4 @@ def _limit(row: Any, rule: Rule) -> None:  # noqa: ANN401  # a row of RULE
     row["mask4"] = 0xFFFFFFFF & ~((1 << (32 - four)) - 1)
 
 
-__all__ = ["CONFIG", "RULE", "TAIL", "WORDS", "Tables", "compile_filter"]
+__all__ = ["CONFIG", "RULE", "TAIL", "WORDS", "Tables", "compile_filter", "watched"]

@@ -3,19 +3,24 @@ rules that is changed all at once or not at all."""
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
+from .. import programs
 from ..errors import ConfigError, WirepathError
-from ..programs import ProgramStage
+from ..programs import Chain, NativeProgram, Program, ProgramStage
+from ..settings import problem
 from . import guard
 from .compile import Tables, compile_filter
 from .engine import Address, Engine, Sample
 from .rules import FilterConfig
 
-_WORKERS = 8
+_WORKERS = 64  # stages that may share one set of tables
+_SLOT = "filter"
 
 
 class Refused(WirepathError):
@@ -26,8 +31,7 @@ class Filter:
     """Rules, compiled, wherever they are to be enforced.
 
     config: the rules, or the TOML file that they stand in (table ``[filter]``). folder: where
-    files of sets are looked for; without it, beside that file, or here. watch_every: copy one in
-    so many packets to :meth:`samples`, whatever rule they fit; 0 for none.
+    files of sets are looked for; without it, beside that file, or here.
 
     Raises :class:`~wirepath.errors.ConfigError`.
     """
@@ -37,23 +41,32 @@ class Filter:
         config: FilterConfig | str | Path,
         *,
         folder: str | Path | None = None,
-        watch_every: int = 0,
     ) -> None:
-        self._folder = folder
-        self._watch_every = watch_every
-        self.config, self.tables = self._compiled(config)
+        self.config, self.tables = self._compiled(config, folder)
         self._native: Engine | None = None
         self._stages: list[ProgramStage] = []
-        self._workers = _WORKERS
+        self._drivers: dict[str, _Driver] = {}
 
-    def _compiled(self, config: FilterConfig | str | Path) -> tuple[FilterConfig, Tables]:
-        folder = Path(self._folder or ".")
+    @classmethod
+    def adopt(cls, interface: str) -> Self:
+        """The filter that is in force on an interface, whoever put it there: to be looked at,
+        reloaded, and for blocks. Raises ConfigError where there is none."""
+        chain = _chain_of(interface)
+        engine, toml = Engine.adopted(chain.program(_SLOT))
+        values = tomllib.loads(toml)[FilterConfig.table]
+        self = cls.__new__(cls)
+        self.config, self.tables = FilterConfig(**values), engine.tables
+        self._native, self._stages = None, []
+        self._drivers = {interface: _Driver(chain, engine, stays=True)}
+        return self
+
+    def _compiled(
+        self, config: FilterConfig | str | Path, folder: str | Path | None
+    ) -> tuple[FilterConfig, Tables]:
         if not isinstance(config, FilterConfig):
-            if self._folder is None:
-                folder = Path(config).parent
+            folder = Path(config).parent if folder is None else folder
             config = FilterConfig.from_toml(config)
-        tables = compile_filter(config, folder=folder, watch_every=self._watch_every)
-        return config, tables
+        return config, compile_filter(config, folder=folder or ".")
 
     # --- where it is in force ---
 
@@ -61,29 +74,108 @@ class Filter:
         """A stage for a worker, in front of those that are to see only what passes. Any number,
         up to 64, share one set of tables, counts and limits."""
         if self._native is None:
-            self._native = Engine.native(self.tables, workers=self._workers)
-        stage = self._native.program.stage(name)
+            self._native = Engine.native(self.tables, workers=_WORKERS)
+        program = cast(NativeProgram, self._native.program)
+        stage = program.stage(name)
         self._stages.append(stage)
         return stage
 
+    def attach(
+        self, interface: str, mode: str = "auto", *, pin: bool = False, force: bool = False
+    ) -> str:
+        """Into the driver of an interface, in the filter's slot of the chain there. Returns the
+        mode, as read back: native or generic.
+
+        pin: it stays when this process has ended, until :meth:`detach` or ``wirepath filter stop``.
+        force: also where it cuts a session into this host, or another process's filter is there.
+
+        Raises :class:`Refused` for a session that it would cut, and what
+        :class:`wirepath.programs.Chain` raises.
+        """
+        if interface in self._drivers:
+            raise ConfigError(problem("interface", interface, "one that it is not on already"))
+        if not force:
+            refuse_to_cut(self.tables, interface)
+        chain = Chain(interface, mode)
+        try:
+            engine = Engine.in_chain(chain, self.tables)
+            chain.put(cast(Program, engine.program), stays=pin, force=force)
+            if pin:
+                chain.pin()
+        except BaseException:
+            chain.close()
+            raise
+        self._drivers[interface] = _Driver(chain, engine, stays=pin)
+        return chain.mode
+
+    def detach(self, interface: str) -> None:
+        """Off an interface, pins included."""
+        driver = self._drivers.pop(interface, None)
+        if driver is None:
+            raise ConfigError(problem("interface", interface, "one that the filter is on"))
+        driver.chain.remove(_SLOT, force=True)
+        if driver.chain.pinned and not driver.chain.slots():
+            driver.chain.unpin()
+        driver.chain.close()
+
+    def refresh(self) -> None:
+        """Takes notice of what another process has put in its place (``wirepath filter reload``)."""
+        for driver in self._drivers.values():
+            program = next((s.program_id for s in driver.chain.slots() if s.slot == _SLOT), None)
+            if program not in (None, driver.engine.program.id):
+                driver.engine, toml = Engine.adopted(programs.adopt(program, name="filter"))
+                self.tables = driver.engine.tables
+                self.config = FilterConfig(**tomllib.loads(toml)[FilterConfig.table])
+
     def engines(self) -> list[Engine]:
         """Every place where it is in force."""
-        return [self._native] if self._native is not None else []
+        native = [self._native] if self._native is not None else []
+        return native + [driver.engine for driver in self._drivers.values()]
 
     # --- changes ---
 
-    def reload(self, config: FilterConfig | str | Path) -> None:
-        """Other rules, everywhere at once; blocks stay. Counts begin anew, and so do the buckets
-        of limits. Raises as the constructor does: then nothing has changed."""
-        new_config, tables = self._compiled(config)
+    def reload(
+        self,
+        config: FilterConfig | str | Path,
+        *,
+        folder: str | Path | None = None,
+        force: bool = False,
+    ) -> None:
+        """Other rules, in each place between two packets; blocks stay. Counts begin anew, and so
+        do the buckets of limits.
+
+        Raises as the constructor and :meth:`attach` do: then nothing has changed.
+        """
+        new_config, tables = self._compiled(config, folder)
+        if not force:
+            for interface in self._drivers:
+                refuse_to_cut(tables, interface)
         native = None
         if self._native is not None:
-            native = Engine.native(tables, workers=self._workers)
+            native = Engine.native(tables, workers=_WORKERS)
             native.adopt_blocks(self._native)
+        loaded = {}
+        for interface, driver in self._drivers.items():
+            loaded[interface] = Engine.in_chain(driver.chain, tables)
+            loaded[interface].adopt_blocks(driver.engine)
+        # From here on nothing is left that could be refused but by a chain that is gone.
+        for interface, engine in loaded.items():
+            driver = self._drivers[interface]
+            driver.chain.put(cast(Program, engine.program), stays=driver.stays, force=True)
+            driver.engine = engine
         if native is not None:
             for stage in self._stages:
-                stage.replace(native.program)
-        self.config, self.tables, self._native = new_config, tables, native or self._native
+                stage.replace(cast(NativeProgram, native.program))
+            self._native = native
+        self.config, self.tables = new_config, tables
+
+    def watch(self, every: int) -> None:
+        """In the driver: copy one in `every` packets to :meth:`samples`, whatever rule they fit;
+        0 ends that. Tables and counts stay."""
+        for driver in self._drivers.values():
+            engine = driver.engine.watching(driver.chain, every)
+            driver.chain.put(cast(Program, engine.program), stays=driver.stays, force=True)
+            driver.engine = engine
 
     def block(self, address: str | Address, seconds: float) -> None:
         """Drop everything from an address for a time. Raises ConfigError: no address, no room."""
@@ -128,11 +220,48 @@ class Filter:
         for engine in self.engines():
             yield from engine.samples(most)
 
+    def close(self) -> None:
+        """Off every interface, unless pinned there; its stages stay as they are."""
+        for driver in self._drivers.values():
+            driver.chain.close(keep=driver.stays)
+        self._drivers.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
     def _in_force(self) -> list[Engine]:
         found = self.engines()
         if not found:
             raise WirepathError("the filter is nowhere in force: attach() it, or use its stage()")
         return found
+
+
+@dataclass
+class _Driver:
+    """The filter on one interface. stays: it outlives this process."""
+
+    chain: Chain
+    engine: Engine
+    stays: bool
+
+
+def _chain_of(interface: str) -> Chain:
+    """The chain that is there; raises ConfigError where there is no filter in one."""
+    if any(each.wirepath for each in programs.attached(interface)):
+        chain = Chain(interface)
+        if any(slot.slot == _SLOT for slot in chain.slots()):
+            return chain
+        chain.close(keep=True)
+    must = "one with a filter (wirepath filter run puts one there)"
+    raise ConfigError(problem("interface", interface, must))
 
 
 def refuse_to_cut(tables: Tables, interface: str) -> None:
@@ -144,7 +273,7 @@ def refuse_to_cut(tables: Tables, interface: str) -> None:
     for session in found:
         for frame in session.frames():
             before = judge.counts()
-            verdict = judge.program.run(frame, time=judge.clock()).verdict
+            verdict = cast(NativeProgram, judge.program).run(frame, time=judge.clock()).verdict
             after = judge.counts()
             if verdict != "drop":
                 continue

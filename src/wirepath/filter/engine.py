@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from .. import programs
 from ..errors import ConfigError, PortError
 from ..programs.maps import MapOwner
 from ..settings import problem
-from .compile import Tables
+from .compile import CONFIG, Tables, watched
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -79,6 +80,44 @@ class Engine:
             "filter", config=tables.config.tobytes(), entries=tables.sizes, test=test
         )
         return cls(program, tables, time.monotonic_ns).filled()
+
+    @classmethod
+    def in_chain(cls, chain: programs.Chain, tables: Tables) -> Engine:
+        """Into the kernel for the slot of filters, not yet in it."""
+        program = chain.load(
+            "filter", "filter", config=tables.config.tobytes(), entries=tables.sizes
+        )
+        return cls(program, tables, time.monotonic_ns).filled()
+
+    def watching(self, chain: programs.Chain, every: int) -> Engine:
+        """The same program over the same maps, which copies one in `every` packets to the samples
+        whatever rule they fit; 0: none. Not yet in the slot."""
+        held = cast(programs.Program, self.program)
+        program = chain.load(
+            "filter", "filter", config=watched(self.tables.config, every).tobytes(),
+            entries=self.tables.sizes, share={name: held for name in held.maps},
+        )  # fmt: skip
+        return Engine(program, self.tables, self.clock)
+
+    @classmethod
+    def adopted(cls, program: programs.Program) -> tuple[Engine, str]:
+        """A filter that is in the kernel already, and the TOML of its rules.
+
+        Raises ConfigError: the program is no filter of this version of wirepath.
+        """
+        if "described" not in program.maps:
+            raise ConfigError(f"program {program.name} is no filter of wirepath's")
+        text = program.native.dump("described")[1].rstrip(b"\0")
+        about = json.loads(text)
+        tables = Tables(
+            tuple(about["names"]),
+            np.frombuffer(bytes.fromhex(about["config"]), CONFIG).reshape(()),
+            tuple(about["features"]),
+            about["rules"],
+            about["prefixes"],
+            sizes={each["name"]: each["max_entries"] for each in program.native.maps},
+        )
+        return cls(program, tables, time.monotonic_ns), about["toml"]
 
     def filled(self) -> Engine:
         """Puts the tables into the maps."""

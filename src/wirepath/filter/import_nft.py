@@ -174,6 +174,8 @@ def _payload(found: Builder, protocol: str, name: str, op: str, right: object) -
     elif (protocol, name) in (("icmp", "code"), ("icmpv6", "code")):
         found.numbers("icmp_code", _ranges(op, right, 255, {}), 255, inverted=op == "!=")
     elif (protocol, name) in _NUMBERS:
+        if protocol in ("ip", "ip6"):
+            found.put("family", 4 if protocol == "ip" else 6)
         field, top = _NUMBERS[protocol, name]
         found.numbers(field, _ranges(op, right, top, {}), top, inverted=op == "!=")
     elif (protocol, name) == ("tcp", "flags"):
