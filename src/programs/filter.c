@@ -32,14 +32,15 @@ WP_MAP(LRU_HASH, source_buckets, struct filter_source, struct filter_bucket, 1);
 WP_MAP(HASH, blocks, struct filter_address, struct filter_block, 1);
 WP_RING(samples, 1 << 20);
 WP_MAP(ARRAY, described, __u32, struct filter_text, 1);
-WP_PREFIX4(sources4);
-WP_PREFIX4(destinations4);
-WP_PREFIX6(sources6);
-WP_PREFIX6(destinations6);
+WP_PREFIX4(from4);
+WP_PREFIX4(to4);
+WP_PREFIX6(from6);
+WP_PREFIX6(to6);
 
 /* The tail of everything that drops; a dry run only counts. */
-#define FILTER_DROP_FOR(p, reason) \
-  ((wp_config(p)->features & FILTER_DRY_RUN) ? (wp_count(p, would_drop), WP_NEXT) : wp_drop(p, reason))
+#define FILTER_DROP_FOR(p, reason)                                                \
+  ((wp_config(p)->features & FILTER_DRY_RUN) ? (wp_count(p, would_drop), WP_NEXT) \
+                                             : wp_drop(p, reason))
 
 WP_INLINE void filter_sample(struct wp_packet* p, __u32 name, __u32 drop) {
   const __u32 length = (__u32)(p->end - p->data);
@@ -145,25 +146,24 @@ WP_INLINE const struct filter_vector* filter_source_class(struct wp_packet* p,
                                                           const struct filter_packet* packet) {
   __u32 number;
   if (packet->is6)
-    number = wp_config(p)->source6_vector +
-             sources6_find(p, wp_config(p)->source_length, wp_config(p)->source_lengths,
-                           packet->source6[0], packet->source6[1]);
+    number = wp_config(p)->source6_vector + from6_find(p, wp_config(p)->source_length,
+                                                       wp_config(p)->source_lengths,
+                                                       packet->source6[0], packet->source6[1]);
   else
     number = wp_config(p)->source4_vector +
-             sources4_find(p, wp_config(p)->source_root_bits, packet->source4);
+             from4_find(p, wp_config(p)->source_root_bits, packet->source4);
   return wp_lookup(p, vectors, &number);
 }
-WP_INLINE const struct filter_vector* filter_destination_class(
-    struct wp_packet* p, const struct filter_packet* packet) {
+WP_INLINE const struct filter_vector* filter_destination_class(struct wp_packet* p,
+                                                               const struct filter_packet* packet) {
   __u32 number;
   if (packet->is6)
     number = wp_config(p)->destination6_vector +
-             destinations6_find(p, wp_config(p)->destination_length,
-                                wp_config(p)->destination_lengths, packet->destination6[0],
-                                packet->destination6[1]);
+             to6_find(p, wp_config(p)->destination_length, wp_config(p)->destination_lengths,
+                      packet->destination6[0], packet->destination6[1]);
   else
     number = wp_config(p)->destination4_vector +
-             destinations4_find(p, wp_config(p)->destination_root_bits, packet->destination4);
+             to4_find(p, wp_config(p)->destination_root_bits, packet->destination4);
   return wp_lookup(p, vectors, &number);
 }
 
@@ -171,18 +171,18 @@ WP_INLINE __u32 filter_shape(const struct filter_packet* packet) {
   const int land = packet->is6 ? packet->source6[0] == packet->destination6[0] &&
                                      packet->source6[1] == packet->destination6[1]
                                : packet->source4 == packet->destination4;
-  const int same_port = packet->source_port != FILTER_NO_PORT &&
-                        packet->source_port == packet->destination_port;
+  const int same_port =
+      packet->source_port != FILTER_NO_PORT && packet->source_port == packet->destination_port;
   return (packet->is6 ? FILTER_SHAPE_IP6 : 0) | FILTER_SHAPE_FRAGMENT(packet->fragment) |
          (packet->options ? FILTER_SHAPE_OPTIONS : 0) | (land ? FILTER_SHAPE_LAND : 0) |
          (same_port ? FILTER_SHAPE_SAME_PORT : 0);
 }
 
-#define FILTER_LOOK(number, dimension, value)                      \
-  const struct filter_vector* v##number = 0;                       \
-  if (wp_config(p)->features & FILTER_HAS(dimension)) {            \
-    v##number = filter_class(p, dimension, value);                 \
-    if (!v##number) return FILTER_RULES;                           \
+#define FILTER_LOOK(number, dimension, value)           \
+  const struct filter_vector* v##number = 0;            \
+  if (wp_config(p)->features & FILTER_HAS(dimension)) { \
+    v##number = filter_class(p, dimension, value);      \
+    if (!v##number) return FILTER_RULES;                \
   }
 #define FILTER_AND(number, dimension) \
   if (wp_config(p)->features & FILTER_HAS(dimension)) left &= v##number->word[i];

@@ -148,8 +148,8 @@ WP_INLINE __u32 filter_skip_tags(const __u8* q, const __u8* end, struct filter_p
 #ifdef __bpf__
 #define FILTER_PART __attribute__((noinline))
 #define FILTER_FRAME struct xdp_md* ctx
-#define FILTER_BOUNDS                                  \
-  const __u8* data = (const __u8*)(long)ctx->data;     \
+#define FILTER_BOUNDS                              \
+  const __u8* data = (const __u8*)(long)ctx->data; \
   const __u8* end = (const __u8*)(long)ctx->data_end
 #define FILTER_SAME ctx
 FILTER_PART int filter_part4(FILTER_FRAME, __u32 at, struct filter_packet* out);

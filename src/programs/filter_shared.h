@@ -18,11 +18,11 @@ enum filter_dimension {
   FILTER_PROTOCOL,    /* 0-255 */
   FILTER_SOURCE_PORT, /* 0-65535, 65536 = none */
   FILTER_DESTINATION_PORT,
-  FILTER_FLAGS,  /* TCP's, 256 = not TCP */
-  FILTER_ICMP,   /* type * 256 + code, + 65536 for ICMPv6; 131072 = neither */
-  FILTER_TTL,    /* 0-255 */
-  FILTER_LENGTH, /* of the IP packet, 0-65535 */
-  FILTER_VLAN,   /* 0-4095, 4096 = no tag */
+  FILTER_FLAGS,      /* TCP's, 256 = not TCP */
+  FILTER_ICMP,       /* type * 256 + code, + 65536 for ICMPv6; 131072 = neither */
+  FILTER_TTL,        /* 0-255 */
+  FILTER_LENGTH,     /* of the IP packet, 0-65535 */
+  FILTER_VLAN,       /* 0-4095, 4096 = no tag */
   FILTER_DIMENSIONS, /* those that are plain arrays; prefixes are searched */
   FILTER_SOURCE = FILTER_DIMENSIONS,
   FILTER_DESTINATION,
@@ -40,12 +40,12 @@ enum filter_dimension {
 
 /* Bits of `features` behind those of the dimensions. */
 #define FILTER_HAS(dimension) (1u << (dimension))
-#define FILTER_LIMITS (1u << 16)      /* some rule is a limit */
-#define FILTER_BLOCKS (1u << 17)      /* addresses can be blocked for a time */
-#define FILTER_SAMPLES (1u << 18)     /* some rule samples */
-#define FILTER_IP4 (1u << 19)         /* some rule can fit an IPv4 packet */
+#define FILTER_LIMITS (1u << 16)  /* some rule is a limit */
+#define FILTER_BLOCKS (1u << 17)  /* addresses can be blocked for a time */
+#define FILTER_SAMPLES (1u << 18) /* some rule samples */
+#define FILTER_IP4 (1u << 19)     /* some rule can fit an IPv4 packet */
 #define FILTER_IP6 (1u << 20)
-#define FILTER_WATCH (1u << 21)       /* one in watch_every packets goes to the samples */
+#define FILTER_WATCH (1u << 21) /* one in watch_every packets goes to the samples */
 #define FILTER_DEFAULT_DROP (1u << 22)
 #define FILTER_MALFORMED_DROP (1u << 23)
 #define FILTER_DRY_RUN (1u << 24)
@@ -53,9 +53,9 @@ enum filter_dimension {
 
 struct filter_config {
   __u32 features;
-  __u32 words;                    /* of the vectors in use */
-  __u32 base[FILTER_DIMENSIONS];  /* where a dimension's classes begin, in blocks of 256 */
-  __u32 names;                    /* of rules; behind them the default is counted */
+  __u32 words;                   /* of the vectors in use */
+  __u32 base[FILTER_DIMENSIONS]; /* where a dimension's classes begin, in blocks of 256 */
+  __u32 names;                   /* of rules; behind them the default is counted */
   __u32 watch_every;
   __u32 source_root_bits, destination_root_bits;
   __u32 source4_vector, destination4_vector; /* where the vectors of prefixes begin */
@@ -80,8 +80,8 @@ enum filter_action { FILTER_DROP, FILTER_PASS, FILTER_LIMIT };
 struct filter_rule {
   __u32 action;
   __u32 flags;
-  __u32 name;   /* where it is counted */
-  __u32 sample; /* one in so many, 0 = none */
+  __u32 name;                       /* where it is counted */
+  __u32 sample;                     /* one in so many, 0 = none */
   __u64 packet_ns, packet_burst_ns; /* a token bucket in time: what a packet takes, what it holds */
   __u64 byte_ns, byte_burst_ns;     /* byte_ns in 2^-20 ns; a burst of 0 = no such limit */
   __u64 mask6_high, mask6_low;      /* of the source address, what the bucket is per */

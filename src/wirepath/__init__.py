@@ -12,7 +12,7 @@ One API over kernel sockets, AF_XDP, DPDK, ef_vi and captures::
 
 from __future__ import annotations
 
-from . import doctor, errors, feed, lab, sinks, tune
+from . import doctor, errors, feed, filter, lab, sinks, tune  # noqa: A004 -- wp.filter
 from ._core import (
     Batch,
     HandOff,
@@ -134,6 +134,7 @@ __all__ = [
     "errors",
     "everything",
     "feed",
+    "filter",
     "include",
     "lab",
     "load_stage",

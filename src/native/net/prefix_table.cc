@@ -51,8 +51,7 @@ uint32_t PrefixClasses::add(uint32_t of, uint32_t owner) {
   if (which_ == PrefixOwners::kAll) owners = owners_[of];
   const auto at = std::lower_bound(owners.begin(), owners.end(), owner);
   if (at == owners.end() || *at != owner) owners.insert(at, owner);
-  const auto [known, is_new] =
-      known_.emplace(owners, static_cast<uint32_t>(owners_.size()));
+  const auto [known, is_new] = known_.emplace(owners, static_cast<uint32_t>(owners_.size()));
   if (is_new) {
     if (owners_.size() >= Prefix4Table::kNode)
       throw Error(ErrorKind::kConfig, "too many classes of prefixes", "give fewer owners");
@@ -128,14 +127,15 @@ Prefix6Table build_prefix6(std::span<const Prefix6> prefixes, PrefixOwners which
     return uint32_t{0};
   };
   const auto index_of = [&](uint8_t length) {
-    return static_cast<size_t>(
-        std::lower_bound(out.lengths.begin(), out.lengths.end(), length) - out.lengths.begin());
+    return static_cast<size_t>(std::lower_bound(out.lengths.begin(), out.lengths.end(), length) -
+                               out.lengths.begin());
   };
   for (const uint32_t i : order) {
     const Prefix6& p = prefixes[i];
     const Prefix6Table::Key key = cut(p.high, p.low, p.length);
     if (key.high != p.high || key.low != p.low)
-      throw config_error("address", std::to_string(p.high), "a prefix without a bit behind its length");
+      throw config_error("address", std::to_string(p.high),
+                         "a prefix without a bit behind its length");
     const auto found = real.find(key);
     const uint32_t of =
         found != real.end() ? found->second : around(p.high, p.low, index_of(p.length));

@@ -2,10 +2,10 @@
 // Tables of address prefixes whose look-up costs the same with one prefix and with a million,
 // laid out for the packet programs (src/programs/prefix.h reads them).
 //
-// IPv4: a root over the first 16 or 24 bits, then nodes of 16 entries, a nibble each (a cache line).
-// With 24 bits an address is found in at most three loads, 64 MiB for the root; with 16 in at most
-// five, 256 KiB. IPv6: one hash of (prefix, length) pairs, searched by halving the lengths in use
-// (Waldvogel et al., "Scalable High Speed IP Routing Lookups", SIGCOMM 1997): n lengths take
+// IPv4: a root over the first 16 or 24 bits, then nodes of 16 entries, a nibble each (a cache
+// line). With 24 bits an address is found in at most three loads, 64 MiB for the root; with 16 in
+// at most five, 256 KiB. IPv6: one hash of (prefix, length) pairs, searched by halving the lengths
+// in use (Waldvogel et al., "Scalable High Speed IP Routing Lookups", SIGCOMM 1997): n lengths take
 // log2(n + 1) look-ups.
 //
 // Entries are classes. Each prefix has an owner; a class stands for a set of owners, that of every

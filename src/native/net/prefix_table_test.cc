@@ -15,8 +15,8 @@ using wp::PrefixOwners;
 uint32_t find4(const wp::Prefix4Table& table, uint32_t address) {
   uint32_t entry = table.root[address >> (32 - table.root_bits)];
   for (uint32_t bits = table.root_bits; entry & wp::Prefix4Table::kNode; bits += 4)
-    entry = table.nodes[size_t{entry & ~wp::Prefix4Table::kNode} * 16 +
-                        (address >> (28 - bits) & 15)];
+    entry =
+        table.nodes[size_t{entry & ~wp::Prefix4Table::kNode} * 16 + (address >> (28 - bits) & 15)];
   return entry;
 }
 
@@ -106,7 +106,8 @@ TEST_CASE("IPv6: halving the lengths finds what a linear search finds") {
       const unsigned length = lengths[rng() % (round + 7)];
       auto [high, low] = near();
       cut(high, low, length);
-      prefixes.push_back({high, low, static_cast<uint32_t>(rng() % 4), static_cast<uint8_t>(length)});
+      prefixes.push_back(
+          {high, low, static_cast<uint32_t>(rng() % 4), static_cast<uint8_t>(length)});
     }
     const auto table = wp::build_prefix6(prefixes, PrefixOwners::kAll);
     std::map<wp::Prefix6Table::Key, uint32_t> map;

@@ -19,9 +19,9 @@ nb::object array_of(const std::vector<T>& values, const char* dtype) {
 // Items `bytes` wide of an array of bytes; as many as `n`.
 const uint8_t* items(const BytesView& view, size_t n, size_t bytes, const char* field) {
   if (view.size() != n * bytes)
-    throw config_error(field, std::to_string(view.size()) + " bytes",
-                       std::to_string(n * bytes) + " bytes, " + std::to_string(bytes) +
-                           " for each prefix");
+    throw config_error(
+        field, std::to_string(view.size()) + " bytes",
+        std::to_string(n * bytes) + " bytes, " + std::to_string(bytes) + " for each prefix");
   return view.data();
 }
 
@@ -86,7 +86,8 @@ void bind_prefix_table(nb::module_& m) {
                               array_of(table.values, "u4"), table.classes);
       },
       nb::arg("addresses"), nb::arg("lengths"), nb::arg("owners"), nb::arg("longest") = false,
-      "(lengths in use, keys, class of each key, owners of each class) of IPv6 prefixes: addresses\n"
+      "(lengths in use, keys, class of each key, owners of each class) of IPv6 prefixes: "
+      "addresses\n"
       "as two uint64 each, the high one first, both in host order. A key is three uint64: high,\n"
       "low, length. Raises ConfigError: a length above 128, or bits set behind it.");
 }

@@ -188,6 +188,7 @@ def _prefixes(
     loaded: Mapping[str, sets.Prefixes],
 ) -> NDArray[np.bool_]:
     """The tables of one side; which rules an IPv4 and an IPv6 address can fit."""
+    maps = "from" if side == "source" else "to"  # the beginning of their names
     planes: dict[str, int] = {}
     needs: list[tuple[list[int], list[int]]] = []  # planes to be in, planes not to be in
     for bit in bits:
@@ -209,9 +210,9 @@ def _prefixes(
     out.config[f"{side}_length"][: len(lengths)] = lengths
     out.config[f"{side}4_vector"] = vectors.append(_rows(vectors, classes4, needs, len(planes)))
     out.config[f"{side}6_vector"] = vectors.append(_rows(vectors, classes6, needs, len(planes)))
-    out.arrays[f"{side}s4_root"] = root.reshape(-1, 256)
-    out.arrays[f"{side}s4_nodes"] = nodes.reshape(-1, 16)
-    out.hashes[f"{side}s6_keys"] = (keys.reshape(-1, 3), values)
+    out.arrays[f"{maps}4_root"] = root.reshape(-1, 256)
+    out.arrays[f"{maps}4_nodes"] = nodes.reshape(-1, 16)
+    out.hashes[f"{maps}6_keys"] = (keys.reshape(-1, 3), values)
     has = [(len(c.length4) > 0, len(c.length6) > 0) for c in contents]
     return np.array(
         [[all(has[p][i] for p in inside) for i in (0, 1)] for inside, _ in needs], bool
