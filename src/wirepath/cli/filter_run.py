@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -80,29 +80,34 @@ def run(
         raise ConfigError(problem("--samples", str(samples), "left out with --pin: nobody writes"))
     found, folder = configured(config, rule, signatures, default, dry_run, blocks=blocks)
     one = filtering.Filter(found, folder=folder)
-    got = one.attach(interface, mode, pin=pin, force=force)
-    about = f"{len(found.named_rules())} rules on {interface}, {got} mode"
     if pin:
+        got = one.attach(interface, mode, pin=True, force=force)
         if as_json:
             output.emit({"interface": interface, "mode": got, "pinned": True})
         else:
-            output.stderr.print(f"{about}, pinned (wirepath filter stop {interface} ends it)")
+            end = f"pinned (wirepath filter stop {interface} ends it)"
+            output.stderr.print(f"{_about(found, interface)}, {got} mode, {end}")
         return
-    output.stderr.print(f"{about} (Ctrl-C ends it)")
 
     def again() -> None:
         fresh, where = configured(config, rule, signatures, default, dry_run, blocks=blocks)
         one.reload(fresh, folder=where, force=force)
 
     interrupted = False
-    with one:
+    with _hangups() as waiting, one:  # from here on SIGHUP does not end this process
+        got = one.attach(interface, mode, force=force)
+        output.stderr.print(f"{_about(found, interface)}, {got} mode (Ctrl-C ends it)")
         try:
-            _keep(one, again, samples, max_seconds)
+            _keep(one, again, waiting, samples, max_seconds)
         except KeyboardInterrupt:
             interrupted = True
         _show(one, interface, as_json=as_json)
     if interrupted:
         raise typer.Exit(Exit.INTERRUPTED)
+
+
+def _about(config: filtering.FilterConfig, interface: str) -> str:
+    return f"{len(config.named_rules())} rules on {interface}"
 
 
 @app.command()
@@ -274,29 +279,37 @@ def _screen(view: View, rates: Rates) -> Group:
 
 
 def _keep(
-    one: filtering.Filter, again: Any, samples: Path | None, max_seconds: float | None  # noqa: ANN401
+    one: filtering.Filter,
+    again: Callable[[], None],
+    waiting: list[int],
+    samples: Path | None,
+    max_seconds: float | None,
 ) -> None:
     end = None if max_seconds is None else time.monotonic() + max_seconds
     writer = None if samples is None else filtering.SampleWriter(samples)
-    with _hangups() as waiting:
-        try:
-            while end is None or time.monotonic() < end:
-                time.sleep(_TICK)
-                one.refresh()
-                if waiting:
-                    waiting.clear()
-                    try:
-                        again()
-                        output.stderr.print("read again, and in force")
-                    except WirepathError as error:
-                        output.stderr.print(f"not in force, the old rules stay: {error}", markup=False)
-                offset = time.time_ns() - time.monotonic_ns()
-                for sample in one.samples():
-                    if writer is not None:
-                        writer.write(sample, offset)
-        finally:
-            if writer is not None:
-                writer.close()
+    try:
+        while end is None or time.monotonic() < end:
+            time.sleep(_TICK)
+            one.refresh()
+            if waiting:
+                waiting.clear()
+                _read_again(again)
+            offset = time.time_ns() - time.monotonic_ns()
+            for sample in one.samples(65536):
+                if writer is not None:
+                    writer.write(sample, offset)
+    finally:
+        if writer is not None:
+            writer.close()
+
+
+def _read_again(again: Callable[[], None]) -> None:
+    try:
+        again()
+    except WirepathError as error:
+        output.stderr.print(f"not in force, the old rules stay: {error}", markup=False)
+    else:
+        output.stderr.print("read again, and in force")
 
 
 @contextmanager

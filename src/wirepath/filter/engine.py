@@ -93,9 +93,10 @@ class Engine:
         """The same program over the same maps, which copies one in `every` packets to the samples
         whatever rule they fit; 0: none. Not yet in the slot."""
         held = cast(programs.Program, self.program)
+        own = {name: held for name in held.maps if "." not in name}  # without data sections
         program = chain.load(
             "filter", "filter", config=watched(self.tables.config, every).tobytes(),
-            entries=self.tables.sizes, share={name: held for name in held.maps},
+            entries=self.tables.sizes, share=own,
         )  # fmt: skip
         return Engine(program, self.tables, self.clock)
 
