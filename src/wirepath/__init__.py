@@ -12,7 +12,11 @@ One API over kernel sockets, AF_XDP, DPDK, ef_vi and captures::
 
 from __future__ import annotations
 
+<<<<<<< HEAD
 from . import doctor, errors, feed, filter, lab, sinks, tune  # noqa: A004 -- wp.filter
+=======
+from . import doctor, errors, feed, lab, programs, sinks, tune
+>>>>>>> r8/prog
 from ._core import (
     Batch,
     HandOff,
@@ -141,6 +145,7 @@ __all__ = [
     "merge",
     "now",
     "open",
+    "programs",
     "sinks",
     "stage",
     "tcp",

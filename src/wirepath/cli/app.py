@@ -18,6 +18,7 @@ from . import (
     generate,
     info,
     lab,
+    program,
     publish,
     report,
     top,
@@ -69,3 +70,4 @@ app.command("report")(report.report)
 app.add_typer(bench.app, name="bench")
 app.add_typer(lab.app, name="lab")
 app.add_typer(filter_run.app, name="filter")
+app.add_typer(program.app, name="program")
