@@ -12,11 +12,7 @@ One API over kernel sockets, AF_XDP, DPDK, ef_vi and captures::
 
 from __future__ import annotations
 
-<<<<<<< HEAD
-from . import doctor, errors, feed, filter, lab, sinks, tune  # noqa: A004 -- wp.filter
-=======
-from . import doctor, errors, feed, lab, programs, sinks, tune
->>>>>>> r8/prog
+from . import doctor, errors, feed, filter, lab, programs, sinks, tune
 from ._core import (
     Batch,
     HandOff,
