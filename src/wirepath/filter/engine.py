@@ -116,7 +116,7 @@ class Engine:
             tuple(about["features"]),
             about["rules"],
             about["prefixes"],
-            sizes={each["name"]: each["max_entries"] for each in program.native.maps},
+            sizes={name: each.max_entries for name, each in program.maps.items() if "." not in name},
         )
         return cls(program, tables, time.monotonic_ns), about["toml"]
 
