@@ -13,6 +13,7 @@ from .arbiter import ARBITER
 from .convert import CONVERT
 from .dpdk import DPDK
 from .feed_latency import FEED_LATENCY
+from .filter import FILTER, FILTER_FLOOD
 from .harness import Group, Outcome, Settings, favour, processors, run_group
 from .itch import ITCH
 from .latency import LATENCY
@@ -46,6 +47,8 @@ GROUPS: tuple[Group, ...] = (
     TOPS,
     SBE,
     CONVERT,
+    FILTER,
+    FILTER_FLOOD,
 )
 
 _EPILOG = """\

@@ -17,7 +17,7 @@ from . import _start
 _start.catch()  # before what takes time to import
 
 # ruff: noqa: E402
-from . import doctor, errors, feed, lab, logs, programs, sinks, switching, tune
+from . import doctor, errors, feed, filter, lab, logs, programs, sinks, switching, tune
 from ._core import (
     Batch,
     HandOff,
@@ -139,6 +139,7 @@ __all__ = [
     "errors",
     "everything",
     "feed",
+    "filter",
     "include",
     "lab",
     "load_stage",

@@ -15,6 +15,7 @@ from . import (
     demo,
     doctor,
     feed,
+    filter_run,
     generate,
     info,
     lab,
@@ -79,4 +80,5 @@ app.command("tune")(tune.tune)
 app.command("report")(report.report)
 app.add_typer(bench.app, name="bench")
 app.add_typer(lab.app, name="lab")
+app.add_typer(filter_run.app, name="filter")
 app.add_typer(program.app, name="program")

@@ -188,13 +188,22 @@ def _compare_maps(kernel_one: Program, native_one: NativeProgram) -> list[str]:
     return out
 
 
+def _key(key: bytes, of: Map) -> bytes:
+    """A prefix without the bits behind its length, which the kernel keeps as they were given."""
+    if of.kind != "LPM":
+        return key
+    length, width = int.from_bytes(key[:4], "little"), 8 * (len(key) - 4)
+    address = int.from_bytes(key[4:], "big") >> (width - length) << (width - length)
+    return key[:4] + address.to_bytes(width // 8, "big")
+
+
 def contents(of: Map) -> dict[bytes, object]:
     """Every entry, of a per-CPU map the sums over the slots. Entries of an array that are zero are
     left out."""
     keys, found = of.arrays()
     array, percpu = of.kind.endswith("ARRAY"), of.kind.startswith(("PERCPU", "LRU_PERCPU"))
     return {
-        k.tobytes(): add_up(np.atleast_1d(v)) if percpu else v.tobytes()
+        _key(k.tobytes(), of): add_up(np.atleast_1d(v)) if percpu else v.tobytes()
         for k, v in zip(keys, found, strict=True)
         if not array or any(v.tobytes())
     }

@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+// The filter: rules by classification, not by a loop. Each thing that rules look at (source,
+// ports, flags, …) is looked up once and gives a vector of the rules that it leaves possible;
+// the first bit of what they have in common is the rule (Lakshman and Stiliadis, "High-Speed
+// Policy-based Packet Forwarding", SIGCOMM 1998). wirepath/filter/compile.py fills the tables.
+#include "programs/filter_packet.h"
+#include "programs/filter_shared.h"
+#include "programs/program.h"
+
+WP_CONFIG(struct filter_config);
+
+#define FILTER_COUNTERS(COUNT, DROP) \
+  COUNT(not_ip)                      \
+  COUNT(would_drop)                  \
+  COUNT(sampled)                     \
+  COUNT(samples_lost)                \
+  COUNT(buckets_missed)              \
+  DROP(rule)                         \
+  DROP(signature)                    \
+  DROP(limit)                        \
+  DROP(blocked)                      \
+  DROP(malformed)                    \
+  DROP(unmatched)
+WP_COUNTERS(FILTER_COUNTERS);
+
+WP_MAP(ARRAY, classes, __u32, struct filter_classes, 1);
+WP_MAP(ARRAY, vectors, __u32, struct filter_vector, 1);
+WP_MAP(ARRAY, rules, __u32, struct filter_rule, 1);
+WP_MAP(PERCPU_ARRAY, counts, __u32, struct filter_count, 1);
+WP_MAP(ARRAY, rule_buckets, __u32, struct filter_bucket, 1);
+WP_MAP(LRU_HASH, source_buckets, struct filter_source, struct filter_bucket, 1);
+WP_MAP(HASH, blocks, struct filter_address, struct filter_block, 1);
+WP_RING(samples, 1 << 20);
+WP_MAP(ARRAY, described, __u32, struct filter_text, 1);
+WP_PREFIX4(from4);
+WP_PREFIX4(to4);
+WP_PREFIX6(from6);
+WP_PREFIX6(to6);
+
+/* The tail of everything that drops; a dry run only counts. */
+#define FILTER_DROP_FOR(p, reason)                                                \
+  ((wp_config(p)->features & FILTER_DRY_RUN) ? (wp_count(p, would_drop), WP_NEXT) \
+                                             : wp_drop(p, reason))
+
+WP_INLINE void filter_sample(struct wp_packet* p, __u32 name, __u32 drop) {
+  const __u32 length = (__u32)(p->end - p->data);
+  struct filter_sample head = {
+      .time = wp_now(p),
+      .length = length,
+      .name = name,
+      .drop = drop,
+      .captured = length < FILTER_SNAP ? length : FILTER_SNAP,
+  };
+  if (wp_sample(p, samples, &head, FILTER_SNAP))
+    wp_count(p, samples_lost);
+  else
+    wp_count(p, sampled);
+}
+
+/* One in `every`. */
+WP_INLINE int filter_chosen(struct wp_packet* p, __u32 every) {
+  return every == 1 || ((__u64)wp_random(p) * every) >> 32 == 0;
+}
+
+WP_INLINE void filter_account(struct wp_packet* p, __u32 name, int drop) {
+  struct filter_count* count = wp_lookup(p, counts, &name);
+  const __u64 bytes = (__u64)(p->end - p->data);
+  if (count) {
+    count->packets++;
+    count->bytes += bytes;
+    if (drop) {
+      count->dropped_packets++;
+      count->dropped_bytes += bytes;
+    }
+  }
+  if (wp_config(p)->features & FILTER_WATCH)
+    if (filter_chosen(p, wp_config(p)->watch_every)) filter_sample(p, name, (__u32)drop);
+}
+
+WP_INLINE int filter_is_blocked(struct wp_packet* p, const struct filter_packet* packet) {
+  struct filter_address key = {0, 0xffff00000000ull | packet->source4};
+  if (packet->is6) {
+    key.high = packet->source6[0];
+    key.low = packet->source6[1];
+  }
+  struct filter_block* block = wp_lookup(p, blocks, &key);
+  if (!block || wp_read(block->until) <= wp_now(p)) return 0;
+  wp_add(&block->packets, 1);
+  return 1;
+}
+
+WP_INLINE int filter_fits(__u64 until, __u64 now, __u64 takes, __u64 burst) {
+  return (until > now ? until - now : 0) + takes <= burst;
+}
+WP_INLINE void filter_charge(__u64* place, __u64 until, __u64 now, __u64 takes) {
+  if (until <= now && wp_cas(place, until, now + takes) == until) return;
+  wp_add(place, takes);
+}
+
+/* Whether the packet is above its rule's rate; where it is not, it is put into the bucket. */
+WP_INLINE int filter_over(struct wp_packet* p, const struct filter_packet* packet,
+                          const struct filter_rule* rule) {
+  struct filter_bucket* bucket;
+  if (rule->flags & FILTER_PER_RULE) {
+    const __u32 name = rule->name;
+    bucket = wp_lookup(p, rule_buckets, &name);
+  } else {
+    struct filter_source key = {0, 0xffff00000000ull | (packet->source4 & rule->mask4), 0, 0};
+    if (packet->is6) {
+      key.high = packet->source6[0] & rule->mask6_high;
+      key.low = packet->source6[1] & rule->mask6_low;
+    }
+    key.name = rule->name;
+    bucket = wp_lookup(p, source_buckets, &key);
+    if (!bucket) {
+      const struct filter_bucket empty = {0, 0};
+      wp_update(p, source_buckets, &key, &empty, WP_NOEXIST);
+      bucket = wp_lookup(p, source_buckets, &key);
+    }
+  }
+  if (!bucket) { /* no memory, or another CPU threw it out at once */
+    wp_count(p, buckets_missed);
+    return 0;
+  }
+  const __u64 now = wp_now(p);
+  const __u64 bytes_ns = (packet->length * rule->byte_ns) >> 20;
+  const __u64 packets = wp_read(bucket->packets_until), bytes = wp_read(bucket->bytes_until);
+  if (rule->packet_burst_ns && !filter_fits(packets, now, rule->packet_ns, rule->packet_burst_ns))
+    return 1;
+  if (rule->byte_burst_ns && !filter_fits(bytes, now, bytes_ns, rule->byte_burst_ns)) return 1;
+  if (rule->packet_burst_ns) filter_charge(&bucket->packets_until, packets, now, rule->packet_ns);
+  if (rule->byte_burst_ns) filter_charge(&bucket->bytes_until, bytes, now, bytes_ns);
+  return 0;
+}
+
+WP_INLINE const struct filter_vector* filter_class(struct wp_packet* p, int dimension,
+                                                   __u32 value) {
+  const __u32 block = wp_config(p)->base[dimension] + (value >> 8);
+  const struct filter_classes* found = wp_lookup(p, classes, &block);
+  if (!found) return 0;
+  const __u32 number = found->vector[value & 255];
+  return wp_lookup(p, vectors, &number);
+}
+
+WP_INLINE const struct filter_vector* filter_source_class(struct wp_packet* p,
+                                                          const struct filter_packet* packet) {
+  __u32 number;
+  if (packet->is6)
+    number = wp_config(p)->source6_vector + from6_find(p, wp_config(p)->source_length,
+                                                       wp_config(p)->source_lengths,
+                                                       packet->source6[0], packet->source6[1]);
+  else
+    number = wp_config(p)->source4_vector +
+             from4_find(p, wp_config(p)->source_root_bits, packet->source4);
+  return wp_lookup(p, vectors, &number);
+}
+WP_INLINE const struct filter_vector* filter_destination_class(struct wp_packet* p,
+                                                               const struct filter_packet* packet) {
+  __u32 number;
+  if (packet->is6)
+    number = wp_config(p)->destination6_vector +
+             to6_find(p, wp_config(p)->destination_length, wp_config(p)->destination_lengths,
+                      packet->destination6[0], packet->destination6[1]);
+  else
+    number = wp_config(p)->destination4_vector +
+             to4_find(p, wp_config(p)->destination_root_bits, packet->destination4);
+  return wp_lookup(p, vectors, &number);
+}
+
+WP_INLINE __u32 filter_shape(const struct filter_packet* packet) {
+  const int land = packet->is6 ? packet->source6[0] == packet->destination6[0] &&
+                                     packet->source6[1] == packet->destination6[1]
+                               : packet->source4 == packet->destination4;
+  const int same_port =
+      packet->source_port != FILTER_NO_PORT && packet->source_port == packet->destination_port;
+  return (packet->is6 ? FILTER_SHAPE_IP6 : 0) | FILTER_SHAPE_FRAGMENT(packet->fragment) |
+         (packet->options ? FILTER_SHAPE_OPTIONS : 0) | (land ? FILTER_SHAPE_LAND : 0) |
+         (same_port ? FILTER_SHAPE_SAME_PORT : 0);
+}
+
+#define FILTER_LOOK(number, dimension, value)           \
+  const struct filter_vector* v##number = 0;            \
+  if (wp_config(p)->features & FILTER_HAS(dimension)) { \
+    v##number = filter_class(p, dimension, value);      \
+    if (!v##number) return FILTER_RULES;                \
+  }
+#define FILTER_AND(number, dimension) \
+  if (wp_config(p)->features & FILTER_HAS(dimension)) left &= v##number->word[i];
+
+/* Of a word that is not 0. clang up to 14 cannot compile __builtin_ctzll for eBPF. */
+WP_INLINE __u32 filter_first_bit(__u64 word) {
+#ifdef __bpf__
+  __u32 at = 0;
+  if (!(word & 0xffffffff)) at += 32, word >>= 32;
+  if (!(word & 0xffff)) at += 16, word >>= 16;
+  if (!(word & 0xff)) at += 8, word >>= 8;
+  if (!(word & 0xf)) at += 4, word >>= 4;
+  if (!(word & 3)) at += 2, word >>= 2;
+  return at + !(word & 1);
+#else
+  return (__u32)__builtin_ctzll(word);
+#endif
+}
+
+/* The first rule that fits, or FILTER_RULES. */
+WP_INLINE __u32 filter_match(struct wp_packet* p, const struct filter_packet* packet) {
+  if (!(wp_config(p)->features & (packet->is6 ? FILTER_IP6 : FILTER_IP4))) return FILTER_RULES;
+  FILTER_LOOK(0, FILTER_SHAPE, filter_shape(packet))
+  FILTER_LOOK(1, FILTER_PROTOCOL, packet->protocol)
+  FILTER_LOOK(2, FILTER_SOURCE_PORT, packet->source_port)
+  FILTER_LOOK(3, FILTER_DESTINATION_PORT, packet->destination_port)
+  FILTER_LOOK(4, FILTER_FLAGS, packet->flags)
+  FILTER_LOOK(5, FILTER_ICMP, packet->icmp)
+  FILTER_LOOK(6, FILTER_TTL, packet->ttl)
+  FILTER_LOOK(7, FILTER_LENGTH, packet->length)
+  FILTER_LOOK(8, FILTER_VLAN, packet->vlan)
+  const struct filter_vector *v9 = 0, *v10 = 0;
+  if (wp_config(p)->features & FILTER_HAS(FILTER_SOURCE)) {
+    v9 = filter_source_class(p, packet);
+    if (!v9) return FILTER_RULES;
+  }
+  if (wp_config(p)->features & FILTER_HAS(FILTER_DESTINATION)) {
+    v10 = filter_destination_class(p, packet);
+    if (!v10) return FILTER_RULES;
+  }
+  WP_UNROLL
+  for (__u32 i = 0; i < FILTER_WORDS; i++) {
+    if (i >= wp_config(p)->words) break;
+    __u64 left = ~0ull;
+    FILTER_AND(0, FILTER_SHAPE)
+    FILTER_AND(1, FILTER_PROTOCOL)
+    FILTER_AND(2, FILTER_SOURCE_PORT)
+    FILTER_AND(3, FILTER_DESTINATION_PORT)
+    FILTER_AND(4, FILTER_FLAGS)
+    FILTER_AND(5, FILTER_ICMP)
+    FILTER_AND(6, FILTER_TTL)
+    FILTER_AND(7, FILTER_LENGTH)
+    FILTER_AND(8, FILTER_VLAN)
+    FILTER_AND(9, FILTER_SOURCE)
+    FILTER_AND(10, FILTER_DESTINATION)
+    if (left) return i * 64 + filter_first_bit(left);
+  }
+  return FILTER_RULES;
+}
+
+WP_INLINE int filter_judge(struct wp_packet* p, const struct filter_packet* packet) {
+  const __u32 features = wp_config(p)->features, names = wp_config(p)->names;
+  if ((features & FILTER_BLOCKS) && filter_is_blocked(p, packet)) {
+    filter_account(p, names + 2, 1);
+    return FILTER_DROP_FOR(p, blocked);
+  }
+  const __u32 number = filter_match(p, packet);
+  const struct filter_rule* rule = number < FILTER_RULES ? wp_lookup(p, rules, &number) : 0;
+  if (!rule) {
+    const int drop = (features & FILTER_DEFAULT_DROP) != 0;
+    filter_account(p, names, drop);
+    return drop ? FILTER_DROP_FOR(p, unmatched) : WP_NEXT;
+  }
+  const int over =
+      (features & FILTER_LIMITS) && rule->action == FILTER_LIMIT && filter_over(p, packet, rule);
+  const int drop = over || rule->action == FILTER_DROP;
+  filter_account(p, rule->name, drop);
+  if ((features & FILTER_SAMPLES) && rule->sample && filter_chosen(p, rule->sample))
+    filter_sample(p, rule->name, (__u32)drop);
+  if (over) return FILTER_DROP_FOR(p, limit);
+  if (!drop) return WP_NEXT;
+  if (rule->flags & FILTER_BY_SIGNATURE) return FILTER_DROP_FOR(p, signature);
+  return FILTER_DROP_FOR(p, rule);
+}
+
+WP_PROGRAM(filter) {
+  struct filter_packet packet;
+  if (wp_config(p)->features & FILTER_NEVER) { /* ties the description to the program */
+    const __u32 zero = 0;
+    if (wp_lookup(p, described, &zero)) return WP_ABORTED;
+  }
+  const int parsed = filter_parse(p, &packet);
+  if (parsed == FILTER_NOT_IP) {
+    wp_count(p, not_ip);
+    return WP_NEXT;
+  }
+  if (parsed == FILTER_MALFORMED) {
+    const int drop = (wp_config(p)->features & FILTER_MALFORMED_DROP) != 0;
+    filter_account(p, wp_config(p)->names + 1, drop);
+    return drop ? FILTER_DROP_FOR(p, malformed) : WP_NEXT;
+  }
+  return filter_judge(p, &packet);
+}

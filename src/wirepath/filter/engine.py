@@ -1,0 +1,235 @@
+"""A compiled filter in one of its two builds, with its tables in place: counts, blocks, samples."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import programs
+from ..errors import ConfigError, PortError
+from ..programs.maps import MapOwner
+from ..settings import problem
+from .compile import CONFIG, Tables, watched
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+#: What became of a rule's packets. dropped: by it, or in a dry run: what would have been.
+COUNT = np.dtype(
+    [("packets", "u8"), ("bytes", "u8"), ("dropped_packets", "u8"), ("dropped_bytes", "u8")]
+)
+#: The counters of src/programs/filter.c behind the eight of verdicts.
+COUNTERS = (
+    "not_ip", "would_drop", "sampled", "samples_lost", "buckets_missed", "drop.rule",
+    "drop.signature", "drop.limit", "drop.blocked", "drop.malformed", "drop.unmatched",
+)  # fmt: skip
+BLOCK = np.dtype([("until", "u8"), ("packets", "u8")])
+_SAMPLE = np.dtype(
+    [("time", "u8"), ("length", "u4"), ("name", "u4"), ("drop", "u4"), ("captured", "u4")]
+)
+_NEXT = 6
+_E2BIG = 7
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A packet that was copied out: when (ns of the engine's clock), by which rule, its first
+    bytes."""
+
+    time: int
+    rule: str
+    dropped: bool
+    length: int
+    data: bytes
+
+
+class Engine:
+    """One loaded filter. Not for two threads at a time."""
+
+    def __init__(
+        self,
+        program: programs.Program | programs.NativeProgram,
+        tables: Tables,
+        clock: Callable[[], int],
+    ) -> None:
+        self.program = program
+        self.raw: MapOwner = program.native
+        self.tables = tables
+        self.clock = clock  # that of wp_now()
+        self._slots = {each["name"]: int(each["slots"]) for each in self.raw.maps}
+
+    @classmethod
+    def native(cls, tables: Tables, *, workers: int = 1, test: bool = False) -> Engine:
+        """The native build, for a stage or for single frames. workers: that may run it at a time.
+        Its clock is the time stamps of frames."""
+        program = programs.native(
+            "filter", config=tables.config.tobytes(), entries=tables.sizes, slots=workers, test=test
+        )
+        return cls(program, tables, time.time_ns).filled()
+
+    @classmethod
+    def kernel(cls, tables: Tables, *, test: bool = False) -> Engine:
+        """Into the kernel, attached nowhere. Its clock is CLOCK_MONOTONIC."""
+        program = programs.load(
+            "filter", config=tables.config.tobytes(), entries=tables.sizes, test=test
+        )
+        return cls(program, tables, time.monotonic_ns).filled()
+
+    @classmethod
+    def in_chain(cls, chain: programs.Chain, tables: Tables) -> Engine:
+        """Into the kernel for the slot of filters, not yet in it."""
+        program = chain.load(
+            "filter", "filter", config=tables.config.tobytes(), entries=tables.sizes
+        )
+        return cls(program, tables, time.monotonic_ns).filled()
+
+    def watching(self, chain: programs.Chain, every: int) -> Engine:
+        """The same program over the same maps, which copies one in `every` packets to the samples
+        whatever rule they fit; 0: none. Not yet in the slot."""
+        held = cast(programs.Program, self.program)
+        own = {name: held for name in held.maps if "." not in name}  # without data sections
+        program = chain.load(
+            "filter", "filter", config=watched(self.tables.config, every).tobytes(),
+            entries=self.tables.sizes, share=own,
+        )  # fmt: skip
+        return Engine(program, self.tables, self.clock)
+
+    @classmethod
+    def adopted(cls, program: programs.Program) -> tuple[Engine, str]:
+        """A filter that is in the kernel already, and the TOML of its rules.
+
+        Raises ConfigError: the program is no filter of this version of wirepath.
+        """
+        if "described" not in program.maps:
+            raise ConfigError(f"program {program.name} is no filter of wirepath's")
+        text = program.native.dump("described")[1].rstrip(b"\0")
+        about = json.loads(text)
+        tables = Tables(
+            tuple(about["names"]),
+            np.frombuffer(bytes.fromhex(about["config"]), CONFIG).reshape(()),
+            tuple(about["features"]),
+            about["rules"],
+            about["prefixes"],
+            sizes={name: each.max_entries for name, each in program.maps.items() if "." not in name},
+        )
+        return cls(program, tables, time.monotonic_ns), about["toml"]
+
+    def filled(self) -> Engine:
+        """Puts the tables into the maps."""
+        for name, values in self.tables.arrays.items():
+            self._load(name, np.arange(len(values), dtype=np.uint32), values)
+        for name, (keys, found) in self.tables.hashes.items():
+            if len(keys):
+                self._load(name, keys, found)
+        return self
+
+    def _load(self, name: str, keys: NDArray[Any], values: NDArray[Any]) -> None:
+        done, error = self.raw.load(name, np.ascontiguousarray(keys), np.ascontiguousarray(values))
+        if error:
+            raise PortError(-error, f"table {name} of the filter took {done} of {len(keys)} entries")
+
+    # --- counts ---
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Packets and bytes by rule: those of the tables' names, in their order."""
+        _, values = self.raw.dump("counts")
+        rows = np.frombuffer(values, COUNT).reshape(len(self.tables.names), -1)
+        return {
+            name: {field: int(row[field].sum()) for field in COUNT.names or ()}
+            for name, row in zip(self.tables.names, rows, strict=True)
+        }
+
+    def counters(self) -> dict[str, int]:
+        """What became of packets, by reason; ``packets`` is all that were seen."""
+        _, values = self.raw.dump("counters")
+        rows = np.frombuffer(values, "u8").reshape(self._slots["counters"], -1)
+        total = [int(n) for n in rows.sum(axis=0)]
+        named = dict(zip(COUNTERS, total[8:], strict=False))
+        return {"packets": sum(total[:8]), "passed": total[2] + total[_NEXT], **named}
+
+    # --- blocks ---
+
+    def block(self, address: str | Address, until: int) -> None:
+        """Drop what comes from an address until a time, in ns of the engine's clock.
+
+        Raises ConfigError: no address, or the filter has no room for blocks.
+        """
+        if "blocks" not in self.tables.features:
+            raise ConfigError("this filter has no room for blocks: set blocks = 1000 in [filter]")
+        key, value = _key(address), np.array([(until, 0)], BLOCK).tobytes()
+        error = self.raw.put("blocks", key, value)
+        if error == -_E2BIG and self.expire(self.clock()):
+            error = self.raw.put("blocks", key, value)
+        if error == -_E2BIG:
+            must = f"one of at most {self.tables.sizes['blocks']} at a time (blocks in [filter])"
+            raise ConfigError(problem("address", str(address), must))
+        if error:
+            raise PortError(-error, f"{address} could not be blocked")
+
+    def unblock(self, address: str | Address) -> bool:
+        """Whether it was blocked."""
+        return self.raw.remove("blocks", _key(address)) == 0
+
+    def blocks(self) -> dict[Address, tuple[int, int]]:
+        """Address to (until, packets dropped)."""
+        keys, values = self.raw.dump("blocks")
+        rows = np.frombuffer(values, BLOCK)
+        return {
+            _address(keys[16 * i : 16 * i + 16]): (int(row["until"]), int(row["packets"]))
+            for i, row in enumerate(rows)
+        }
+
+    def expire(self, now: int) -> int:
+        """Takes out the blocks whose time is over; how many."""
+        over = [address for address, (until, _) in self.blocks().items() if until <= now]
+        for address in over:
+            self.unblock(address)
+        return len(over)
+
+    def adopt_blocks(self, other: Engine) -> None:
+        """The blocks of the filter that this one replaces."""
+        if "blocks" not in self.tables.features or "blocks" not in other.tables.features:
+            return
+        keys, values = other.raw.dump("blocks")
+        if keys:
+            self._load("blocks", np.frombuffer(keys, "u8"), np.frombuffer(values, BLOCK))
+
+    # --- samples ---
+
+    def samples(self, most: int = 1024) -> Iterator[Sample]:
+        """Packets copied out since the last call."""
+        for record in self.raw.read_ring("samples", most):
+            head = np.frombuffer(record[: _SAMPLE.itemsize], _SAMPLE)[0]
+            data = record[_SAMPLE.itemsize :][: int(head["captured"])]
+            name = self.tables.names[int(head["name"])]
+            yield Sample(int(head["time"]), name, bool(head["drop"]), int(head["length"]), data)
+
+
+def _key(address: str | Address) -> bytes:
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        raise ConfigError(problem("address", str(address), "an IPv4 or IPv6 address")) from None
+    value = int(found)
+    if found.version == 4:
+        value |= 0xFFFF << 32
+    return np.array([value >> 64, value & (2**64 - 1)], "u8").tobytes()
+
+
+def _address(key: bytes) -> Address:
+    high, low = (int(n) for n in np.frombuffer(key, "u8"))
+    if high == 0 and low >> 32 == 0xFFFF:
+        return ipaddress.IPv4Address(low & 0xFFFFFFFF)
+    return ipaddress.IPv6Address(high << 64 | low)
+
+
+def totals(counts: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
+    """All rules together."""
+    fields = COUNT.names or ()
+    return {field: sum(row[field] for row in counts.values()) for field in fields}

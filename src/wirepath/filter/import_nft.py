@@ -1,0 +1,364 @@
+"""Rules of nftables: its JSON, and its text brought to the same."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from ..errors import ConfigError
+from . import fields
+from .importing import Builder, Imported, NotExpressible
+from .rules import Set
+
+_HOOKS = ("input", "prerouting", "ingress")
+_PREFIX_FIELDS = {"saddr": "source", "daddr": "destination"}
+_NUMBERS = {
+    ("ip", "ttl"): ("ttl", 255), ("ip6", "hoplimit"): ("ttl", 255),
+    ("ip", "length"): ("length", 65535), ("vlan", "id"): ("vlan", 4095),
+}  # fmt: skip
+_ICMP = {
+    "echo-reply": 0, "destination-unreachable": 3, "source-quench": 4, "redirect": 5,
+    "echo-request": 8, "router-advertisement": 9, "router-solicitation": 10, "time-exceeded": 11,
+    "parameter-problem": 12, "timestamp-request": 13, "timestamp-reply": 14,
+}  # fmt: skip
+_ICMPV6 = {
+    "destination-unreachable": 1, "packet-too-big": 2, "time-exceeded": 3, "parameter-problem": 4,
+    "echo-request": 128, "echo-reply": 129, "mld-listener-query": 130, "mld-listener-report": 131,
+    "mld-listener-done": 132, "nd-router-solicit": 133, "nd-router-advert": 134,
+    "nd-neighbor-solicit": 135, "nd-neighbor-advert": 136, "nd-redirect": 137,
+}  # fmt: skip
+_SERVICES = {"ssh": 22, "domain": 53, "http": 80, "ntp": 123, "snmp": 161, "https": 443}
+
+
+def from_json(text: str) -> Imported:
+    """The output of ``nft -j list ruleset``. Raises ConfigError where it is not that."""
+    try:
+        items = json.loads(text)["nftables"]
+        found = [(kind, value) for item in items for kind, value in item.items()]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"this is no output of `nft -j list ruleset`: {error!r}") from None
+    out = Imported()
+    chains = {}
+    for kind, value in found:
+        if kind == "chain" and value.get("hook") in _HOOKS:
+            chains[value["family"], value["table"], value["name"]] = value
+            if value.get("policy") == "drop":
+                out.policies.add({"ip": 4, "ip6": 6}.get(value["family"], 0))
+        elif kind == "set":
+            _set(out, value)
+    for kind, value in found:
+        if kind != "rule":
+            continue
+        shown = value.get("text") or json.dumps(value["expr"])
+        shown = f"{value['family']} {value['table']} {value['chain']}: {shown}"
+        if (value["family"], value["table"], value["chain"]) not in chains:
+            why = "its chain does not stand at input, prerouting or ingress; jumps are not followed"
+            out.left_out.append((shown, why))
+            continue
+        try:
+            values = _rule(value["expr"], value["family"])
+        except NotExpressible as error:
+            out.left_out.append((shown, str(error)))
+        else:
+            if isinstance(value.get("comment"), str):
+                values["name"] = value["comment"][:63]
+            if values.get("name") in {rule.name for rule in out.rules}:
+                del values["name"]
+            out.add(shown, values)
+    out.end()
+    return out
+
+
+def _set(out: Imported, value: dict[str, Any]) -> None:
+    if value.get("type") not in ("ipv4_addr", "ipv6_addr"):
+        out.left_out.append((f"set {value.get('name')}", f"its type is {value.get('type')}"))
+        return
+    items = [e["elem"]["val"] if isinstance(e, dict) and "elem" in e else e for e in value.get("elem", [])]
+    prefixes = [text for item in items for text in _prefix_texts(item)]
+    if not prefixes:
+        out.left_out.append((f"set {value['name']}", "it is empty: what fills it is not here"))
+        return
+    out.sets.append(Set(name=value["name"], prefixes=",".join(prefixes)))
+
+
+def _rule(expressions: list[dict[str, Any]], family: str) -> dict[str, Any]:
+    found = Builder()
+    if family in ("ip", "ip6"):
+        found.put("family", 4 if family == "ip" else 6)
+    action = None
+    for expression in expressions:
+        ((kind, value),) = expression.items()
+        match kind:
+            case "match":
+                _match(found, value)
+            case "accept":
+                action = "pass"
+            case "drop":
+                action = "drop"
+            case "counter" | "comment":
+                pass
+            case "reject":
+                raise NotExpressible("reject answers; drop is the nearest")
+            case "limit":
+                raise NotExpressible('below its rate a limit goes on to the next rule; action = "limit" ends there')
+            case _:
+                raise NotExpressible(f"{kind} has no equal")
+    if action is None:
+        raise NotExpressible("it neither accepts nor drops")
+    return {**found.values, "action": action}
+
+
+def _match(found: Builder, value: dict[str, Any]) -> None:
+    left, op, right = value["left"], value["op"], value["right"]
+    if "payload" in left and "field" in left["payload"]:
+        protocol, name = left["payload"]["protocol"], left["payload"]["field"]
+        _payload(found, protocol, name, op, right)
+    elif "meta" in left and left["meta"]["key"] == "l4proto":
+        _protocol(found, op, right)
+    elif "meta" in left and left["meta"]["key"] in ("nfproto", "protocol"):
+        names = {"ipv4": 4, "ip": 4, "ipv6": 6, "ip6": 6}
+        if op != "==" or right not in names:
+            raise NotExpressible(f"meta {left['meta']['key']} {op} {right}")
+        found.put("family", names[right])
+    elif "&" in left and _is_flags(left["&"][0]):
+        mask, want = _flags(left["&"][1]), _flags(right)
+        if op != "==":
+            raise NotExpressible("flags that are not a pattern")
+        names = [n if want & bit else f"!{n}" for n, bit in fields.TCP_FLAGS.items() if mask & bit]
+        found.put("tcp_flags", ",".join(names))
+    elif "ct" in left:
+        raise NotExpressible("it asks for the state of a connection, which a filter does not keep")
+    else:
+        raise NotExpressible(f"{json.dumps(left)} has no equal")
+
+
+def _is_flags(left: object) -> bool:
+    return left == {"payload": {"protocol": "tcp", "field": "flags"}}
+
+
+def _flags(value: object) -> int:
+    if isinstance(value, int):
+        return value
+    if isinstance(value, dict) and "|" in value:
+        return sum(_flags(v) for v in value["|"])
+    if isinstance(value, list):
+        return sum(_flags(v) for v in value)
+    if value in fields.TCP_FLAGS:
+        return fields.TCP_FLAGS[str(value)]
+    raise NotExpressible(f"flags {value}")
+
+
+def _payload(found: Builder, protocol: str, name: str, op: str, right: object) -> None:
+    if protocol in ("ip", "ip6") and name in _PREFIX_FIELDS:
+        found.put("family", 4 if protocol == "ip" else 6)
+        if op not in ("==", "!=", "in"):
+            raise NotExpressible(f"addresses {op}")
+        suffix = "_not" if op == "!=" else ""
+        texts = [text for item in _items(right) for text in _prefix_texts(item)]
+        found.put(_PREFIX_FIELDS[name] + suffix, ",".join(texts))
+    elif name in ("sport", "dport") and protocol in ("tcp", "udp", "th", "sctp", "dccp", "udplite"):
+        if protocol != "th":
+            found.put("protocol", protocol)
+        field = "source_port" if name == "sport" else "destination_port"
+        found.numbers(field, _ranges(op, right, 65535, _SERVICES), 65535, inverted=op == "!=")
+    elif (protocol, name) in (("ip", "protocol"), ("ip6", "nexthdr")):
+        found.put("family", 4 if protocol == "ip" else 6)
+        _protocol(found, op, right)
+    elif (protocol, name) in (("icmp", "type"), ("icmpv6", "type")):
+        found.put("protocol", protocol)
+        known = _ICMP if protocol == "icmp" else _ICMPV6
+        found.numbers("icmp_type", _ranges(op, right, 255, known), 255, inverted=op == "!=")
+    elif (protocol, name) in (("icmp", "code"), ("icmpv6", "code")):
+        found.numbers("icmp_code", _ranges(op, right, 255, {}), 255, inverted=op == "!=")
+    elif (protocol, name) in _NUMBERS:
+        if protocol in ("ip", "ip6"):
+            found.put("family", 4 if protocol == "ip" else 6)
+        field, top = _NUMBERS[protocol, name]
+        found.numbers(field, _ranges(op, right, top, {}), top, inverted=op == "!=")
+    elif (protocol, name) == ("tcp", "flags"):
+        if op not in ("==",):
+            raise NotExpressible(f"flags {op}")
+        want = _flags(right)
+        names = [n if want & bit else f"!{n}" for n, bit in fields.TCP_FLAGS.items()]
+        found.put("tcp_flags", ",".join(names))
+    else:
+        raise NotExpressible(f"{protocol} {name} has no equal")
+
+
+def _protocol(found: Builder, op: str, right: object) -> None:
+    numbers = _ranges(op, right, 255, {**fields.PROTOCOLS, "ipv6-icmp": 58})
+    listed = {n for low, high in numbers for n in range(low, high + 1)}
+    if op == "!=":
+        listed = set(range(256)) - listed
+    names = {n: name for name, n in fields.PROTOCOLS.items()}
+    found.put("protocol", ",".join(names.get(n, str(n)) for n in sorted(listed)))
+
+
+def _items(right: object) -> list[Any]:
+    if isinstance(right, dict) and "set" in right:
+        return list(right["set"])
+    return list(right) if isinstance(right, list) else [right]
+
+
+def _prefix_texts(item: object) -> Iterator[str]:
+    if isinstance(item, str):
+        yield item
+    elif isinstance(item, dict) and "prefix" in item:
+        yield f"{item['prefix']['addr']}/{item['prefix']['len']}"
+    elif isinstance(item, dict) and "range" in item:
+        first, last = map(ipaddress.ip_address, item["range"])
+        for each in ipaddress.summarize_address_range(first, last):  # type: ignore[type-var]
+            yield str(each)
+    else:
+        raise NotExpressible(f"addresses {json.dumps(item)}")
+
+
+def _ranges(op: str, right: object, top: int, names: dict[str, int]) -> Iterator[fields.Range]:
+    for item in _items(right):
+        if isinstance(item, dict) and "range" in item:
+            low, high = (_number(each, names) for each in item["range"])
+        else:
+            low = high = _number(item, names)
+            if op in ("<", "<="):
+                low, high = 0, high - (op == "<")
+            elif op in (">", ">="):
+                low, high = low + (op == ">"), top
+            elif op not in ("==", "!=", "in"):
+                raise NotExpressible(f"comparison {op}")
+        yield low, high
+
+
+def _number(value: object, names: dict[str, int]) -> int:
+    if isinstance(value, int):
+        return value
+    if isinstance(value, str) and value in names:
+        return names[value]
+    if isinstance(value, str) and value.isdigit():
+        return int(value)
+    raise NotExpressible(f"{json.dumps(value)} is no number known here")
+
+
+# --- text ------------------------------------------------------------------------------------
+
+_TOKEN = re.compile(r'"[^"]*"|[{};]|!=|<=|>=|==|[<>=]|[^\s{};,"]+|,')
+
+
+def from_text(text: str) -> Imported:
+    """The output of ``nft list ruleset``, brought to the form of its JSON."""
+    items: list[dict[str, Any]] = []
+    stack: list[tuple[str, ...]] = []
+    lines = [line.split("#")[0].strip() for line in text.splitlines()]
+    queue = [line for line in "\n".join(lines).replace("\t", " ").split("\n") if line]
+    while queue:
+        line = queue.pop(0)
+        if line == "}":
+            if stack:
+                stack.pop()
+            continue
+        words = line.rstrip("{").split()
+        if line.endswith("{") and words[0] in ("table", "chain", "set", "map"):
+            stack.append(tuple(words))
+            if words[0] == "set":
+                items.append({"set": {"name": words[1], "elem": []}})
+            continue
+        while line.count("{") > line.count("}") and queue:
+            line += " " + queue.pop(0)
+        _line(items, stack, line)
+    return from_json(json.dumps({"nftables": items}))
+
+
+def _line(items: list[dict[str, Any]], stack: list[tuple[str, ...]], line: str) -> None:
+    inner = stack[-1] if stack else ("",)
+    if inner[0] == "set":
+        name, _, value = line.partition(" ")
+        target = items[-1]["set"]
+        if name == "type":
+            target["type"] = value.strip(" ;")
+        elif name == "elements":
+            listed = _TOKEN.findall(value)
+            target["elem"] = [_value(t) for t in listed if t not in ("=", "{", "}", ",")]
+    elif inner[0] == "chain":
+        family, table = stack[0][1:3] if len(stack[0]) > 2 else ("ip", stack[0][1])
+        if line.startswith("type "):
+            hook = re.search(r"hook (\w+)", line)
+            policy = re.search(r"policy (\w+)", line)
+            chain = {"family": family, "table": table, "name": inner[1]}
+            chain |= {"hook": hook[1]} if hook else {}
+            items.append({"chain": chain | ({"policy": policy[1]} if policy else {})})
+        else:
+            expr = list(_statements(_TOKEN.findall(line)))
+            rule = {"family": family, "table": table, "chain": inner[1], "expr": expr, "text": line}
+            comment = re.search(r'comment "([^"]*)"', line)
+            items.append({"rule": rule | ({"comment": comment[1]} if comment else {})})
+
+
+def _value(token: str) -> Any:  # noqa: ANN401  # as nft's JSON has it
+    token = token.strip('"')
+    if token.isdigit():
+        return int(token)
+    if re.fullmatch(r"0x[0-9a-f]+", token):
+        return int(token, 16)
+    if "/" in token and not token.startswith("@"):
+        address, _, length = token.partition("/")
+        return {"prefix": {"addr": address, "len": length}}
+    ends = token.split("-")
+    if len(ends) == 2 and all(re.fullmatch(r"[0-9.]+|[0-9a-f:]*:[0-9a-f:]*", e) for e in ends):
+        return {"range": [int(e) if e.isdigit() else e for e in ends]}
+    return token
+
+
+def _statements(tokens: list[str]) -> Iterator[dict[str, Any]]:
+    at = 0
+
+    def values() -> Any:  # noqa: ANN401
+        nonlocal at
+        if tokens[at : at + 1] == ["{"]:
+            end = tokens.index("}", at)
+            out = {"set": [_value(t) for t in tokens[at + 1 : end] if t != ","]}
+            at = end + 1
+            return out
+        out = [_value(tokens[at])]
+        at += 1
+        while tokens[at : at + 1] == [","]:
+            out.append(_value(tokens[at + 1]))
+            at += 2
+        return out[0] if len(out) == 1 else out
+
+    while at < len(tokens):
+        word = tokens[at]
+        if word in ("accept", "drop"):
+            yield {word: None}
+            at += 1
+        elif word == "counter":
+            yield {"counter": None}
+            at += 1
+            while tokens[at : at + 1] in (["packets"], ["bytes"]):
+                at += 2
+        elif word == "comment":
+            at += 2
+        elif word in ("ip", "ip6", "tcp", "udp", "th", "icmp", "icmpv6", "vlan", "sctp", "meta"):
+            name = tokens[at + 1] if at + 1 < len(tokens) else ""
+            at += 2
+            if at >= len(tokens):
+                yield {f"{word} {name}": None}
+                return
+            left: dict[str, Any] = {"payload": {"protocol": word, "field": name}}
+            if word == "meta":
+                left = {"meta": {"key": name}}
+            if (word, name) == ("tcp", "flags") and ("&" in tokens or "/" in "".join(tokens[at : at + 4])):
+                yield {" ".join(tokens): None}
+                return
+            op = "=="
+            if tokens[at] in ("!=", "==", "<", ">", "<=", ">="):
+                op = tokens[at]
+                at += 1
+            yield {"match": {"op": op, "left": left, "right": values()}}
+        elif word == "ct":
+            yield {"match": {"op": "==", "left": {"ct": {}}, "right": None}}
+            return
+        else:
+            yield {word: None}
+            return

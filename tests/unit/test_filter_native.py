@@ -1,0 +1,119 @@
+"""The native build of the filter does what the naive model says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from filter_check import START, agree, write_pcap
+from filter_frames import configs, frames
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import wirepath as wp
+from wirepath.frames import udp
+from wirepath.errors import ConfigError
+from wirepath.filter import FilterConfig, Rule, Set, compile_filter
+from wirepath.filter.engine import Engine
+
+
+def native(config):
+    return Engine.native(compile_filter(config), test=True)
+
+
+def run_of(engine):
+    def run(frame, now):
+        verdict, _, after = engine.program.native.run(frame, time=now)
+        return verdict, after
+
+    return run
+
+
+@given(configs(), st.lists(frames(), min_size=1, max_size=40))
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+def test_it_agrees_with_the_model(config, cases):
+    engine = native(config)
+    agree(config, engine, run_of(engine), cases)
+
+
+def test_words_of_vectors_beyond_the_first_are_looked_at():
+    rules = tuple(Rule(name=f"{i}", source=f"10.0.{i // 256}.{i % 256}") for i in range(512))
+    config = FilterConfig(rules=rules)
+    engine = native(config)
+    cases = [udp(b"", dst=("10.9.9.9", 9), src=(f"10.0.{i // 256}.{i % 256}", 9), dst_mac="02:00:00:00:00:02") for i in range(600)]
+    agree(config, engine, run_of(engine), cases)
+    assert [row["packets"] for row in engine.counts().values()][:512] == [1] * 512
+
+
+def test_the_first_rule_wins_and_its_signature_is_the_reason():
+    config = FilterConfig(
+        rules=(Rule(name="mine", action="pass", source="@ours"), Rule(signature="snmp", ttl="64")),
+        signatures="snmp",
+        sets=(Set(name="ours", prefixes="10.0.0.0/24"),),
+    )
+    engine = native(config)
+
+    def run(source, ttl):
+        frame = udp(b"x" * 40, dst=("10.9.9.9", 9), src=(source, 161), ttl=ttl, dst_mac="02:00:00:00:00:02")
+        return engine.program.native.run(frame, time=START)[0]
+
+    assert [run("10.0.0.9", 64), run("10.0.1.9", 64), run("10.0.1.9", 63)] == [6, wp.Verdict.DROP, wp.Verdict.DROP]
+    assert engine.counters()["drop.signature"] == 2
+    counts = engine.counts()
+    assert [counts[n]["packets"] for n in ("mine", "rule 2", "signature snmp")] == [1, 1, 1]
+
+
+def test_a_block_lasts_until_its_end():
+    engine = native(FilterConfig(blocks=2))
+    frame = udp(b"", dst=("10.9.9.9", 9), src=("192.0.2.1", 9), dst_mac="02:00:00:00:00:02")
+    six = udp(b"", dst=("2001:db8::1", 9), src=("2001:db8::2", 9), dst_mac="02:00:00:00:00:02")
+    engine.block("192.0.2.1", START + 100)
+    engine.block("2001:db8::2", START + 200)
+    assert engine.program.native.run(frame, time=START + 99)[0] == wp.Verdict.DROP
+    assert engine.program.native.run(frame, time=START + 100)[0] == 6
+    assert engine.program.native.run(six, time=START + 199)[0] == wp.Verdict.DROP
+    assert engine.counters()["drop.blocked"] == 2
+    engine.clock = lambda: START + 50
+    with pytest.raises(ConfigError, match="at most 2 at a time"):
+        engine.block("192.0.2.3", START + 100)
+    engine.clock = lambda: START + 150  # the first is over, and makes room
+    engine.block("192.0.2.3", START + 300)
+    assert {str(a): n for a, (_, n) in engine.blocks().items()} == {"2001:db8::2": 1, "192.0.2.3": 0}
+    assert engine.unblock("2001:db8::2")
+    assert not engine.unblock("2001:db8::2")
+    assert engine.program.native.run(six, time=START + 199)[0] == 6
+    with pytest.raises(ConfigError, match='address = "here"'):
+        engine.block("here", 1)
+    with pytest.raises(ConfigError, match="no room for blocks"):
+        native(FilterConfig()).block("192.0.2.1", 1)
+
+
+def test_samples_say_rule_and_bytes():
+    engine = native(FilterConfig(rules=(Rule(name="web", destination_port="80", sample=1),)))
+    frame = udp(b"z" * 400, dst=("10.9.9.9", 80), src=("192.0.2.1", 9), dst_mac="02:00:00:00:00:02")
+    engine.program.native.run(frame, time=START)
+    (sample,) = engine.samples()
+    assert (sample.rule, sample.dropped, sample.time) == ("web", True, START)
+    assert (sample.length, sample.data) == (len(frame), frame[:192])
+    assert list(engine.samples()) == []
+
+
+def test_what_passes_is_the_next_stages_business(tmp_path):
+    config = FilterConfig(rules=(Rule(destination_port="0-4"),))
+    sent = [udp(bytes([i]), dst=("239.1.1.1", i), src=("10.0.0.1", 7)) for i in range(10)]
+    spec = f"pcap:{write_pcap(tmp_path / 'ports.pcap', sent)}"
+    state = np.zeros(1, np.int64)
+
+    @wp.stage(compile="never")
+    def count(batch, state):
+        state[0] += batch.count
+
+    one = wp.filter.Filter(config)
+    with wp.open(spec, steer=wp.everything()) as port:
+        worker = wp.Worker("filtered")
+        worker.add_port(port)
+        worker.add_stage(one.stage())
+        worker.add_stage(count.bind(state))
+        worker.start()
+        worker.join()
+    assert state[0] == 5
+    assert one.counters()["drop.rule"] == 5
