@@ -14,13 +14,21 @@ target_compile_definitions(_core PRIVATE
   WIREPATH_VERSION="${SKBUILD_PROJECT_VERSION}"
   WIREPATH_AF_XDP_MISSING="${WIREPATH_AF_XDP_MISSING}"
   WIREPATH_EF_VI_MISSING="${WIREPATH_EF_VI_MISSING}"
-  WIREPATH_DPDK_MISSING="${WIREPATH_DPDK_MISSING}")
+  WIREPATH_DPDK_MISSING="${WIREPATH_DPDK_MISSING}"
+  WIREPATH_PROGRAMS_MISSING="${WIREPATH_PROGRAMS_MISSING}")
 install(TARGETS _core LIBRARY DESTINATION wirepath)
 
 if(TARGET wirepath_af_xdp)
   nanobind_add_module(_af_xdp NB_STATIC NOMINSIZE src/native/python/af_xdp_module.cc)
   target_link_libraries(_af_xdp PRIVATE wirepath_af_xdp)
   install(TARGETS _af_xdp LIBRARY DESTINATION wirepath)
+endif()
+
+if(TARGET wirepath_programs)
+  nanobind_add_module(_programs NB_STATIC NOMINSIZE src/native/python/programs_module.cc
+                      src/native/python/support.cc)
+  target_link_libraries(_programs PRIVATE wirepath_programs)
+  install(TARGETS _programs LIBRARY DESTINATION wirepath)
 endif()
 
 foreach(name ef_vi ef_vi_sim)
@@ -38,4 +46,7 @@ if(TARGET wirepath_dpdk)
   install(TARGETS _dpdk LIBRARY DESTINATION wirepath)
 endif()
 
-install(FILES src/native/core/batch.h src/native/core/record.h DESTINATION wirepath/include/wirepath)
+install(FILES src/native/core/batch.h src/native/core/record.h src/programs/program.h
+        src/programs/program_bpf.h src/programs/program_native.h src/programs/native_map.h
+        src/programs/native_program.h
+        DESTINATION wirepath/include/wirepath)

@@ -16,6 +16,10 @@ namespace wp {
 
 class Port;
 
+// The verdict with which a stage that decides leaves a frame to those behind it (WP_NEXT of packet
+// programs). Where none is behind it, the frame is done with.
+inline constexpr uint8_t kUndecided = 6;
+
 // What a worker tells its stages before it starts.
 struct StageContext {
   std::span<const std::shared_ptr<Port>> ports;  // by the number that wp_batch.port gives
@@ -51,6 +55,8 @@ class Stage {
   // Throws what stopped the worker. Control thread.
   [[noreturn]] virtual void raise() const { throw Error(ErrorKind::kIo, error()); }
 
+  // Its verdicts stand: stages behind it see only the frames that it left with kUndecided.
+  virtual bool decides() const noexcept { return false; }
   // Its verdicts are final: no stage may come after it.
   virtual bool last() const noexcept { return false; }
   // Frames that it leaves with WP_KEEP are its own to give back. Where no stage holds, WP_KEEP is

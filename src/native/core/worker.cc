@@ -68,7 +68,8 @@ Worker::Worker(WorkerConfig config)
     : config_(std::move(config)),
       number_(next_number()),
       batch_(checked_batch_size(config_.batch_size)),
-      outbound_(config_.batch_size) {
+      outbound_(config_.batch_size),
+      decided_(config_.batch_size) {
   if (config_.cpu_core && (*config_.cpu_core < 0 || *config_.cpu_core >= CPU_SETSIZE))
     throw config_error("cpu_core", std::to_string(*config_.cpu_core), "a core of this machine");
 }
@@ -283,12 +284,17 @@ void Worker::run() noexcept {
 }
 
 void Worker::process(Source source) noexcept {
-  for (const auto& stage : stages_)
-    if (!stage->process(*batch_)) {
+  bool fine = true;
+  for (const auto& stage : stages_) {
+    fine = stage->process(*batch_);
+    if (!fine) {
       fail(stage);
-      return carry_out(source, false);  // the one that holds, the last, has not seen them
+      break;
     }
-  carry_out(source, holding_);
+    if (stage->decides() && decided_.set_apart(*batch_) == 0) break;
+  }
+  decided_.put_back(*batch_);
+  carry_out(source, holding_ && fine);  // the one that holds, the last, may not have seen them
 }
 
 void Worker::send_back(Source source, uint32_t frames) noexcept {

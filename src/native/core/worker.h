@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "core/batch_storage.h"
+#include "core/decided.h"
 #include "core/port.h"
 #include "core/stage.h"
 
@@ -91,6 +92,7 @@ class Worker {
   std::vector<std::vector<uint32_t>> queues_;  // of each port: those that are this worker's
   BatchStorage batch_;
   BatchStorage outbound_;
+  Decided decided_;
   Telemetry* telemetry_ = nullptr;
   Counter* counters_ = nullptr;
   std::mutex join_mutex_;  // one joins, others wait

@@ -16,6 +16,7 @@ NB_MODULE(_core, m) {
   // The same for ef_vi, with what Onload would have brought.
   m.attr("EF_VI_MISSING") = WIREPATH_EF_VI_MISSING;
   m.attr("DPDK_MISSING") = WIREPATH_DPDK_MISSING;
+  m.attr("PROGRAMS_MISSING") = WIREPATH_PROGRAMS_MISSING;
   m.attr("BATCH_ABI") = WP_BATCH_ABI;
   bind_errors(m);
   bind_telemetry(m);
@@ -39,6 +40,7 @@ NB_MODULE(_core, m) {
   bind_feed(m);
   bind_load(m);
   bind_maglev(m);
+  bind_program(m);
   m.def(
       "now", [] { return wp::Clock::process().now(); },
       "Nanoseconds since the Unix epoch by the clock that the data path uses.");

@@ -1,0 +1,105 @@
+"""Pins: names in a bpf file system that keep a chain when its processes have ended."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..errors import PortError
+from . import kernel
+
+_SYSTEM = Path("/sys/fs/bpf")
+_OWN = Path("/run/wirepath/bpf")  # where the system has mounted none
+_BPF_MAGIC = 0xCAFE4A11
+
+
+class _StatFs(ctypes.Structure):
+    # struct statfs of 64-bit Linux; only the type is of interest.
+    _fields_ = (("type", ctypes.c_long), ("rest", ctypes.c_byte * 256))
+
+
+def _is_bpf(path: Path) -> bool:
+    out = _StatFs()
+    libc = ctypes.CDLL(None, use_errno=True)
+    return libc.statfs(os.fsencode(path), ctypes.byref(out)) == 0 and out.type == _BPF_MAGIC
+
+
+def folder(*, make: bool) -> Path | None:
+    """wirepath's folder in a bpf file system, which is mounted where there is none (make).
+
+    Raises :class:`PortError` where that is refused.
+    """
+    if _is_bpf(_SYSTEM):
+        out = _SYSTEM / "wirepath"
+    elif _is_bpf(_OWN):
+        out = _OWN
+    elif not make:
+        return None
+    else:
+        _OWN.mkdir(parents=True, exist_ok=True, mode=0o700)
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.mount(b"bpf", os.fsencode(_OWN), b"bpf", 0, b"mode=0700") != 0:
+            why = os.strerror(ctypes.get_errno())
+            raise PortError(
+                f"there is no bpf file system, and none can be mounted on {_OWN}: {why} "
+                "(mount -t bpf bpf /sys/fs/bpf)"
+            )
+        out = _OWN
+    if make:
+        out.mkdir(mode=0o700, exist_ok=True)
+    return out if out.is_dir() else None
+
+
+def _place(interface: str) -> str:
+    """An interface's name is its network namespace's own."""
+    return f"{interface}@{os.stat('/proc/thread-self/ns/net').st_ino}"
+
+
+def keep(interface: str, descriptors: Mapping[str, int]) -> Path:
+    """Pin descriptors under their names. Returns the folder."""
+    base = folder(make=True)
+    assert base is not None
+    # A bpf file system takes no dots at the beginning of a name, and nothing else amiss.
+    place = base / _place(interface)
+    place.mkdir(mode=0o700, exist_ok=True)
+    for name, fd in descriptors.items():
+        if not (place / name).exists():
+            kernel.module().pin(fd, str(place / name))
+    return place
+
+
+def drop(interface: str) -> None:
+    """Remove the pins of an interface."""
+    base = folder(make=False)
+    if base is not None:
+        _remove(base / _place(interface))
+
+
+def kept(interface: str) -> bool:
+    """Whether there are pins of an interface."""
+    base = folder(make=False)
+    return base is not None and (base / _place(interface) / "link").exists()
+
+
+def _remove(place: Path) -> None:
+    if place.is_dir():
+        for each in place.iterdir():
+            each.unlink(missing_ok=True)
+        place.rmdir()
+
+
+def clean() -> list[str]:
+    """Remove pins of interfaces that are gone; returns their names."""
+    base = folder(make=False)
+    gone = []
+    for place in sorted(base.iterdir()) if base is not None else ():
+        link = place / "link"
+        if not place.is_dir() or not link.exists():
+            continue
+        held = kernel.module().XdpLink.pinned(str(link))
+        if held is not None and held.ifindex == 0:
+            _remove(place)
+            gone.append(place.name)
+    return gone
