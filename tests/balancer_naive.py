@@ -305,7 +305,8 @@ class NaiveBalancer:
                 if asked and self.within(2, now, self.errors_per_second):
                     return said(TX, "icmp_too_big", self.too_big(frame, h, ether + tags, overhead))
                 return said(DROP, "too_big")
-            out = server.mac + own + tags + self.around(inner, h, server, hashed) + rest
+            kind = b"\x08\x00" if to.version == 4 else b"\x86\xdd"
+            out = server.mac + own + tags + kind + self.around(inner, h, server, hashed) + rest
         if error:
             count["icmp_forwarded"] += 1
         return TX, out, count

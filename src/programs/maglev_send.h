@@ -135,20 +135,22 @@ WP_INLINE int lb_encapsulate(struct wp_packet* p, const struct parsed* h,
   ethernet.source2 = wp_load16(server->mac + 4);
   lb_ethernet_write(d, &ethernet, l3, server->family == 4 ? 0x0800 : 0x86dd);
   __u8* ip = d + l3;
-  if (ip + 48 > p->end) return wp_drop(p, no_headroom);
   __u8* udp;
   const __u16 source_port = wp_be16(0xc000 | ((hash >> 14) & 0x3fff));
   if (server->family == 4) {
+    if (ip + 20 > p->end) return wp_drop(p, no_headroom);
     lb_write_ip4(ip, h->tos, inner + overhead, inner_protocol, wp_config(p)->source4,
                  server->address[0]);
     udp = ip + 20;
   } else {
+    if (ip + 40 > p->end) return wp_drop(p, no_headroom);
     const __u32 source[4] = {wp_config(p)->source6[0], wp_config(p)->source6[1],
                              wp_config(p)->source6[2], wp_config(p)->source6[3]};
     lb_write_ip6(ip, h->tos, (__u32)hash, inner + gue, inner_protocol, source, server->address);
     udp = ip + 40;
   }
   if (gue) {
+    if (udp + 8 > p->end) return wp_drop(p, no_headroom);
     const __u16 length = wp_be16(inner + 8);
     __u16 checksum = 0; /* IPv4: none; IPv6: none as RFC 6935 allows */
     if (inner_sum >= 0) {

@@ -217,7 +217,10 @@ class Service:
             case "weight":
                 self._apply(self._controller.weigh(now=now, **given))
             case "reload":
-                self.reload(BalancerConfig.from_toml(Path(given["path"])), now)
+                new = given["config"]
+                if not isinstance(new, BalancerConfig):
+                    new = BalancerConfig.from_toml(Path(new))
+                self.reload(new, now)
             case other:
                 known = ("show", "drain", "undrain", "weight", "reload")
                 raise ConfigError(

@@ -17,6 +17,7 @@ from . import (
     generate,
     info,
     lab,
+    lb,
     publish,
     report,
     top,
@@ -67,3 +68,4 @@ app.command("tune")(tune.tune)
 app.command("report")(report.report)
 app.add_typer(bench.app, name="bench")
 app.add_typer(lab.app, name="lab")
+app.add_typer(lb.app, name="lb")

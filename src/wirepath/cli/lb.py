@@ -160,7 +160,7 @@ def reload(file: File, interface: Interface = None, as_json: Json = False) -> No
     Example:  [bold]sudo wirepath lb reload balancer.toml[/bold]
     """
     config = BalancerConfig.from_toml(file)  # a mistake is told before anybody is asked
-    answer = ask(interface or config.interface, do="reload", path=str(file.resolve()))
+    answer = ask(interface or config.interface, do="reload", config=str(file.resolve()))
     _told(answer, as_json=as_json)
 
 
