@@ -1,4 +1,7 @@
-"""Addresses of an interface, and the Ethernet address of the next hop on the way to a server."""
+"""Addresses of an interface, and the Ethernet address of the next hop on the way to a server.
+
+pyroute2 runs a loop of its own: not to be called from within another one.
+"""
 
 from __future__ import annotations
 

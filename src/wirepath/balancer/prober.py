@@ -50,12 +50,13 @@ class Stations:
         known = self._known.get(server.address)
         if given is not None and (server.mac or (known and loop.time() < known.until)):
             return given
-        hop = neighbours.next_hop(server.address, self._interface)
+        # In a thread, since pyroute2 has a loop of its own; it is born into our network namespace.
+        hop = await asyncio.to_thread(neighbours.next_hop, server.address, self._interface)
         if direct and hop != server.address:
             raise OSError(0, f"it is behind {hop}, and dsr needs it on the same link")
         end = loop.time() + seconds
         neighbours.ask(hop)
-        while (mac := neighbours.known(hop, self._interface)) is None:
+        while (mac := await asyncio.to_thread(neighbours.known, hop, self._interface)) is None:
             if loop.time() >= end:
                 raise OSError(0, f"{hop} does not answer on {self._interface}")
             await asyncio.sleep(_STEP)

@@ -75,7 +75,7 @@ class Service:
         """Until `stop` is set. Raises WirepathError: it can't begin."""
         loop = asyncio.get_running_loop()
         async with contextlib.AsyncExitStack() as stack:
-            tunnel = self._tunnel(stack, loop)
+            tunnel = await self._tunnel(stack, loop)
             server = Server(self.config.interface, self.answer)
             await server.start()
             stack.push_async_callback(server.stop)
@@ -94,13 +94,15 @@ class Service:
                 ready()
             await self._tick_until(stop)
 
-    def _tunnel(
+    async def _tunnel(
         self, stack: contextlib.AsyncExitStack, loop: asyncio.AbstractEventLoop
     ) -> CheckTunnel | None:
         through = [v for v in self.config.vip if v.check_through == "tunnel" and v.check != "none"]
         if not through:
             return None
-        tunnel = stack.enter_context(CheckTunnel(self.config.interface, self._sources))
+        tunnel = CheckTunnel(self.config.interface, self._sources)
+        await asyncio.to_thread(tunnel.open)
+        stack.push_async_callback(asyncio.to_thread, tunnel.close)
         tunnel.start(loop)
         stack.callback(tunnel.stop, loop)
         return tunnel

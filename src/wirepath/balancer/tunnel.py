@@ -16,7 +16,6 @@ import os
 import socket
 import struct
 from dataclasses import dataclass
-from typing import Self
 
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
@@ -44,7 +43,8 @@ class Way:
 
 
 class CheckTunnel:
-    """Makes sockets for checks; `with` sets the device and the rules up and takes them away.
+    """Makes sockets for checks, from :meth:`open` to :meth:`close`. These two talk to the kernel by
+    pyroute2, which wants a thread without a running asyncio loop.
 
     Args:
         interface: whose link takes packets to MACs (dsr).
@@ -61,7 +61,8 @@ class CheckTunnel:
         self.name = ""
         self.unsent = 0
 
-    def __enter__(self) -> Self:
+    def open(self) -> None:
+        """Set the device and the rules up. Raises PermissionDenied, PortError."""
         try:
             self._tun = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
             request = struct.pack("16sH22x", b"wplb%d", _IFF_TUN | _IFF_NO_PI)
@@ -69,7 +70,7 @@ class CheckTunnel:
             self.name = made[:16].rstrip(b"\0").decode()
             self._route()
         except BaseException as error:
-            self.__exit__()
+            self.close()
             if isinstance(error, PermissionError):
                 raise PermissionDenied(
                     "checks through the tunnel need CAP_NET_ADMIN and CAP_NET_RAW (run as root, "
@@ -81,9 +82,9 @@ class CheckTunnel:
                     'the services check_through = "direct")'
                 ) from error
             raise
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Take them away."""
         with contextlib.suppress(NetlinkError, OSError), IPRoute() as ip:
             for family in self._rules:
                 with contextlib.suppress(NetlinkError):
