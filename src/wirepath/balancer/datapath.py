@@ -48,13 +48,22 @@ def sources_of(config: BalancerConfig) -> dict[int, str]:
     }
 
 
+def mode_of(config: BalancerConfig) -> str:
+    """Where the program is attached. Of a veth pair the driver leaves what XDP sends lying, until
+    its ring is full for good, unless the other end has an XDP program too (veth_xdp_flush): there
+    "auto" is the generic hook, which sends as the host does."""
+    if config.attach == "auto" and neighbours.link(config.interface).kind == "veth":
+        return "generic"
+    return config.attach
+
+
 class DriverPath:
     """The program in the chain of an interface, by itself or as a process before has left it."""
 
     def __init__(self, config: BalancerConfig, sources: dict[int, str]) -> None:
         self._config = config
         self._state = control.path_of(config.interface, "json")
-        self._chain = programs.Chain(config.interface, config.attach)
+        self._chain = programs.Chain(config.interface, mode_of(config))
         try:
             self.kept = self._remembered()
             self.program = self._load(sources)

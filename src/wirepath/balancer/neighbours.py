@@ -23,11 +23,9 @@ _USABLE = 0x02 | 0x04 | 0x08 | 0x10 | 0x40 | 0x80  # reachable, stale, delay, pr
 
 @dataclass(frozen=True)
 class Link:
-    """An interface: its index, Ethernet address, MTU, and an address of each family it has."""
+    """An interface: what kind of virtual one it is ("" for a NIC), and an address of each family."""
 
-    index: int
-    mac: str
-    mtu: int
+    kind: str
     addresses: dict[int, str]
 
 
@@ -44,8 +42,9 @@ def link(name: str) -> Link:
                 text = each.get_attr("IFA_LOCAL") or each.get_attr("IFA_ADDRESS")
                 if not ipaddress.ip_address(text).is_link_local:
                     addresses.setdefault(number, text)
-    mac = about.get_attr("IFLA_ADDRESS") or "00:00:00:00:00:00"
-    return Link(found[0], mac, about.get_attr("IFLA_MTU"), addresses)
+    details = about.get_attr("IFLA_LINKINFO")
+    kind = (details.get_attr("IFLA_INFO_KIND") if details is not None else None) or ""
+    return Link(kind, addresses)
 
 
 def next_hop(address: str, interface: str) -> str:
