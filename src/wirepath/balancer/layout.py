@@ -75,6 +75,12 @@ def words(address: str | ipaddress.IPv4Address | ipaddress.IPv6Address) -> Words
     return np.frombuffer(packed.ljust(16, b"\0"), "<u4")
 
 
+def address(row: Words, family: int) -> str:
+    """The text of such words."""
+    raw = row.astype("<u4").tobytes()
+    return str(ipaddress.ip_address(raw[:4] if family == 4 else raw))
+
+
 def port(number: int) -> int:
     """A port as the machine reads it from a packet."""
     return int.from_bytes(number.to_bytes(2, "big"), "little")

@@ -100,6 +100,15 @@ class Plane:
         keys, values = self._maps.read("quic_servers")
         self._quic = {int(k): int(v) for k, v in zip(keys, values, strict=True)}
 
+    def stations(self) -> dict[str, bytes]:
+        """Of each server's address the Ethernet address that its record has."""
+        _, records = self._maps.read("servers")
+        return {
+            layout.address(row["address"], int(row["family"])): row["mac"].tobytes()
+            for row in records
+            if row["family"] and row["mac"].any()
+        }
+
     @property
     def groups(self) -> dict[str, int]:
         """Of each prefix the number that stands for it."""

@@ -40,6 +40,10 @@ class Stations:
         known = self._known.get(server.address)
         return known.mac if known else None
 
+    def remember(self, address: str, mac: bytes) -> None:
+        """What a process before knew, until the kernel is asked."""
+        self._known[address] = _Known(mac, 0.0)
+
     async def find(self, server: ServerConfig, direct: bool, seconds: float) -> bytes:
         """Asks the kernel. direct: the server itself, on the same link, not a router to it.
 
@@ -69,7 +73,7 @@ class Prober:
 
     Args:
         checked: takes service, server and outcome.
-        moved: takes a server whose Ethernet address is another than before.
+        moved: takes a server whose Ethernet address is another than before, or known at last.
         tunnel: None where no service is checked through it.
     """
 
@@ -123,7 +127,7 @@ class Prober:
         before = self._stations.mac(server)
         try:
             mac = await self._stations.find(server, mode == "dsr", vip.check_timeout)
-            if before is not None and mac != before:
+            if mac != before:
                 self._moved(server)
             if vip.check == "none":
                 return Outcome(True)

@@ -58,6 +58,8 @@ class Service:
         self._plane = Plane(maps, config, self._stations.mac)
         if kept:
             self._plane.adopt(kept["groups"])
+            for address, mac in self._plane.stations().items():
+                self._stations.remember(address, mac)
         self._announcer = Announcer(config) if config.announce == "frr" else None
         self._announced: dict[str, bool] = {}  # by network
         self._announcements: asyncio.Queue[tuple[Network, bool]] = asyncio.Queue()
@@ -66,7 +68,6 @@ class Service:
         self._heard = heard or (lambda _: None)
         self._events: deque[tuple[float, str]] = deque(maxlen=_EVENTS)
         self._cells = Cells(config.interface)
-        self._changed = asyncio.Event()
         self._moved: dict[str, float] = {}
 
     # --- life --------------------------------------------------------------------------------
