@@ -51,5 +51,6 @@ if(WIREPATH_AF_XDP_MISSING STREQUAL "")  # "off" would read as false
   add_dependencies(wirepath_af_xdp steer_bpf)
   set_property(SOURCE ${af_xdp_sources} APPEND PROPERTY OBJECT_DEPENDS ${steer_object})
   target_compile_definitions(wirepath_af_xdp PRIVATE WP_STEER_BPF_OBJECT="${steer_object}")
-  target_link_libraries(wirepath_af_xdp PUBLIC wirepath_core PkgConfig::LIBXDP PkgConfig::LIBBPF)
+  target_link_libraries(wirepath_af_xdp PUBLIC wirepath_core wirepath_chain PkgConfig::LIBXDP
+                        PkgConfig::LIBBPF)
 endif()

@@ -5,6 +5,13 @@ find_package(PkgConfig)
 if(PkgConfig_FOUND)
   pkg_check_modules(LIBBPF IMPORTED_TARGET libbpf>=1.0)
 endif()
+if(LIBBPF_FOUND)
+  # What the AF_XDP backend shares with the programs: the chain of an interface.
+  set(kernel_dir src/native/programs/kernel)
+  add_library(wirepath_chain STATIC ${kernel_dir}/attach.cc ${kernel_dir}/chain.cc
+              ${kernel_dir}/kernel_map.cc ${kernel_dir}/refusal.cc)
+  target_link_libraries(wirepath_chain PUBLIC wirepath_core PkgConfig::LIBBPF)
+endif()
 find_program(BPF_CLANG NAMES clang clang-19 clang-18 clang-17 clang-16 clang-15 clang-14)
 set(missing "")
 if(WIREPATH_PROGRAMS STREQUAL "OFF")
@@ -64,8 +71,8 @@ const std::vector<BuiltinObject>& builtin_objects() {
 }
 }  // namespace wp::programs
 ]] @ONLY)
-  file(GLOB kernel_program_sources CONFIGURE_DEPENDS src/native/programs/kernel/*.cc)
-  add_library(wirepath_programs STATIC ${kernel_program_sources} ${CMAKE_BINARY_DIR}/builtin_objects.cc)
+  add_library(wirepath_programs STATIC ${kernel_dir}/kernel_program.cc
+              ${CMAKE_BINARY_DIR}/builtin_objects.cc)
   set_property(SOURCE ${CMAKE_BINARY_DIR}/builtin_objects.cc APPEND PROPERTY OBJECT_DEPENDS ${program_objects})
-  target_link_libraries(wirepath_programs PUBLIC wirepath_core PkgConfig::LIBBPF)
+  target_link_libraries(wirepath_programs PUBLIC wirepath_chain)
 endif()

@@ -47,6 +47,6 @@ if(TARGET wirepath_dpdk)
 endif()
 
 install(FILES src/native/core/batch.h src/native/core/record.h src/programs/program.h
-        src/programs/program_bpf.h src/programs/program_native.h src/programs/native_map.h
+        src/programs/chain_shared.h src/programs/program_bpf.h src/programs/program_native.h src/programs/native_map.h
         src/programs/native_program.h
         DESTINATION wirepath/include/wirepath)

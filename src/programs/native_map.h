@@ -41,8 +41,9 @@ enum wp_map_kind {
 
 #define WP_MAX_SLOTS 64
 #define WP_MAX_SHARDS 16
-#define WP_SPARE_NODES 1024 /* taken out and perhaps still seen: more than a worker's few packets \
-                             */
+#define WP_SPARE_NODES                                                       \
+  1024 /* taken out and perhaps still seen: more than a worker's few packets \
+        */
 
 struct wp_map_decl {
   const char* name;
@@ -360,7 +361,7 @@ WP_MAP_CALL int wp_hash_update(struct wp_map* m, const void* key, const void* va
       memcpy(wp_node_key(n), key, m->key_size);
       wp_node_fill(m, n, value, slot);
       if (old) {
-        n->used = old->used;
+        n->used = __atomic_load_n(&old->used, __ATOMIC_RELAXED);
         n->next = old->next;
         const __u32 old_number = (__u32)(((__u8*)old - m->memory) / m->node_stride) + 1;
         wp_shard_unlink(m, s, old, old_number, number);

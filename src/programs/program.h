@@ -70,6 +70,8 @@
 
 #include <linux/types.h>
 
+#include "chain_shared.h"
+
 #define WP_PROGRAM_ABI 1
 
 #ifdef __bpf__
@@ -114,24 +116,6 @@ struct wp_link {
   __u32 slot;      /* the program's own */
   __u32 verdict;   /* of an exit tap: the one that it is called for */
   __u32 test_mode; /* non-zero: time and random numbers are the test's */
-};
-
-/* Slots of the chain in the order in which they are run. */
-enum wp_chain_slot {
-  WP_SLOT_TAP = 0,
-  WP_SLOT_PRE = 1, /* user programs: in front of the filter, */
-  WP_SLOT_FILTER = 2,
-  WP_SLOT_USER = 3, /* behind it, */
-  WP_SLOT_BALANCER = 4,
-  WP_SLOT_DECAP = 5,
-  WP_SLOT_ROUTER = 6,
-  WP_SLOT_POST = 7, /* and behind all but the steering */
-  WP_SLOT_STEER = 8,
-  WP_SLOTS = 16,
-  /* Exit taps see every packet with its final verdict, one slot for each verdict. They end with
-   * `return wp_exit_verdict(p);`. Empty slots cost nothing. */
-  WP_SLOT_EXIT = 16,
-  WP_CHAIN_SIZE = 24
 };
 
 WP_INLINE __u32 wp_test_random(__u64 now) {

@@ -95,14 +95,14 @@ WP_INLINE void wp_store64(void* p, __u64 v) {
 #define wp_sample(p, ring, head_, snap)                                         \
   ({                                                                            \
     struct wp_sample_record {                                                   \
-      __typeof__(*(head_)) head;                                                \
+      __u8 head[sizeof(*(head_))];                                              \
       __u8 frame[snap];                                                         \
     }* wp_r = bpf_ringbuf_reserve(&(ring), sizeof(struct wp_sample_record), 0); \
     int wp_failed = -11; /* EAGAIN */                                           \
     if (wp_r) {                                                                 \
       __u64 wp_n = (__u64)((p)->end - (p)->data);                               \
       if (wp_n > (snap)) wp_n = (snap);                                         \
-      wp_r->head = *(head_);                                                    \
+      __builtin_memcpy(wp_r->head, (head_), sizeof(wp_r->head));                \
       if (wp_n > 0) bpf_xdp_load_bytes((p)->ctx, 0, wp_r->frame, (__u32)wp_n);  \
       bpf_ringbuf_submit(wp_r, 0);                                              \
       wp_failed = 0;                                                            \
@@ -182,26 +182,26 @@ WP_INLINE int wp_leave(struct xdp_md* ctx, int verdict) {
 }
 #define wp_exit_verdict(p) ((void)(p), (int)wp_link.verdict)
 
-#define WP_PROGRAM(name)                                   \
-  WP_INLINE int wp_body_##name(struct wp_packet* p);       \
-  SEC("xdp") int wirepath_##name(struct xdp_md* ctx) {     \
-    const __u32 zero = 0;                                  \
-    struct wp_packet packet = {                            \
-        .data = (__u8*)(long)ctx->data,                    \
-        .end = (__u8*)(long)ctx->data_end,                 \
-        .queue = ctx->rx_queue_index,                      \
-        .interface = ctx->ingress_ifindex,                 \
-        .counters = bpf_map_lookup_elem(&counters, &zero), \
-        .ctx = ctx,                                        \
-    };                                                     \
-    if (!packet.counters) return XDP_ABORTED;              \
-    __u32 verdict = (__u32)wp_body_##name(&packet);        \
-    if (verdict > WP_NEXT) verdict = WP_ABORTED;           \
-    packet.counters->verdict[verdict]++;                   \
-    if (wp_link.slot >= WP_SLOT_EXIT) return (int)verdict; \
-    return wp_leave(ctx, (int)verdict);                    \
-  }                                                        \
-  char wp_license[] SEC("license") = "GPL";                \
+#define WP_PROGRAM(name)                                           \
+  WP_INLINE int wp_body_##name(struct wp_packet* p);               \
+  SEC("xdp") int wirepath_##name(struct xdp_md* ctx) {             \
+    const __u32 zero = 0;                                          \
+    struct wp_packet packet = {                                    \
+        .data = (__u8*)(long)ctx->data,                            \
+        .end = (__u8*)(long)ctx->data_end,                         \
+        .queue = ctx->rx_queue_index,                              \
+        .interface = ctx->ingress_ifindex,                         \
+        .counters = bpf_map_lookup_elem(&counters, &zero),         \
+        .ctx = ctx,                                                \
+    };                                                             \
+    if (!packet.counters) return XDP_ABORTED;                      \
+    __u32 verdict = (__u32)wp_body_##name(&packet);                \
+    if (verdict > WP_NEXT) verdict = WP_ABORTED;                   \
+    packet.counters->verdict[verdict]++;                           \
+    if (wp_link.slot >= WP_SLOT_EXIT) return (int)wp_link.verdict; \
+    return wp_leave(ctx, (int)verdict);                            \
+  }                                                                \
+  char wp_license[] SEC("license") = "GPL";                        \
   WP_INLINE int wp_body_##name(struct wp_packet* p)
 
 #endif

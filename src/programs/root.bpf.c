@@ -3,8 +3,6 @@
 // slot the first program at or behind it, so that one jump is enough.
 #include "program.h"
 
-#include "chain_shared.h"
-
 /* Who put what into each slot, so that others can tell, and clean up behind the dead. */
 struct {
   __uint(type, BPF_MAP_TYPE_ARRAY);

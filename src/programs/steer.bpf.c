@@ -5,6 +5,7 @@
 
 #include <bpf/bpf_helpers.h>
 
+#include "chain_shared.h"
 #include "steer_shared.h"
 
 struct {
@@ -35,6 +36,24 @@ struct {
 const volatile struct steer_config config = {};
 /* Raised when every socket is in the map, so that opening does not look like loss. */
 volatile __u32 enabled = 0;
+
+/* Stands for the chain's own where the program is in one (program_bpf.h). Empty slots cost nothing,
+ * and alone the program does not even ask. */
+struct {
+  __uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+  __uint(max_entries, WP_CHAIN_SIZE);
+  __type(key, __u32);
+  __type(value, __u32);
+} wp_chain SEC(".maps");
+
+static __attribute__((always_inline)) inline int leave(struct xdp_md* ctx, int action) {
+  if (!config.chained) return action;
+  if (action == XDP_PASS)
+    bpf_tail_call(ctx, &wp_chain, WP_SLOT_EXIT + XDP_PASS);
+  else
+    bpf_tail_call(ctx, &wp_chain, WP_SLOT_EXIT + XDP_REDIRECT);
+  return action;
+}
 
 #define STEER_LOOKUP(table, key) is_rule(key)
 static __attribute__((always_inline)) inline int is_rule(const void* key) {
@@ -75,7 +94,7 @@ SEC("xdp")
 int wirepath_steer(struct xdp_md* ctx) {
   const __u32 zero = 0;
   struct steer_counters* count = bpf_map_lookup_elem(&counters, &zero);
-  if (!count || !enabled) return XDP_PASS;
+  if (!count || !enabled) return leave(ctx, XDP_PASS);
   const __u8* data = (void*)(long)ctx->data;
   const __u8* end = (void*)(long)ctx->data_end;
   const int result =
@@ -83,16 +102,16 @@ int wirepath_steer(struct xdp_md* ctx) {
   if (result != STEER_MATCH) {
     if (result == STEER_FRAGMENT) count->fragments++;
     count->passed++;
-    return XDP_PASS;
+    return leave(ctx, XDP_PASS);
   }
   const int action = bpf_redirect_map(&xsks, ctx->rx_queue_index, XDP_PASS);
   if (action != XDP_REDIRECT) {
     count->no_socket++;
-    return XDP_PASS;
+    return leave(ctx, XDP_PASS);
   }
   count->matched++;
   if (config.stamp_magic && !stamp(ctx)) count->unstamped++;
-  return XDP_REDIRECT;
+  return leave(ctx, XDP_REDIRECT);
 }
 
 char _license[] SEC("license") = "GPL";

@@ -15,6 +15,8 @@ struct steer_config {
   __u64 stamp_magic; /* 0 = no stamps */
   __u32 features;    /* STEER_FEATURE(...), STEER_EVERYTHING */
   __u32 few_keys;    /* how many keys stand in `few`; 0 = they are in the map */
+  __u32 chained;     /* in wirepath's chain: exit taps there learn of the verdicts */
+  __u32 unused;
   /* A handful of keys (struct steer_key) is compared faster than one is hashed. */
   __u64 few[STEER_FEW_KEYS][3];
 };

@@ -12,7 +12,7 @@ One API over kernel sockets, AF_XDP, DPDK, ef_vi and captures::
 
 from __future__ import annotations
 
-from . import doctor, errors, feed, lab, sinks, tune
+from . import doctor, errors, feed, lab, programs, sinks, tune
 from ._core import (
     Batch,
     HandOff,
@@ -144,6 +144,7 @@ __all__ = [
     "merge",
     "now",
     "open",
+    "programs",
     "sinks",
     "stage",
     "tcp",

@@ -18,6 +18,7 @@ from . import (
     info,
     lab,
     lb,
+    program,
     publish,
     report,
     top,
@@ -69,3 +70,4 @@ app.command("report")(report.report)
 app.add_typer(bench.app, name="bench")
 app.add_typer(lab.app, name="lab")
 app.add_typer(lb.app, name="lb")
+app.add_typer(program.app, name="program")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .attach import SLOTS, Attached, Attachment, Chain, Slot, adopt, attach, attached
+from .attach import SLOTS, Attached, Attachment, Chain, Slot, adopt, attach, attached, detach
 from .maps import Map, MapFull
 from .program import (
     VERDICTS,
@@ -33,6 +33,7 @@ __all__ = [
     "attach",
     "attached",
     "builtin_names",
+    "detach",
     "find",
     "load",
     "native",

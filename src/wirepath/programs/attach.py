@@ -341,6 +341,25 @@ class Chain:
         self.close(keep=self.pinned)
 
 
+def detach(interface: str, slot: str | None = None, *, force: bool = False) -> list[Slot]:
+    """Take programs out of the chain of ``interface``: of one slot, or all of them and the chain's
+    pin. force: those of other running processes too. Returns what was taken out.
+
+    Raises :class:`ConfigError` where there is no chain or the slot is empty, :class:`DeviceBusy`
+    where a program is another running process's.
+    """
+    if not any(each.name == "wirepath_root" for each in attached(interface)):
+        raise ConfigError(f"there is no chain of wirepath on {interface}")
+    with Chain(interface) as chain:
+        there = [s for s in chain.slots() if slot is None or s.slot.split(".")[0] == slot]
+        for name in dict.fromkeys(s.slot.split(".")[0] for s in there) or [slot]:
+            if name is not None:
+                chain.remove(name, force=force)
+        if slot is None or not chain.slots():
+            chain.unpin()
+    return there
+
+
 def _number(slot: str) -> int:
     if slot not in SLOTS:
         raise ConfigError(problem("slot", slot, f"one of {', '.join(SLOTS)}"))

@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import _core
 from ..errors import ConfigError
+from ..settings import problem
 from ..stages import Stage
 from . import btf, kernel, values
 from .maps import Map, MapOwner, add_up
@@ -122,6 +123,12 @@ class AnyProgram:
         named = sum(v for name, v in out.items() if name.startswith("drop_"))
         out["drop_unnamed"] = out["verdict.drop"] - named
         return out
+
+    def map(self, name: str) -> Map:
+        """A map by name. Raises :class:`ConfigError` naming those there are."""
+        if name not in self.maps:
+            raise ConfigError(problem("map", name, f"one of {', '.join(self.maps)}"))
+        return self.maps[name]
 
     def reset_counters(self) -> None:
         """All counters back to zero."""

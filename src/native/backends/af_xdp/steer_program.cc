@@ -58,7 +58,7 @@ SteerProgram::SteerProgram(const programs::SteerKeys& keys, uint32_t sockets, ui
   bpf_map__set_max_entries(map("xsks"), sockets);
   bpf_map__set_max_entries(map("rules"),
                            std::max<uint32_t>(1, static_cast<uint32_t>(keys.keys.size())));
-  steer_config config{};
+  steer_config& config = config_;
   config.stamp_magic = stamp_magic;
   config.features = keys.features;
   if (keys.keys.size() <= STEER_FEW_KEYS) {
@@ -66,8 +66,19 @@ SteerProgram::SteerProgram(const programs::SteerKeys& keys, uint32_t sockets, ui
     for (size_t i = 0; i < keys.keys.size(); i++)
       std::memcpy(config.few[i], &keys.keys[i], sizeof(steer_key));
   }
-  if (bpf_map__set_initial_value(map(".rodata"), &config, sizeof config))
+  set_config();
+}
+
+void SteerProgram::set_config() {
+  if (bpf_map__set_initial_value(map(".rodata"), &config_, sizeof config_))
     throw Error(ErrorKind::kIo, "the embedded steering program is not of this build");
+}
+
+void SteerProgram::join_chain(int programs) {
+  config_.chained = 1;
+  set_config();
+  if (const int failed = bpf_map__reuse_fd(map("wp_chain"), programs))
+    throw refused("the steering program cannot share the chain", -failed);
 }
 
 bpf_map* SteerProgram::map(const char* name) const {

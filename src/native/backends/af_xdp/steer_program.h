@@ -29,8 +29,9 @@ class SteerProgram {
   // `sockets` = highest queue number + 1. `stamp_magic` 0 = no receive stamps.
   SteerProgram(const programs::SteerKeys& keys, uint32_t sockets, uint64_t stamp_magic);
 
-  void load();    // throws
-  void loaded();  // someone else (libxdp) loaded it: fill the maps
+  void join_chain(int programs);  // before loading: it goes into the chain with this PROG_ARRAY
+  void load();                    // throws
+  void loaded();                  // someone else (libxdp) loaded it: fill the maps
   void set_socket(uint32_t queue, int fd);
   void enable(bool on);  // until then every frame passes
   steer_counters counters() const noexcept;
@@ -46,9 +47,11 @@ class SteerProgram {
     void operator()(bpf_object* object) const { bpf_object__close(object); }
   };
   bpf_map* map(const char* name) const;
+  void set_config();
 
   std::unique_ptr<bpf_object, Close> object_;
   programs::SteerKeys keys_;
+  steer_config config_{};
   int counters_fd_ = -1;
   mutable std::vector<steer_counters> per_cpu_;
   int enabled_fd_ = -1;

@@ -13,6 +13,7 @@
 
 #include "backends/af_xdp/privileges.h"
 #include "core/error.h"
+#include "programs/chain_shared.h"
 
 namespace wp::af_xdp {
 namespace {
@@ -31,6 +32,7 @@ struct Occupant {
   std::string name;
 
   bool wirepath() const { return name == "wirepath_steer"; }
+  bool chain() const { return name == "wirepath_root"; }
   bool dispatcher() const { return name == "xdp_dispatcher"; }
   std::string describe() const {
     return "XDP program " + std::to_string(id) + (name.empty() ? "" : " \"" + name + "\"") + " (" +
@@ -76,7 +78,9 @@ Occupant occupant(unsigned ifindex) {
 
 Error busy(const Occupant& by, const std::string& interface, const std::string& also) {
   std::string mend;
-  if (by.wirepath())
+  if (by.chain())
+    mend = "wirepath program list " + interface + " shows what is in it";
+  else if (by.wirepath())
     mend = "close the other wirepath port on " + interface +
            "; one port can take several flows and queues";
   else if (by.dispatcher())
@@ -139,6 +143,17 @@ Attachment::Attachment(SteerProgram& program, const std::string& interface, unsi
   bool loaded = false;
   for (;;) {
     const Occupant by = occupant(ifindex);
+    if (by.chain() && !loaded) {
+      chain_ = programs::Chain::find(ifindex);
+      if (!chain_) continue;  // it ended just now
+      if ((by.mode == XdpMode::kGeneric && !wish.generic) ||
+          (by.mode == XdpMode::kNative && !wish.native))
+        throw busy(by, interface,
+                   std::string("wirepath's chain runs in mode ") + to_string(by.mode) +
+                       ", which was not asked for");
+      join_chain(program, by.mode, patience);
+      return;
+    }
     if (by.id && !by.wirepath()) {
       if (!by.dispatcher()) throw busy(by, interface, "");
       if (!wish.join) throw busy(by, interface, "joining its dispatcher was not wanted (join=no)");
@@ -210,6 +225,21 @@ void Attachment::join(SteerProgram& program, const std::string& interface, Wish 
   mode_ = by.mode;
 }
 
+void Attachment::join_chain(SteerProgram& program, XdpMode mode, Patience& patience) {
+  program.join_chain(chain_->programs());
+  program.load();
+  for (;;) {
+    try {
+      chain_->put(WP_SLOT_STEER, program.fd(), "steer", false, false);
+      break;
+    } catch (const Error& error) {  // of a process that is being torn down, perhaps
+      if (error.kind() != ErrorKind::kBusy || !patience.wait()) throw;
+    }
+  }
+  program_ = program.id();
+  mode_ = mode;
+}
+
 void Attachment::read_back(const SteerProgram& program, const std::string& interface) {
   const Occupant now = occupant(ifindex_);
   if (now.id != program.id()) {
@@ -223,11 +253,19 @@ void Attachment::read_back(const SteerProgram& program, const std::string& inter
 
 std::string Attachment::describe() const {
   if (link_fd_ >= 0) return "bpf_link, exclusive";
+  if (chain_) return "slot steer of wirepath's chain, shared";
   if (joined_) return "libxdp dispatcher, shared; not detached by kill -9";
   return "none";
 }
 
 Attachment::~Attachment() {
+  if (chain_ && program_) {
+    try {
+      chain_->remove(WP_SLOT_STEER, program_);
+    } catch (const Error&) {
+      // Left for the next one that comes: without sockets the program passes everything.
+    }
+  }
   if (joined_) {
     xdp_program__detach(joined_, static_cast<int>(ifindex_),
                         mode_ == XdpMode::kGeneric ? XDP_MODE_SKB : XDP_MODE_NATIVE, 0);

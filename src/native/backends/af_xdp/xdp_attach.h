@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Puts the steering program on an interface: alone by bpf_link, which ends with the process
-// however it ends, or beside others through libxdp's dispatcher where there already is one.
+// however it ends; in the steering slot of wirepath's chain where there is one; or beside foreign
+// programs through libxdp's dispatcher.
 #pragma once
 
 #include <cstdint>
 #include <string>
 
 #include "backends/af_xdp/steer_program.h"
+#include "programs/kernel/chain.h"
 
 struct xdp_program;
 
@@ -49,11 +51,14 @@ class Attachment {
  private:
   int link(const SteerProgram& program, XdpMode mode);  // 0 or errno
   void join(SteerProgram& program, const std::string& interface, Wish wish);
+  void join_chain(SteerProgram& program, XdpMode mode, Patience& patience);
   void read_back(const SteerProgram& program, const std::string& interface);
 
   unsigned ifindex_;
   int link_fd_ = -1;
   xdp_program* joined_ = nullptr;
+  std::unique_ptr<programs::Chain> chain_;  // wirepath's own, which other processes may share
+  uint32_t program_ = 0;                    // ours in it
   XdpMode mode_ = XdpMode::kNone;
   std::string native_refusal_;
 };

@@ -21,8 +21,7 @@
 namespace wp::programs {
 namespace {
 
-// As in programs/program.h, which is C for programs.
-constexpr uint32_t kSlots = 16, kChainSize = 24;
+constexpr uint32_t kSlots = WP_SLOTS, kChainSize = WP_CHAIN_SIZE;
 
 // Processes change a chain one after the other.
 class Turn {
