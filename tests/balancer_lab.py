@@ -13,11 +13,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
-from tests.shared_data import ROOT
+from shared_data import ROOT
 from wirepath.lab import Lab
 
 VIP, PORT = "10.99.0.1", 8000
 SERVERS = ("s1", "s2", "s3", "s4")
+PEERS = ROOT / "tests" / "balancer_peers.py"
 WIREPATH = [sys.executable, "-m", "wirepath"]
 MTU = 1600
 
@@ -143,7 +144,7 @@ class BalancerLab:
         if self.mode != "dsr":
             endpoint = ("--endpoint", self.address(server), "--vip", VIP)
             self.start(f"{server} decap", server, *WIREPATH, "lb", "decap", "wp0", *endpoint)
-        script = (sys.executable, "-m", "tests.balancer_peers", "serve", server, VIP, str(PORT))
+        script = (sys.executable, str(PEERS), "serve", server, VIP, str(PORT))
         process = self.start(f"{server} service", server, *script, stdout=subprocess.PIPE)
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
@@ -186,7 +187,7 @@ class BalancerLab:
         return {s["name"]: s["state"] for s in servers}
 
     def connect(self, count: int) -> Clients:
-        script = (sys.executable, "-m", "tests.balancer_peers", "connect", VIP, str(PORT))
+        script = (sys.executable, str(PEERS), "connect", VIP, str(PORT))
         name = f"clients {len(self.running)}"
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         return Clients(self.start(name, "client", *script, str(count), **pipes))

@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import strategies as st
 
 import wirepath as wp
-from tests.balancer_naive import checksum
+from balancer_naive import checksum
 
 CLIENTS4 = ["198.51.100.1", "198.51.100.2", "203.0.113.77"]
 CLIENTS6 = ["2001:db8:c::1", "2001:db8:c::2"]
@@ -22,6 +22,14 @@ def packets_of(path: Path) -> list[bytes]:
     """The frames of a capture."""
     with wp.open(f"pcap:{path}", steer=wp.everything()) as port:
         return [bytes(frame) for batch in port for frame in batch]
+
+
+def write_capture(path: Path, sent: list[bytes]) -> None:
+    """A pcap file of these frames, a microsecond apart."""
+    out = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
+    for i, frame in enumerate(sent):
+        out += struct.pack("<IIII", 1_700_000_000, i, len(frame), len(frame)) + frame
+    path.write_bytes(out)
 
 
 def packed(address: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Both ends of the balancer's lab tests: ``python -m tests.balancer_peers serve|connect …``.
+"""Both ends of the balancer's lab tests: ``balancer_peers.py serve|connect …``.
 
 ``serve NAME ADDRESS PORT`` greets every connection with its name and echoes what comes.
 ``connect ADDRESS PORT COUNT`` opens connections and keeps them; each line on stdin is a round, in

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.balancer_frr import Frr, missing, speaker
-from tests.balancer_lab import SERVERS, VIP, BalancerLab, wait_for
+from balancer_frr import Frr, missing, speaker
+from balancer_lab import SERVERS, VIP, BalancerLab, wait_for
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.balancer_lab import SERVERS, BalancerLab, wait_for
+from balancer_lab import SERVERS, BalancerLab, wait_for
 from wirepath import programs
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]

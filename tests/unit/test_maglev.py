@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.shared_data import shared
+from shared_data import shared
 from wirepath._core import NO_SERVER, maglev_table
 from wirepath.balancer.tables import build, moved, shares
 from wirepath.errors import ConfigError
