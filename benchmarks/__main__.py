@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from .arbiter import ARBITER
+from .balancer import BALANCER
 from .convert import CONVERT
 from .dpdk import DPDK
 from .feed_latency import FEED_LATENCY
@@ -49,6 +50,7 @@ GROUPS: tuple[Group, ...] = (
     CONVERT,
     FILTER,
     FILTER_FLOOD,
+    BALANCER,
 )
 
 _EPILOG = """\

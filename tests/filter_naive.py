@@ -7,7 +7,7 @@ single words ("80-90", "syn,!ack") with the compiler and nothing else.
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from wirepath.filter import fields
@@ -155,7 +155,7 @@ class Naive:
             nets = nets + self.sets[name]
         return any(address.version == net.version and address in net for net in nets)
 
-    def fits(self, packet: Packet, what) -> bool:  # noqa: PLR0911, C901
+    def fits(self, packet: Packet, what) -> bool:
         get = what.get
         flags = fields.tcp_flags(what["tcp_flags"]) if "tcp_flags" in what else None
         vlan = get("vlan")

@@ -29,6 +29,7 @@ from ._core import (
     everything,
     now,
 )
+from .balancer import Balancer, BalancerConfig, Decapsulation
 from .conversion import Conversion, ConvertConfig, convert
 from .dtypes import (
     BBO,
@@ -91,12 +92,15 @@ __all__ = [
     "Action",
     "BackendStatus",
     "BackendUnavailable",
+    "Balancer",
+    "BalancerConfig",
     "Batch",
     "BookCheck",
     "CompileError",
     "ConfigError",
     "Conversion",
     "ConvertConfig",
+    "Decapsulation",
     "DeviceBusy",
     "ExtraMissing",
     "FeedClient",

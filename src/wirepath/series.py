@@ -21,7 +21,7 @@ _QUEUE = re.compile(r"q(\d+)(?:#\d+)?")
 # Counters by cause, and the label that the cause goes into.
 _FAMILIES = {"drop": ("drops", "cause"), "verdict": ("verdicts", "verdict")}
 #: Values that go down as well.
-GAUGES = frozenset({"held", "missing", "share_basis_points"})
+GAUGES = frozenset({"held", "missing", "share_basis_points", "up", "weight"})
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ import threading
 import time
 
 import pytest
-from filter_check import write_pcap
 
 import wirepath as wp
 from wirepath import programs

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import wirepath as wp
-from wirepath.frames import udp
 from wirepath.errors import ConfigError
 from wirepath.filter import FilterConfig, Rule, Set, compile_filter
 from wirepath.filter.engine import Engine
+from wirepath.frames import udp
 
 
 def native(config):

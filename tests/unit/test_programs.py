@@ -210,7 +210,6 @@ def seen(batch, state):
         assert batch.verdict[i] == wp.DROP
         state[0] += 1
         batch.verdict[i] = wp.TX
-    return None
 
 
 def test_stages_behind_a_program_do_not_see_what_it_decided(tmp_path):

@@ -42,6 +42,7 @@ void bind_load(nb::module_& m);
 void bind_switch(nb::module_& m);
 void bind_capture(nb::module_& m);
 void bind_prefix_table(nb::module_& m);
+void bind_maglev(nb::module_& m);
 void bind_program(nb::module_& m);
 
 nb::object to_python(const Value& value);

@@ -42,6 +42,7 @@ NB_MODULE(_core, m) {
   bind_switch(m);
   bind_capture(m);
   bind_prefix_table(m);
+  bind_maglev(m);
   bind_program(m);
   m.def(
       "now", [] { return wp::Clock::process().now(); },

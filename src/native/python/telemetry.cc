@@ -6,6 +6,7 @@
 #include <cstring>
 #include <memory>
 
+#include "core/error.h"
 #include "python/bindings.h"
 
 namespace wp::python {
@@ -16,6 +17,37 @@ std::shared_ptr<Histogram> copy_of(const Histogram& other) {
   out->merge(other);
   return out;
 }
+
+// Cells that Python writes: of a control plane whose data path is not in this process.
+class CounterBlock {
+ public:
+  CounterBlock(const std::string& group, const std::vector<std::string>& names)
+      : size_(names.size()) {
+    std::vector<const char*> texts;
+    for (const std::string& name : names) texts.push_back(name.c_str());
+    cells_ = telemetry_.counters(group, texts);
+  }
+  CounterBlock(const CounterBlock&) = delete;
+  CounterBlock& operator=(const CounterBlock&) = delete;
+  ~CounterBlock() { release(); }
+
+  void set(const std::vector<uint64_t>& values) {
+    if (!cells_) throw Error(ErrorKind::kReleased, "the counters were released");
+    if (values.size() != size_)
+      throw Error(ErrorKind::kConfig, std::to_string(values.size()) + " values for " +
+                                          std::to_string(size_) + " counters");
+    for (size_t i = 0; i < size_; i++) cells_[i].set(values[i]);
+  }
+  void release() noexcept {
+    if (cells_) telemetry_.release(cells_);
+    cells_ = nullptr;
+  }
+
+ private:
+  Telemetry& telemetry_ = Telemetry::process();
+  Counter* cells_ = nullptr;
+  size_t size_;
+};
 
 }  // namespace
 
@@ -61,6 +93,14 @@ void bind_telemetry(nb::module_& m) {
             return out.array;
           },
           "Lowest value (ns) of each bucket: ndarray of int64.");
+
+  nb::class_<CounterBlock>(
+      m, "CounterBlock",
+      "Counters of this process's segment, named group/name, that Python writes.")
+      .def(nb::init<const std::string&, const std::vector<std::string>&>(), nb::arg("group"),
+           nb::arg("names"))
+      .def("set", &CounterBlock::set, nb::arg("values"), "A value for each, in their order.")
+      .def("release", &CounterBlock::release, "Take them out of the segment.");
 
   m.def(
       "telemetry_name", [] { return Telemetry::process().name(); },

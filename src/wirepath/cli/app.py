@@ -19,6 +19,7 @@ from . import (
     generate,
     info,
     lab,
+    lb,
     metrics,
     program,
     publish,
@@ -81,4 +82,5 @@ app.command("report")(report.report)
 app.add_typer(bench.app, name="bench")
 app.add_typer(lab.app, name="lab")
 app.add_typer(filter_run.app, name="filter")
+app.add_typer(lb.app, name="lb")
 app.add_typer(program.app, name="program")

@@ -239,7 +239,7 @@ class Chain:
                 source,
                 config=config,
                 entries=entries,
-                share={name: first for name in first.maps} if first else None,
+                share=dict.fromkeys(first.maps, first) if first else None,
                 link={"next": 15, "slot": _EXIT + verdict, "verdict": verdict},
                 reuse={"wp_chain": chain.programs_fd},
             )

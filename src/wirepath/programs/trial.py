@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from .._core import everything
 from ..errors import PortError
 from ..ports import open as open_port
-from .._core import everything
 from .maps import Map, add_up
 from .program import NativeProgram, Program, load, native
 from .source import Source, find

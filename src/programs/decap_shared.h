@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+ * What the decapsulating program (decap.c) and its control plane share. */
+#ifndef WIREPATH_DECAP_SHARED_H
+#define WIREPATH_DECAP_SHARED_H
+
+#include <linux/types.h>
+
+struct decap_config {
+  __u16 gue_port; /* network order; 0: no GUE */
+};
+struct decap_endpoint {
+  __u32 address[4]; /* network order, IPv4 in the first word */
+  __u32 family;
+};
+
+#endif

@@ -1,0 +1,142 @@
+"""The balancer as eBPF, natively, and as a naive model: the same verdicts, bytes and counters."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from ipaddress import ip_address
+
+import pytest
+from balancer_naive import covers_itself, headers
+from balancer_packets import damaged, ethernet, frames, ip4, packets_of, tcp
+from balancer_three import DESTINATIONS, Three, configuration
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from shared_data import shared
+
+from wirepath.balancer.config import BalancerConfig
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_cpu() -> Iterator[None]:
+    """What the program has of each CPU is of one, as in the native instance that a test runs."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    yield
+    os.sched_setaffinity(0, before)
+
+
+@pytest.fixture(scope="module", params=["4 and 6", "dsr", "gue"])
+def three(request: pytest.FixtureRequest) -> Three:
+    kinds: dict[str, BalancerConfig] = {
+        "4 and 6": configuration(("ipip", "gue", "dsr"), (4,), mtu=1480),
+        "dsr": configuration(("dsr", "ipip"), (6,), mtu=1400),
+        "gue": configuration(("gue",), (6, 4), mtu=1500),
+    }
+    try:
+        return Three(kinds[request.param])
+    except PermissionError as error:
+        pytest.skip(f"unsupported: {error}")
+
+
+ROUNDS = settings(
+    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+@ROUNDS
+@given(data=st.lists(frames(DESTINATIONS), min_size=1, max_size=8), step=st.integers(0, 3))
+def test_whole_frames(three: Three, data: list[bytes], step: int) -> None:
+    """Tunnels, direct return, QUIC, errors, echoes, too large ones, with time between them."""
+    for frame in data:
+        three.now += step * 40_000_000_000 // 3
+        three.same(frame, three.now)
+
+
+@ROUNDS
+@given(frame=damaged(DESTINATIONS))
+def test_damaged_frames(three: Three, frame: bytes) -> None:
+    """Frames that end early or contradict themselves. The outer UDP checksum in IPv6 follows from
+    the inner one; where that is wrong so is the other, and the model, which sums, differs."""
+    if covers_itself(frame):
+        three.same(frame, three.now)
+
+
+@ROUNDS
+@given(
+    data=st.lists(frames(DESTINATIONS), min_size=1, max_size=6),
+    server=st.integers(0, 11),
+    what=st.sampled_from(["down", "drain", "up", "weight"]),
+)
+def test_changes_of_servers(three: Three, data: list[bytes], server: int, what: str) -> None:
+    """Flows of a server that dies move, those of one that drains stay, and all three agree."""
+    controller, config = three.controller, three.controller.config
+    name = config.server[server % len(config.server)].name
+    now = three.now / 1e9
+    for frame in data:
+        three.same(frame, three.now)
+    for vip in list(controller.vips):
+        if what in ("down", "up"):
+            for _ in range(3):
+                three.apply(controller.checked(vip, name, what == "up", now))
+    if what == "drain":
+        three.apply(controller.drain(name, now))
+    elif what == "up":
+        three.apply(controller.undrain(name, now))
+    elif what == "weight":
+        three.apply(controller.weigh(name, server, now))
+    three.states()
+    for frame in data:
+        three.same(frame, three.now)
+
+
+@pytest.mark.parametrize("bound", [0, 3])
+def test_a_flood_of_new_flows_leaves_the_table_alone(bound: int) -> None:
+    config = configuration(("ipip",), (4,), new_flows_per_second=bound)
+    three = Three(config)
+    held = ethernet(ip4("198.51.100.1", "192.0.2.10", 6, tcp(1, 80, 0x02)))
+    three.same(held, three.now)
+    for second in range(3):
+        for i in range(20):
+            frame = ethernet(ip4(f"198.18.{second}.{i}", "192.0.2.10", 6, tcp(i, 80, 0x02)))
+            assert three.same(frame, three.now) == "tx"
+        three.now += 10**9
+    three.same(held, three.now)
+    counters = three.native.counters()
+    assert counters["unentered"] == 61 - 3 * bound if bound else counters["unentered"] == 62
+    three.tables_are_same()
+    assert len(three.kernel.maps["flows"]) == 3 * bound
+
+
+CAPTURES = [
+    "attack/pkt.TCP.synflood.spoofed.pcap",
+    "attack/amp.UDP.snmp.src161.pcapng",
+    "attack/amp.TCP.syn.optionallyACK.optionallysamePort.pcapng",
+    "attack/ndpi-synscan.pcap",
+    "attack/ndpi-memcached.cap",
+]
+
+
+@pytest.mark.parametrize("name", CAPTURES)
+def test_captures(name: str) -> None:
+    """Real frames; the services are the addresses that most of them are for."""
+    found = packets_of(shared(name))
+    assert found
+    busiest = Counter(h.destination for h in map(headers, found) if h.family).most_common(4)
+    vips = [
+        {"name": f"v{i}", "address": str(ip_address(a)), "protocol": "any", "check": "none"}
+        for i, (a, _) in enumerate(busiest)
+    ]
+    servers = [
+        {"name": f"s{i}", "address": f"10.0.1.{i + 1}", "mac": f"02:00:00:00:00:{i + 1:02x}"}
+        for i in range(5)
+    ]
+    config = BalancerConfig(
+        interface="x", table_size=1021, connections=1 << 18, vip=vips, server=servers,
+        new_flows_per_second=1 << 20,
+    )  # fmt: skip
+    three = Three(config)
+    verdicts = Counter(three.same(frame, three.now) for frame in found if len(frame) <= 3520)
+    assert verdicts["tx"] > len(found) // 2, verdicts
+    three.tables_are_same()
