@@ -265,6 +265,51 @@ TEST_CASE("socket port: two multicast groups on one UDP port keep apart") {
   CHECK(std::unique(seen.begin(), seen.end()) == seen.end());
 }
 
+TEST_CASE("socket port: a socket that is always full keeps no other waiting") {
+  const uint16_t busy = free_port();
+  const auto rx = open("lo", steer({udp("127.0.0.1", busy), udp("127.0.0.2", busy)}));
+  const Peer peer;
+  for (uint32_t i = 0; i < 40; i++) REQUIRE(peer.send("127.0.0.1", busy, numbered(20, i)));
+  BatchStorage batch(16);
+  CHECK(rx->rx(0, *batch) == 16);
+  rx->release(0, *batch);
+  REQUIRE(peer.send("127.0.0.2", busy, numbered(20, 1000)));
+  // It still has more than a burst, and the other one its turn.
+  uint32_t bursts = 0;
+  bool other = false;
+  while (!other && bursts < 2) {
+    rx->rx(0, *batch);
+    bursts++;
+    for (uint32_t i = 0; i < batch->count; i++)
+      other |= batch->data[i][net::kUdp4HeaderBytes] == (1000 & 255) &&
+               batch->data[i][net::kUdp4HeaderBytes + 1] == 1000 >> 8;
+    rx->release(0, *batch);
+  }
+  CHECK(other);
+}
+
+TEST_CASE("socket port: fewer frames than asked for means that every socket was empty") {
+  const uint16_t port = free_port();
+  const auto rx =
+      open("lo", steer({udp("127.0.0.1", port), udp("127.0.0.2", port), udp("127.0.0.3", port)}));
+  const Peer peer;
+  const char* const to[] = {"127.0.0.1", "127.0.0.2", "127.0.0.3"};
+  BatchStorage batch(16);
+  for (uint32_t round = 1; round < 40; round++) {
+    for (uint32_t i = 0; i < round; i++) REQUIRE(peer.send(to[i * i % 3], port, numbered(20, i)));
+    uint32_t got = 0, n = 0;
+    do {
+      n = rx->rx(0, *batch);
+      got += n;
+      rx->release(0, *batch);
+    } while (n == 16);
+    CHECK(got == round);
+  }
+  auto s = stats(*rx);
+  CHECK(s["rx_packets"] == 39 * 40 / 2);
+  CHECK(s["held"] == 0);
+}
+
 TEST_CASE("socket port: IPv6 with its UDP checksum") {
   if (::access("/proc/net/if_inet6", R_OK) != 0) return;  // built without IPv6
   const uint16_t port = free_port(AF_INET6);

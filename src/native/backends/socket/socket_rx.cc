@@ -55,18 +55,20 @@ int SocketRx::fd() const noexcept {
   return epoll_ ? epoll_.get() : sockets_[0].fd.get();
 }
 
-// Index of a socket that should have something, or sockets_.size().
-uint32_t SocketRx::choose_socket() noexcept {
-  if (sockets_.size() == 1) return 0;
-  if (readable_count_ == 0) {
+// Index of a socket that should have something, or sockets_.size(). The kernel is asked again when
+// each of those that it named had its turn: a socket that is always full keeps no other waiting.
+uint32_t SocketRx::choose_socket(bool* asked) noexcept {
+  const auto none = static_cast<uint32_t>(sockets_.size());
+  if (sockets_.size() == 1) return std::exchange(*asked, true) ? none : 0;
+  if (cursor_ >= readable_count_) {
+    if (std::exchange(*asked, true)) return none;
     epoll_event events[kMaxReady];
     const int n = ::epoll_wait(epoll_.get(), events, kMaxReady, 0);
     for (int i = 0; i < n; i++) readable_[i] = events[i].data.u32;
     readable_count_ = static_cast<uint32_t>(std::max(n, 0));
     cursor_ = 0;
-    if (readable_count_ == 0) return static_cast<uint32_t>(sockets_.size());
+    if (readable_count_ == 0) return none;
   }
-  if (cursor_ >= readable_count_) cursor_ = 0;
   return readable_[cursor_];
 }
 
@@ -118,17 +120,18 @@ const T* control_at(const msghdr& header, size_t at, int level, int type) noexce
 
 }  // namespace
 
-// Turns the first `count` messages into frames. The kernel writes the timestamp first and the
-// packet information behind it (net/socket.c, net/ipv4/udp.c), so both stand at fixed places.
+// Turns messages [begin, end) into further frames of the batch. The kernel writes the timestamp
+// first and the packet information behind it (net/socket.c, net/ipv4/udp.c), so both stand at fixed
+// places.
 template <int kFamily, bool kAny>
-void SocketRx::deliver(uint32_t socket, uint32_t count, wp_batch& batch) noexcept {
+void SocketRx::deliver(uint32_t socket, uint32_t begin, uint32_t end, wp_batch& batch) noexcept {
   constexpr size_t kName = kFamily == 4 ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
   const HeaderTemplate& headers = headers_[socket];
   const size_t second = kernel_stamps_ ? kStampControl : 0;
   const int64_t polled = kernel_stamps_ ? 0 : clock_.now();
-  uint32_t n = 0;
+  uint32_t n = batch.count;
   uint64_t bytes = 0;
-  for (uint32_t i = 0; i < count; i++) {
+  for (uint32_t i = begin; i < end; i++) {
     msghdr& header = messages_[i].msg_hdr;
     const uint32_t length = messages_[i].msg_len;
     auto* payload = static_cast<uint8_t*>(vectors_[i].iov_base);
@@ -177,9 +180,9 @@ void SocketRx::deliver(uint32_t socket, uint32_t count, wp_batch& batch) noexcep
     bytes += whole;
     n++;
   }
-  consumed_ = count;
-  outstanding_ += n;
-  counts_.packets += n;
+  consumed_ = end;
+  outstanding_ += n - batch.count;
+  counts_.packets += n - batch.count;
   counts_.bytes += bytes;
   batch.count = n;
 }
@@ -192,22 +195,28 @@ uint32_t SocketRx::receive(wp_batch& batch) noexcept {
     counts_.no_buffer++;
     return 0;
   }
-  const uint32_t socket = choose_socket();
-  if (socket == sockets_.size()) return 0;
-  const int got =
-      ::recvmmsg(sockets_[socket].fd.get(), messages_.get(), want, MSG_DONTWAIT, nullptr);
-  if (got <= 0) {
-    if (got < 0 && errno != EAGAIN && errno != EINTR) counts_.errors++;
-    after_burst(true);
-    return 0;
+  bool asked = false;
+  for (uint32_t used = 0; used < want;) {
+    const uint32_t socket = choose_socket(&asked);
+    if (socket == sockets_.size()) break;
+    const int got = ::recvmmsg(sockets_[socket].fd.get(), messages_.get() + used, want - used,
+                               MSG_DONTWAIT, nullptr);
+    if (got <= 0) {
+      if (got < 0 && errno != EAGAIN && errno != EINTR) counts_.errors++;
+      after_burst(true);
+      continue;
+    }
+    const uint32_t end = used + static_cast<uint32_t>(got);
+    after_burst(end < want);
+    const bool any = sockets_[socket].any;
+    if (sockets_[socket].rule.family == 4)
+      any ? deliver<4, true>(socket, used, end, batch)
+          : deliver<4, false>(socket, used, end, batch);
+    else
+      any ? deliver<6, true>(socket, used, end, batch)
+          : deliver<6, false>(socket, used, end, batch);
+    used = end;
   }
-  const auto count = static_cast<uint32_t>(got);
-  after_burst(count < want);
-  const bool any = sockets_[socket].any;
-  if (sockets_[socket].rule.family == 4)
-    any ? deliver<4, true>(socket, count, batch) : deliver<4, false>(socket, count, batch);
-  else
-    any ? deliver<6, true>(socket, count, batch) : deliver<6, false>(socket, count, batch);
   return batch.count;
 }
 

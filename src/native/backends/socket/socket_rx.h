@@ -32,7 +32,8 @@ class SocketRx {
   SocketRx(std::vector<UdpSocket> sockets, uint32_t frames, uint32_t payload_bytes,
            uint32_t batch_size, bool kernel_stamps, Clock& clock);
 
-  // Receives from the next socket that has something; never blocks.
+  // Receives from the sockets that have something, by turns; never blocks. Fewer frames than there
+  // is room for: every socket was found empty.
   uint32_t receive(wp_batch& batch) noexcept;
   void release(wp_batch& batch) noexcept;
   bool wait(int64_t timeout_us) noexcept;
@@ -58,11 +59,11 @@ class SocketRx {
   static_assert(offsetof(Beside, control) + kStampControl == 64);
   static_assert(sizeof(Beside::control) >= kStampControl + CMSG_SPACE(sizeof(in6_pktinfo)));
 
-  uint32_t choose_socket() noexcept;
+  uint32_t choose_socket(bool* asked) noexcept;
   void after_burst(bool drained) noexcept;
   uint32_t fill(uint32_t want) noexcept;
   template <int kFamily, bool kAny>
-  void deliver(uint32_t socket, uint32_t count, wp_batch& batch) noexcept;
+  void deliver(uint32_t socket, uint32_t begin, uint32_t end, wp_batch& batch) noexcept;
 
   std::vector<UdpSocket> sockets_;
   std::vector<HeaderTemplate> headers_;
