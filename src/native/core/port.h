@@ -69,6 +69,7 @@ class Port {
   explicit Port(const PortConfig& config)
       : clock_(*config.clock),
         telemetry_(*config.telemetry),
+        full_burst_(config.batch_size),
         spec_(config.spec),
         steering_(config.steering) {}
   virtual ~Port() {  // closes
@@ -136,6 +137,8 @@ class Port {
   virtual Capabilities capabilities() const noexcept = 0;
 
   uint32_t queues() const noexcept { return queues_; }
+  // An rx with room for so many that gave fewer has found the queue empty.
+  uint32_t full_burst() const noexcept { return full_burst_; }
   const std::string& spec() const noexcept { return spec_; }
   const Steering& steering() const noexcept { return steering_; }
   Tap& tap() noexcept { return tap_; }
@@ -197,6 +200,7 @@ class Port {
   Clock& clock_;
   Telemetry& telemetry_;
   uint32_t queues_ = 1;
+  uint32_t full_burst_;  // 1: only none at all says so
   std::atomic<bool> finished_{false};
 
  private:

@@ -25,6 +25,9 @@ struct StageContext {
   std::span<const std::shared_ptr<Port>> ports;  // by the number that wp_batch.port gives
   uint32_t batch_size;                           // no burst is larger
   const std::atomic<bool>* stop = nullptr;       // becomes true when the worker is asked to stop
+  // Worker's thread: whatever reached one of its queues before this time, by this machine's clock,
+  // has been through process(). INT64_MAX where no frame waits in a queue: captures. Null: unknown.
+  const int64_t* polled_until = nullptr;
 };
 
 class Stage {

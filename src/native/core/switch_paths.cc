@@ -45,6 +45,7 @@ bool of_the_nic(const std::string& name) {
 }  // namespace
 
 SwitchPort::SwitchPort(const PortConfig& config) : Port(config) {
+  full_burst_ = 1;  // of several paths, one gives at a time
   queues_ = static_cast<uint32_t>(config.options.integer("queues", 1, 64));
   for (uint32_t q = 0; q < queues_; q++) {
     Queue& queue = *queue_states_.emplace_back(std::make_unique<Queue>());

@@ -128,7 +128,7 @@ class SwitchPort final : public Port {
     std::string name;
     bool kernel = false, resting = false, taken_away = false;
     uint64_t since = 0;  // number of the plan that it went away with
-    std::vector<int> watched;
+    std::vector<int> watched{};
   };
 
   static uint32_t tag_of(uint64_t handle) noexcept {

@@ -133,6 +133,7 @@ void Worker::start() {
                 "add one with add_port()");
   if (config_.cpu_core) check_core();
   claim_queues();
+  begin_polling(Clock::process().now());
   try {
     attach_stages();
     telemetry_ = &Telemetry::process();
@@ -167,13 +168,14 @@ void Worker::attach_stages() {
       throw Error(ErrorKind::kBusy,
                   std::string("stage ") + stage->name() + " is another worker's already",
                   "give each worker a stage of its own");
-    stage->attach({ports_, config_.batch_size, &stop_});
+    stage->attach({ports_, config_.batch_size, &stop_, &polled_until_});
   }
 }
 
 void Worker::claim_queues() {
   for (size_t i = 0; i < sources_.size(); i++) {
-    const auto [port, queue] = sources_[i];
+    const uint16_t port = sources_[i].port;
+    const uint32_t queue = sources_[i].queue;
     bool taken = ports_[port]->claim(queue);
     for (int k = 0; !taken && k < kClaimTries; k++) {
       nanosleep(&kClaimNap, nullptr);
@@ -246,10 +248,12 @@ void Worker::run() noexcept {
   uint32_t since_idle = 0;
   while (!stop_.load(std::memory_order_relaxed)) {
     uint32_t frames = 0;
-    for (const Source source : sources_) {
+    for (Source& source : sources_) {
       Port& port = *ports_[source.port];
       port.collect_returned(source.queue);
+      const int64_t before = clock.now();
       const uint32_t n = port.rx(source.queue, *batch_);
+      if (n < source.full_burst && source.polled_until != INT64_MAX) source.polled_until = before;
       if (n == 0) continue;
       frames += n;
       batch_->port = source.port;
@@ -264,6 +268,7 @@ void Worker::run() noexcept {
       counters_[kFrames].add(n);
       if (failed_) break;
     }
+    note_polled();
     if (frames != 0 && ++since_idle < kBurstsBetweenIdleCalls) continue;
     since_idle = 0;
     clock.recalibrate();
@@ -285,6 +290,23 @@ void Worker::run() noexcept {
   const std::lock_guard lock(end_mutex_);
   running_.store(false, std::memory_order_release);
   ended_.notify_all();
+}
+
+// Frames of a capture, or made up, wait nowhere: their stamps are all the time there is.
+void Worker::begin_polling(int64_t now) noexcept {
+  for (Source& source : sources_) {
+    const Port& port = *ports_[source.port];
+    const Capabilities can = port.capabilities();
+    source.full_burst = std::min(config_.batch_size, port.full_burst());
+    source.polled_until = can.finite || !can.wire ? INT64_MAX : now;
+  }
+  note_polled();
+}
+
+void Worker::note_polled() noexcept {
+  int64_t least = INT64_MAX;
+  for (const Source& source : sources_) least = std::min(least, source.polled_until);
+  polled_until_ = least;
 }
 
 void Worker::process(Source source) noexcept {

@@ -69,6 +69,8 @@ class Worker {
   struct Source {
     uint16_t port;
     uint32_t queue;
+    uint32_t full_burst = 0;
+    int64_t polled_until = 0;  // whatever came before was found
   };
   void run() noexcept;
   void process(Source source) noexcept;
@@ -76,6 +78,8 @@ class Worker {
   bool run_stages() noexcept;
   void carry_out(Source source, bool held) noexcept;
   void send_back(Source source, uint32_t frames) noexcept;
+  void begin_polling(int64_t now) noexcept;
+  void note_polled() noexcept;
   void wait_for_work() noexcept;
   void fail(std::string what) noexcept;
   void end() noexcept;
@@ -91,6 +95,7 @@ class Worker {
   std::vector<std::string> specs_;            // of each port
   std::vector<std::shared_ptr<Stage>> stages_;
   std::vector<Source> sources_;
+  int64_t polled_until_ = 0;                   // the least of the sources'
   std::vector<std::vector<uint32_t>> queues_;  // of each port: those that are this worker's
   BatchStorage batch_;
   BatchStorage outbound_;

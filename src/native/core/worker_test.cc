@@ -325,6 +325,52 @@ TEST_CASE("worker: stages are told of its start and end, and are one worker's") 
   CHECK_THROWS_AS(other.start(), wp::Error);
 }
 
+TEST_CASE("worker: stages know until when every queue was found empty") {
+  struct Looking final : wp::Stage {
+    const char* name() const noexcept override { return "looking"; }
+    void attach(const wp::StageContext& context) override {
+      until = context.polled_until;
+      first = *until;
+    }
+    bool process(wp_batch&) noexcept override {
+      in_process.push_back(*until);
+      return true;
+    }
+    bool idle(int64_t now) noexcept override {
+      in_idle.push_back(*until);
+      last_idle = now;
+      return true;
+    }
+    const int64_t* until = nullptr;
+    int64_t first = 0, last_idle = 0;
+    std::vector<int64_t> in_process, in_idle;
+  };
+  const auto run = [](std::vector<std::shared_ptr<wp::Port>> ports) {
+    auto stage = std::make_shared<Looking>();
+    wp::Worker worker({.name = "looked", .batch_size = 32});
+    for (auto& port : ports) worker.add_port(std::move(port));
+    worker.add_stage(stage);
+    worker.start();
+    worker.join();
+    return stage;
+  };
+  const int64_t before = wp::Clock::process().now();
+  // 32, 32, 32, 4, nothing: only the last two say that no more was there.
+  const auto alone = run({deaf_port(100)});
+  CHECK(alone->first >= before);
+  CHECK(alone->in_process == std::vector<int64_t>(4, alone->first));
+  CHECK(alone->in_idle[0] > alone->first);
+  CHECK(alone->in_idle[0] <= alone->last_idle);
+  // The one that is full for longer is what counts.
+  const auto two = run({deaf_port(5), deaf_port(96)});
+  CHECK(two->in_process == std::vector<int64_t>(4, two->first));
+  CHECK(two->in_idle[0] > two->first);
+  // Nothing waits in a capture, or in what is made up.
+  const auto made_up = run({null_port(",frames=100")});
+  CHECK(made_up->in_process == std::vector<int64_t>(made_up->in_process.size(), INT64_MAX));
+  CHECK(made_up->in_idle.back() == INT64_MAX);
+}
+
 TEST_CASE("worker: a stage has one worker for good, also where the next has its address") {
   auto stage = std::make_shared<VerdictStage>(std::vector<uint8_t>{WP_DROP});
   std::optional<wp::Worker> worker;

@@ -70,7 +70,16 @@ class Arbiter {
   /* Lets the hold timers run when no packet comes. */
   template <class Sink>
   void on_time(int64_t now, Sink&& sink) {
-    for (size_t i = 0; i < used_; ++i) units_[i]->assembler().expire(now, sink);
+    for (size_t i = 0; i < used_; ++i) units_[i]->expire(now, sink);
+  }
+
+  /* Whatever reached this machine on one of the lines before that time has been here, by the clock
+   * of on_packet: packets wait in the queues of a machine that is busy, and a gap that they may
+   * fill is not given up for its age. Unless this is told, packets are taken to come as soon as
+   * they are stamped. */
+  void polled_until(int64_t time) {
+    polled_until_ = time;
+    for (size_t i = 0; i < used_; ++i) units_[i]->polled_until(time);
   }
 
   /* When on_time has something to do; INT64_MAX: never. */
@@ -128,6 +137,7 @@ class Arbiter {
     if (used_ == units_.size()) return nullptr;
     latest_ = used_++;
     units_[latest_]->set_unit(unit);
+    units_[latest_]->polled_until(polled_until_);
     return units_[latest_].get();
   }
 
@@ -136,6 +146,7 @@ class Arbiter {
   size_t used_ = 0;
   size_t latest_ = 0;
   uint32_t live_;
+  int64_t polled_until_ = INT64_MAX;
 };
 
 }  // namespace wp::feed

@@ -76,7 +76,8 @@ class ArbiterDifferential {
         ++other.unknown_unit;
         return difference();
       }
-      models_.try_emplace(unit, options_, Framer::kNumbers);
+      models_.try_emplace(unit, options_, Framer::kNumbers).first->second.polled_until =
+          polled_until_;
     }
     models_.at(unit).on_packet(line, parsed, now);
     return difference();
@@ -90,6 +91,12 @@ class ArbiterDifferential {
     }
     arbiter_.on_time(now, recorder_);
     return difference();
+  }
+
+  void polled_until(int64_t time) {
+    polled_until_ = time;
+    for (auto& [unit, model] : models_) model.polled_until = time;
+    arbiter_.polled_until(time);
   }
 
   /* Of a unit that was heard of. */
@@ -219,6 +226,7 @@ class ArbiterDifferential {
   }
 
   ArbiterOptions options_;
+  int64_t polled_until_ = INT64_MAX;
   Arbiter<Framer> arbiter_;
   std::map<uint32_t, ArbiterUnit> models_;
   ArbiterRecorder recorder_;

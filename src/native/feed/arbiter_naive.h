@@ -46,9 +46,20 @@ class ArbiterUnit {
   }
 
   void on_time(int64_t now) {
-    while (o.in_order && !missing.empty() && now - missing.begin()->second >= o.hold_ns) {
+    while (o.in_order && !missing.empty() && now - missing.begin()->second >= o.hold_ns &&
+           (polled_until - missing.begin()->second >= o.hold_ns || passed_by_all())) {
       abandon_lowest(AbandonReason::kTimeout, UINT64_MAX);
     }
+  }
+
+  int64_t polled_until = INT64_MAX;
+
+  bool passed_by_all() const {
+    const uint64_t last = gaps().front().second;
+    const int64_t deadline = missing.begin()->second + o.hold_ns;
+    return std::all_of(lines.begin(), lines.begin() + o.lines, [&](const Line& line) {
+      return line.known && line.epoch == epoch_ && line.next > last && line.last_time >= deadline;
+    });
   }
 
   void skip_to(uint64_t wire, int64_t now) {

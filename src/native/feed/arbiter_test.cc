@@ -581,6 +581,8 @@ TEST_CASE("random lines: the arbiter agrees with the naive model") {
     uint64_t at[2] = {o.next_sequence != 0 ? o.next_sequence : 1 + below(2000), 1 + below(2000)};
     if (below(3) == 0) at[0] = 1 + below(2000);  // a sequence that began anew, or is behind
     int64_t now = 0;
+    const bool polls = below(2) == 0;
+    if (polls) d.polled_until(0);
     char session = 'A';
     for (int i = 0; i < 250; ++i) {
       now += static_cast<int64_t>(below(8) == 0 ? below(100) : below(4));
@@ -604,6 +606,7 @@ TEST_CASE("random lines: the arbiter agrees with the naive model") {
           plain_packet(what, wire, blocks, name, static_cast<uint8_t>(unit), below(15) == 0);
       if (kind == 12) packet.resize(below(packet.size() + 1));
       const auto line = static_cast<uint32_t>(below(o.lines + o.recovery_lines));
+      if (polls && below(12) == 0) d.polled_until(now - static_cast<int64_t>(below(50)));
       const char* difference = d.on_packet(line, packet, now);
       if (difference == nullptr && below(10) == 0) difference = d.on_time(now += 20);
       if (difference == nullptr && below(60) == 0) {

@@ -58,8 +58,9 @@ class Assembler {
     SequenceRange range;
     return gaps_.find(first, last, &range);
   }
-  /* When expire has something to do; INT64_MAX: never. */
+  /* When the oldest gap has been waited for long enough; INT64_MAX: never. */
   int64_t deadline() const { return deadline_; }
+  bool overdue(int64_t now) const { return blocked_ && now >= deadline_; }
   const UnitCounters& counters() const { return counters_; }
   UnitCounters& counters() { return counters_; }
   const HoldBuffer& hold() const { return hold_; }
@@ -100,13 +101,11 @@ class Assembler {
     refresh();
   }
 
-  /* Abandons what was waited for long enough. */
+  /* Abandons the oldest gap, which is overdue. */
   template <class Sink>
-  void expire(int64_t now, Sink&& sink) {
-    while (blocked_ && now >= deadline_) {
-      abandon_front(AbandonReason::kTimeout, UINT64_MAX, sink);
-      refresh();
-    }
+  void expire(Sink&& sink) {
+    abandon_front(AbandonReason::kTimeout, UINT64_MAX, sink);
+    refresh();
   }
 
   /* A snapshot has everything before `next`: what is missing of that is given up, what is held of

@@ -157,6 +157,11 @@ class Channel {
   /* There is mail, or a timer has run out: service() wants to be called. */
   bool due(int64_t now) const noexcept { return has_mail() || clock_.at(now) >= due_; }
   bool has_mail() const noexcept { return !mail_.empty(); }
+  /* Whatever reached this machine before that time, by its clock, has been through on_packet:
+   * counts from the next service() on. See Arbiter::polled_until. */
+  void polled_until(int64_t time) noexcept { polled_until_ = time; }
+  /* The same before the first packet of a worker. */
+  virtual void begin(int64_t polled_until) noexcept = 0;
   /* Takes in some of the mail, lets timers run, asks for what is missing. now: of this machine. */
   virtual void service(int64_t now) noexcept = 0;
   /* Nothing more will come: where messages are held they are delivered, and what they waited for
@@ -211,6 +216,7 @@ class Channel {
   RecordOutput* output_ = nullptr;
   FrameClock clock_;
   int64_t due_ = INT64_MAX;
+  int64_t polled_until_ = INT64_MAX;
   SpscMessages<MailHeader> mail_;
   SpscQueue<ChannelRequest> requests_;
   MailCounters mail_counters_;  // the data thread's part

@@ -55,6 +55,11 @@ class ChannelOf final : public Channel {
       due_ = INT64_MIN;
   }
 
+  void begin(int64_t polled_until) noexcept override {
+    this->polled_until(polled_until);
+    arbiter_.polled_until(polled_in_frames());
+  }
+
   void service(int64_t now) noexcept override {
     if (std::exchange(stamped_, false)) clock_.saw(stamp_, now);
     stamp_ = INT64_MIN;  // no frame is under way
@@ -67,6 +72,8 @@ class ChannelOf final : public Channel {
       };
       if (!mail_.take(handle)) break;
     }
+    const int64_t polled = polled_in_frames();
+    arbiter_.polled_until(polled);
     arbiter_.on_time(time, sink);
     if (recovery_ && pause_ > now) [[unlikely]]
       wait();
@@ -74,7 +81,7 @@ class ChannelOf final : public Channel {
     if (held(now, time)) [[unlikely]] {
       recovery_due = held_until_;
     } else if (recovery_) {
-      recovery_->poll(time, arbiter_, Decisions{*this});
+      recovery_->poll(time, arbiter_, Decisions{*this}, polled);
       recovery_due = recovery_->deadline();
     }
     ring_full_ += output_->ring_full() - lost;
@@ -150,6 +157,10 @@ class ChannelOf final : public Channel {
       self.arbiter_.abandon(unit, first, last, reason, Sink{self});
     }
   };
+
+  int64_t polled_in_frames() const {
+    return polled_until_ == INT64_MAX ? INT64_MAX : clock_.at(polled_until_);
+  }
 
   /* A pause is of this machine's time; how frames are stamped may be known later. */
   void wait() {

@@ -372,6 +372,69 @@ TEST_CASE("while a snapshot is under way nothing is given up, and what was lost 
   CHECK(b.snapshot().abandoned[0].reason == AbandonReason::kDeadline);
 }
 
+TEST_CASE("a gap that a packet in a queue may fill is waited for, however late it is") {
+  Bench b(itch_options());
+  b.channel->begin(kNow);
+  b.packet(0, deletes(1, 1), 0);
+  b.packet(0, deletes(3, 1), 100);
+  // Line 0 goes on in time, and nobody has looked into the queue of line 1.
+  b.packet(0, deletes(4, 1), 2'000'000);
+  b.service(5'000'000);
+  CHECK(b.numbers() == Numbers{1});
+  CHECK(b.snapshot().units[0].counters.gap_open == 1);
+  b.packet(1, deletes(1, 2), 200);
+  CHECK(b.numbers() == Numbers{2, 3, 4});
+  CHECK(b.snapshot().abandoned.empty());
+}
+
+TEST_CASE("a line whose queue is empty holds nothing longer than hold_ns") {
+  Bench b(itch_options());
+  b.channel->begin(kNow);
+  b.packet(0, deletes(1, 1), 0);
+  b.packet(0, deletes(3, 1), 100);
+  b.channel->polled_until(kNow + 1'000'099);
+  b.service(1'000'200);
+  CHECK(b.numbers() == Numbers{1});
+  b.channel->polled_until(kNow + 1'000'100);
+  b.service(1'000'201);
+  CHECK(b.numbers() == Numbers{3});
+  const ChannelSnapshot s = b.snapshot();
+  REQUIRE(s.abandoned.size() == 1);
+  CHECK(s.abandoned[0].reason == AbandonReason::kTimeout);
+}
+
+TEST_CASE("a gap that every line has gone past is given up in its time, queues empty or not") {
+  Bench b(itch_options());
+  b.channel->begin(kNow);
+  b.packet(0, deletes(1, 1), 0);
+  b.packet(0, deletes(3, 1), 100);
+  b.packet(1, deletes(3, 1), 150);
+  b.packet(0, deletes(4, 1), 1'000'100);
+  b.packet(1, deletes(3, 1), 1'000'099);
+  CHECK(b.numbers() == Numbers{1});  // what line 1 sent before may still come
+  b.packet(1, deletes(4, 1), 1'000'100);
+  CHECK(b.numbers() == Numbers{3, 4});
+  CHECK(b.snapshot().abandoned_total == 1);
+}
+
+TEST_CASE("with a server that is down, too, what waits in a queue is not given up") {
+  Bench b(recovering());
+  b.channel->begin(kNow);
+  b.packet(0, deletes(1, 1), 0);
+  b.packet(0, deletes(3, 1), 100);
+  for (int64_t at = 1000; at < 3'000'000; at += 1000) b.service(at);
+  CHECK(b.numbers() == Numbers{1});
+  const uint64_t requests = b.snapshot().recovery.requests;
+  CHECK(requests == RecoveryOptions{}.max_attempts);
+  b.packet(1, deletes(2, 1), 200);
+  CHECK(b.numbers() == Numbers{2, 3});
+  b.packet(0, deletes(5, 1), 3'000'000);
+  b.channel->polled_until(kNow + 9'000'000);
+  for (int64_t at = 3'001'000; at < 4'000'000; at += 1000) b.service(at);
+  CHECK(b.numbers() == Numbers{5});
+  CHECK(b.snapshot().abandoned_total == 1);
+}
+
 TEST_CASE("requests that nobody takes are counted, and made again") {
   ChannelOptions o = recovering();
   o.requests = 2;

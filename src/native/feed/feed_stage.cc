@@ -66,6 +66,9 @@ void FeedStage::attach(const StageContext& context) {
                     " is in use by another worker, and only one may give numbers of it",
                 "give the channels of each worker a SymbolTable of their own, or stop that worker");
   }
+  polled_until_ = context.polled_until;
+  // What the channels have before their first service.
+  for (const auto& channel : channels_) channel->begin(polled_until_ ? *polled_until_ : INT64_MAX);
   output_.start(context.stop);
 }
 
@@ -138,18 +141,23 @@ void FeedStage::flush_waited(int64_t now) noexcept {
   output_.forget_waited();
 }
 
+void FeedStage::service(Channel& channel, int64_t now) noexcept {
+  channel.polled_until(polled_until_ ? *polled_until_ : INT64_MAX);
+  channel.service(now);
+}
+
 // After a burst: what cannot wait for the next idle call.
 void FeedStage::service(int64_t now) noexcept {
   for (const auto& channel : channels_) {
     if (!channel->due(now)) [[likely]]
       continue;
-    channel->service(now);
+    service(*channel, now);
     flush_waited(now);
   }
 }
 
 bool FeedStage::idle(int64_t now) noexcept {
-  for (const auto& channel : channels_) channel->service(now);
+  for (const auto& channel : channels_) service(*channel, now);
   flush_waited(now);
   publish(now, false);
   return true;
@@ -158,13 +166,14 @@ bool FeedStage::idle(int64_t now) noexcept {
 // A reader may have been in the way of the last idle call.
 void FeedStage::end(int64_t now) noexcept {
   for (const auto& channel : channels_) {
-    do channel->service(now);
+    do service(*channel, now);
     while (channel->has_mail());
     if (!options_.latency) channel->finish();
   }
   flush_waited(now);
   output_.stop();
   unclaim_symbols();
+  polled_until_ = nullptr;
   publish(now, true);
 }
 

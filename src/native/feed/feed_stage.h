@@ -68,6 +68,7 @@ class FeedStage final : public Stage {
   void unclaim_symbols() noexcept;
   void sample(const wp_batch& batch, int64_t now, Histogram& histogram) noexcept;
   void flush_waited(int64_t now) noexcept;
+  void service(Channel& channel, int64_t now) noexcept;
   void service(int64_t now) noexcept;
   void publish(int64_t now, bool must) noexcept;
 
@@ -83,6 +84,7 @@ class FeedStage final : public Stage {
   Histogram none_;
 
   static constexpr size_t kMaxBatch = 4096;  // open_port allows no larger burst
+  const int64_t* polled_until_ = nullptr;    // the worker's
   std::vector<uint32_t> put_in_;             // records that each frame of the burst made
   uint64_t frames_ = 0, other_flow_ = 0, not_udp_ = 0;
 

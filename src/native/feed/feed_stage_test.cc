@@ -13,6 +13,7 @@
 #include "core/error.h"
 #include "core/worker.h"
 #include "feed/channel.h"
+#include "feed/mold_udp64_packet.h"
 #include "feed/symbol_table.h"
 
 namespace {
@@ -75,6 +76,41 @@ TEST_CASE("feed stage: a symbol table is of one worker at a time") {
   CHECK_THROWS_AS(first->attach(context), wp::Error);
   second.reset();
   first->attach(context);
+}
+
+TEST_CASE("feed stage: a gap is not given up before every queue was looked into") {
+  wp::feed::ChannelOptions o;
+  o.name = "two";
+  o.protocol = "itch";
+  o.lines = {wp::FlowRule{}};
+  o.arbiter.hold_ns = 1'000'000;
+  std::vector<std::shared_ptr<wp::feed::Channel>> channels{wp::feed::make_channel(std::move(o))};
+  auto ring = std::make_shared<wp::Ring>(16, wp::FullPolicy::kDrop, "");
+  wp::feed::FeedStage stage({}, ring, channels);
+  const int64_t now = wp::Clock::process().now();
+  int64_t polled_until = now;
+  stage.attach({{}, 64, nullptr, &polled_until});
+  const auto packet = [&](uint64_t number) {
+    uint8_t bytes[wp::feed::kMoldHeaderSize + 2 + 19] = {};
+    wp::feed::mold_encode_header(bytes, {}, number, 1);
+    bytes[wp::feed::kMoldHeaderSize + 1] = 19;
+    bytes[wp::feed::kMoldHeaderSize + 2] = 'D';
+    channels[0]->on_packet(0, bytes, sizeof bytes, now);
+  };
+  packet(1);
+  packet(3);
+  stage.idle(now + 5'000'000);
+  CHECK(ring->size() == 1);
+  polled_until = now + 1'000'000;
+  stage.idle(now + 5'000'000);
+  CHECK(ring->size() == 2);
+  stage.end(now + 5'000'000);
+  // Where no worker says, the time does.
+  stage.attach({{}, 64});
+  packet(5);
+  stage.idle(now + 10'000'000);
+  CHECK(ring->size() == 3);
+  stage.end(now + 10'000'000);
 }
 
 TEST_CASE("feed stage: abandoned, it closes a full ring rather than wait for its consumer") {

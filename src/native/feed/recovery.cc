@@ -103,15 +103,16 @@ void Recovery::look_at(uint32_t unit, std::span<const SequenceRange> gaps, int64
   }
 }
 
-void Recovery::decide(int64_t now) {
+void Recovery::decide(int64_t now, int64_t polled_until) {
+  const int64_t seen = std::min(now, polled_until);
   size_t kept = 0;
   for (const Range& range : ranges_) {
     AbandonReason reason = AbandonReason::kTimeout;
     if (range.refused) {
       reason = AbandonReason::kRefused;
-    } else if (now >= plus(std::max(range.since, forgiven_), options_.deadline_ns)) {
+    } else if (seen >= plus(std::max(range.since, forgiven_), options_.deadline_ns)) {
       reason = AbandonReason::kDeadline;
-    } else if (range.attempts >= options_.max_attempts && now >= range.due) {
+    } else if (spent(range) && seen >= range.due) {
       reason = AbandonReason::kAttempts;
     } else {
       ranges_[kept++] = range;
@@ -134,7 +135,7 @@ void Recovery::ask(int64_t now) {
   size_t in_flight = 0;
   for (const Range& range : ranges_) in_flight += range.attempts != 0 && range.due > now;
   for (size_t i = 0; i < ranges_.size(); ++i) {
-    if (ranges_[i].due > now) continue;
+    if (ranges_[i].due > now || spent(ranges_[i])) continue;
     if (in_flight >= options_.max_in_flight || allowed_at() > now) {
       counters_.waited += !std::exchange(waiting_, true);
       return;
@@ -154,7 +155,7 @@ void Recovery::ask(int64_t now) {
     size_t end = i + 1;
     for (; end < ranges_.size(); ++end) {
       const Range& next = ranges_[end];
-      if (next.unit != ranges_[i].unit || next.due > now ||
+      if (next.unit != ranges_[i].unit || next.due > now || spent(next) ||
           next.first - last - 1 > options_.coalesce ||
           next.last - first >= options_.max_per_request) {
         break;

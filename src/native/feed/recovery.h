@@ -110,15 +110,16 @@ class Recovery {
   /* Throws wp::Error naming the field. */
   explicit Recovery(const RecoveryOptions& options);
 
-  /* After each burst and when deadline() is reached. */
+  /* After each burst and when deadline() is reached. polled_until: see Arbiter::polled_until;
+   * nothing is given up for an age or for attempts that it has not come to. */
   template <class Arbiter, class Sink>
-  void poll(int64_t now, const Arbiter& arbiter, Sink&& sink) {
+  void poll(int64_t now, const Arbiter& arbiter, Sink&& sink, int64_t polled_until = INT64_MAX) {
     begin();
     for (size_t i = 0; i < arbiter.units(); ++i) {
       const auto& unit = arbiter.unit(i);
       look_at(unit.unit(), unit.assembler().gaps(), now);
     }
-    decide(now);
+    decide(now, polled_until);
     // The arbiter may change its gaps from here on.
     for (const GivenUp& g : given_up_) sink.give_up(g.unit, g.first, g.last, g.reason);
     for (const RecoveryRequest& r : requests_) sink.request(r);
@@ -170,9 +171,10 @@ class Recovery {
   void look_at(uint32_t unit, std::span<const SequenceRange> gaps, int64_t now);
   void add(const Range& range);
   Range inherit(const Range& old, uint64_t first, uint64_t last, int64_t now) const;
-  void decide(int64_t now);
+  void decide(int64_t now, int64_t polled_until);
   void ask(int64_t now);
   int64_t allowed_at() const;
+  bool spent(const Range& range) const { return range.attempts >= options_.max_attempts; }
   int64_t wait_after(uint32_t attempts) const;
 
   RecoveryOptions options_;

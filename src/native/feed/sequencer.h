@@ -56,6 +56,19 @@ class Sequencer {
   bool ended() const { return ended_; }
   SequenceState state() const { return {unit(), session_, assembler_.undelivered()}; }
 
+  /* See Arbiter::polled_until. */
+  void polled_until(int64_t time) { polled_until_ = time; }
+
+  /* Abandons what was waited for long enough. Not for the time alone: what is missing may wait in
+   * the queue of a line, unless that was empty since or the line has gone on without it. */
+  template <class Sink>
+  void expire(int64_t now, Sink&& sink) {
+    while (assembler_.overdue(now) &&
+           (polled_until_ >= assembler_.deadline() || passed_by_all_lines())) {
+      assembler_.expire(sink);
+    }
+  }
+
   /* A line that comes alone, a packet that continues it, nothing missing: walked once, messages
    * delivered as they are checked. False: something else, and nothing was done. There is no other
    * copy to wait for, so a packet that is damaged gives what stands before the damage; the rest is
@@ -86,7 +99,7 @@ class Sequencer {
                  std::vector<ArbiterLine>& lines, Sink&& sink) {
     LineCounters& c = lines[line].counters;
     if (recv_time >= assembler_.deadline()) [[unlikely]]
-      assembler_.expire(recv_time, sink);
+      expire(recv_time, sink);
     const bool repeat = line >= tracks_.size() || packet.retransmitted;
     if (!have_session_ || !same(packet.session, session_)) [[unlikely]] {
       if (!take_session(packet, repeat, line, c, sink)) return;
@@ -408,6 +421,15 @@ class Sequencer {
     return begin - options_.await_snapshot;
   }
 
+  /* Every line has gone past the oldest gap, and brought something since that is overdue. */
+  bool passed_by_all_lines() const {
+    const uint64_t last = assembler_.gaps().front().last;
+    return std::ranges::all_of(tracks_, [&](const LineTrack& track) {
+      return track.known() && track.epoch() == epoch_ && track.next() > last &&
+             track.last_time() >= assembler_.deadline();
+    });
+  }
+
   /* Not so far ahead that it needs proof. */
   bool reachable(uint64_t first) const {
     return assembler_.started() &&
@@ -431,6 +453,7 @@ class Sequencer {
   uint64_t reset_next_ = 0;
   uint64_t reset_after_ = 0;
   int64_t reset_time_ = 0;
+  int64_t polled_until_ = INT64_MAX;
   uint32_t reset_line_ = 0;
 };
 

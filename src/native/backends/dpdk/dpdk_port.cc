@@ -206,6 +206,7 @@ void DpdkPort::add_queues(const PortConfig& config) {
   const uint16_t port = device_->port();
   const int node = device_->numa_node();
   const uint32_t room = buffer_size();
+  if (filter_) full_burst_ = 1;  // of a whole burst, some may not be wanted
   for (uint16_t id = 0; id < queues_; id++) {
     const uint64_t mark = EalLog::mark();
     auto pool = std::make_unique<Pool>("wp" + std::to_string(port) + "q" + std::to_string(id),
