@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,7 @@ class FeedClient(Intake):
         self._begun = self._handled = 0
         self._unsettled: int | None = None  # a run ended, and its sinks have no more than that
         self._pending: tuple[int, States] | None = None
+        self._saved: States = {}  # what the file says
         self._saved_at = 0
         self.state_writes = 0
         self.state_errors = 0
@@ -150,7 +152,7 @@ class FeedClient(Intake):
 
     def _make_channels(self) -> list[str]:
         """The channels and their servers; returns which of them wait for a snapshot first."""
-        found = self._read_state()
+        found = self._saved = self._read_state()
         self._channels, self._recovering, self._watches = [], [], []
         self._rows = {}
         wanted: list[str] = []
@@ -375,18 +377,33 @@ class FeedClient(Intake):
 
     def _save(self, now: int) -> None:
         path, pending = self.config.feed.state, self._pending
-        if path is None or pending is None or self._ring is None:
+        if path is None or self._ring is None:
             return
-        if self._acknowledged() < pending[0]:
-            return  # after a crash it would be lost
-        self._pending = None
+        if pending is not None and self._acknowledged() >= pending[0]:
+            self._pending, states = None, pending[1]
+        else:  # after a crash the records would be lost, but requests are made for good
+            states = self._with_requests(now)
+            if states == self._saved:
+                return
         self._saved_at = now
         try:
-            feed_state.write(path, pending[1])
+            feed_state.write(path, states)
+            self._saved = states
             self.state_writes += 1
         except OSError as error:
             self.state_errors += 1
             logs.emit("feed.state_failed", file=path, error=str(error))
+
+    def _with_requests(self, now: int) -> States:
+        """What the file says, with the requests that count against a venue's day as they are."""
+        states = dict(self._saved)
+        for channel in self._channels:
+            found = channel.snapshot()
+            requests = found["recovery"]["requests_by_hour"]
+            before = states.get(channel.name, ChannelState(found["protocol"], (), now))
+            if requests != before.requests:
+                states[channel.name] = replace(before, requests=requests)
+        return states
 
     # --- state -----------------------------------------------------------------------------
     @property

@@ -88,6 +88,13 @@ def write(path: str | Path, states: Mapping[str, ChannelState]) -> None:
         raise
 
 
+def _whole(value: int | str, bits: int) -> int:
+    number = int(value)
+    if not 0 <= number < 1 << bits:
+        raise ValueError(f"{number} is not a whole number of {bits} bits")
+    return number
+
+
 def read(path: str | Path) -> States:
     """What the file says; nothing when there is none yet.
 
@@ -109,15 +116,18 @@ def read(path: str | Path) -> States:
                 str(state["protocol"]),
                 tuple(
                     UnitState(
-                        int(u["unit"]),
+                        _whole(u["unit"], 32),
                         bytes.fromhex(u["session"]),
-                        int(u["next_sequence"]),
-                        int(u["next_on_wire"]),
+                        _whole(u["next_sequence"], 64),
+                        _whole(u["next_on_wire"], 64),
                     )
                     for u in state["units"]
                 ),
                 int(state["time"]),
-                {int(hour): int(n) for hour, n in state.get("requests_by_hour", {}).items()},
+                {
+                    _whole(hour, 32): _whole(n, 32)
+                    for hour, n in state.get("requests_by_hour", {}).items()
+                },
             )
             for name, state in document["channels"].items()
         }

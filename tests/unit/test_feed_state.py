@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -283,6 +284,60 @@ def test_requests_of_the_day_survive_a_restart_and_old_ones_do_not_count(tmp_pat
     assert asked({hour - 30: 3, hour - 2: 1}) == (4, 5)
     # Of a state that is too old to go on from, the requests still count.
     assert asked({hour - 14: 4}, age=14) == (1, 5)
+
+
+def test_requests_are_written_though_no_sink_has_a_record(tmp_path):
+    path, hour = tmp_path / "feed.state", wp.now() // 3_600_000_000_000
+    unit = feed_state.UnitState(0, peer.SESSION, 100, 100)
+    before = feed_state.ChannelState("itch", (unit,), wp.now(), {hour - 3: 2})
+    feed_state.write(path, {"c": before})
+    gate = threading.Event()
+    sink = CallbackConfig(name="stuck", function=lambda _: gate.wait(30))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        where = f"127.0.0.1:{server.getsockname()[1]}"
+        how = {"kind": "mold_udp64", "server": where, "per_day": 5, "hold_ns": 0}
+        feed = {"state": str(path), "state_interval": 0.05}
+        with wp.FeedClient(config_of(feed=feed, recovery=[how], sink=[sink])) as client:
+            client.start_ingestion()
+            runner = threading.Thread(target=lambda: client.run(max_seconds=20))
+            runner.start()
+            with sender() as send:
+                for n in (100, 105):
+                    send(peer.mold(n, [b"S" + bytes(11)]))
+                wait_for(lambda: sum(feed_state.read(path)["c"].requests.values()) > 2)
+                found = feed_state.read(path)["c"]
+                assert (found.units, found.time) == (before.units, before.time)
+                gate.set()
+                for _ in range(10):
+                    send(peer.end(106))
+                    time.sleep(0.02)
+            runner.join()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"next_sequence": -1}, "-1 is not a whole number of 64 bits"),
+        ({"next_on_wire": 1 << 64}, "is not a whole number of 64 bits"),
+        ({"unit": -2}, "-2 is not a whole number of 32 bits"),
+        ({"requests_by_hour": {"-4": 1}}, "-4 is not a whole number of 32 bits"),
+        ({"requests_by_hour": {"4": -1}}, "-1 is not a whole number of 32 bits"),
+        ({"requests_by_hour": [1]}, "is no state file of a feed"),
+    ],
+)
+def test_a_state_file_that_was_edited_wrongly_is_told(tmp_path, changes, told):
+    path = tmp_path / "feed.state"
+    unit = feed_state.UnitState(0, peer.SESSION, 100, 100)
+    feed_state.write(path, {"c": feed_state.ChannelState("itch", (unit,), 5, {3: 1})})
+    document = json.loads(path.read_text())
+    channel = document["channels"]["c"]
+    for name, value in changes.items():
+        (channel if name in channel else channel["units"][0])[name] = value
+    path.write_text(json.dumps(document))
+    client = wp.FeedClient(config_of(feed={"state": str(path)}))
+    with pytest.raises(wp.ConfigError, match=told):
+        client.initialize()
 
 
 # --- starts that fail ----------------------------------------------------------------------------

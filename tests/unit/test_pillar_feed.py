@@ -259,6 +259,36 @@ def test_what_the_server_has_not_is_given_up_and_the_rest_comes(flow):
     assert channel["servers"]["requests"]["refused"] > 0
 
 
+def test_the_requests_of_a_day_count_after_a_restart_too(flow, tmp_path):
+    """Also those of which no sink has a record yet, and those of a run that was not the last."""
+    messages, (a, b, again) = day(3000), flows_of(flow)
+    asked = []
+
+    def feed(first: int, last: int) -> dict:
+        packets, end = lossy(messages[:last], 7, 0.3)[0], last + 1
+        line = [(at, packet) for at, packet in packets if at >= first]
+        with RequestServer(messages, again) as server:
+
+            def sender():
+                time.sleep(0.3)
+                send([(line, set()), (line, set())], (a, b), end)
+
+            quota = {"per_day": 4, "max_per_request": 3, "deadline_ns": 400_000_000}
+            config = configured((a, b), recovery=[asking(server, again, **quota)])
+            config.feed.state = str(tmp_path / "feed.state")
+            _, _, channel = run(config, sender, 10**9, max_seconds=2.5)
+            asked.append(len(server.asked))
+        return channel["recovery"]
+
+    first = feed(1, 1000)
+    assert (first["requests"], first["requests_in_day"], asked[0]) == (4, 4, 4)
+    assert first["waited"] > 0
+    for at in (1001, 2001):
+        told = feed(at, at + 999)
+        assert told["abandoned"] > 0  # it had something to ask for
+        assert (told["requests"], told["requests_in_day"], asked[-1]) == (0, 4, 0)
+
+
 def test_without_a_server_the_gaps_told_are_what_both_lost(flow):
     messages, (a, b, _) = day(3000), flows_of(flow)
     lines = [lossy(messages, seed, 0.1) for seed in (5, 6)]
