@@ -355,6 +355,13 @@ def test_a_snapshot_of_before_is_taken_again():
             peer.soup(b"A", b"GLIMPSE   " + b"%20d" % 1) + peer.soup(b"S", b"G" + b"x" * 20),
             "no sequence number",
         ),
+        *(
+            (
+                peer.soup(b"A", b"GLIMPSE   " + b"%20d" % 1) + peer.soup(b"S", b"G" + number),
+                "no sequence number",
+            )
+            for number in (b"%20d" % 0, b"%20d" % -5, b"%020d" % (1 << 64), b"1_0".rjust(20))
+        ),
     ],
 )
 def test_snapshots_that_fail(packets, why):

@@ -148,13 +148,12 @@ class Glimpse:
 
     def _message(self, data: bytes) -> None:
         if data[:1] == b"G" and len(data) == 21:
-            try:
-                self._next = int(data[1:])
-            except ValueError:
+            digits = data[1:].strip(b" ")
+            number = int(digits) if digits.isdigit() else 0
+            if not 0 < number < 1 << 64:
                 self._failed = "its last message has no sequence number"
                 return
-            if self._next == 0:
-                self._failed = "its last message has no sequence number"
+            self._next = number
         elif len(self._held) + len(data) > _MOST_BYTES:
             self.counters["too_large"] += 1
             self._failed = "the snapshot is too large"
