@@ -171,13 +171,19 @@ class Service:
 
 
 class MoldServer(Service):
-    """Answers MoldUDP64 requests, but for the first `silent`: as many whole messages as fit."""
+    """Answers MoldUDP64 requests with as many whole messages as fit. The first answer with each
+    number of `lose` is lost."""
 
     def __init__(
-        self, messages: list[bytes], first: int = 1, *, silent: int = 0, host: str = "127.0.0.1"
+        self,
+        messages: list[bytes],
+        first: int = 1,
+        *,
+        lose: Iterable[int] = (),
+        host: str = "127.0.0.1",
     ) -> None:
         super().__init__(socket.SOCK_DGRAM, host)
-        self.messages, self.first, self.silent = messages, first, silent
+        self.messages, self.first, self.lose = messages, first, set(lose)
         self.requests: list[tuple[int, int]] = []
 
     def serve(self) -> None:
@@ -197,7 +203,9 @@ class MoldServer(Service):
                     break
                 part.append(m)
                 size += 2 + len(m)
-            if len(self.requests) > self.silent:
+            lost = self.lose & set(range(sequence, sequence + len(part)))
+            self.lose -= lost
+            if not lost:
                 self.socket.sendto(mold(sequence, part), who)
 
 
