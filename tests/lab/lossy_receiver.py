@@ -73,14 +73,14 @@ def main() -> None:
         elif isinstance(told.event, Missed):
             untold += 1
 
-    # Without recovery a gap is waited for as long as the other line may be behind: where the
-    # machine is busy, what it brings waits in a socket, and that counts too.
+    # Without recovery a gap is waited for as long as the other line may be sent later, by a
+    # publisher that has to wait for its turn on a busy machine.
     how = [{"kind": "mold_udp64", "server": server}] if server != "-" else []
     arbiter = (
         {}
         if how
         else {
-            "hold_ns": 2_000_000_000,
+            "hold_ns": 250_000_000,
             "hold_messages": 1 << 19,
             "hold_bytes": 64 << 20,
         }
