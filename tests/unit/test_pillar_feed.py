@@ -134,9 +134,9 @@ def flows_of(flow):
     return [(flow[0], flow[1] + i) for i in range(3)]
 
 
-def configured(flows, *, recovery=(), message=DECLARED, **channel):
+def configured(flows, *, feed=(), recovery=(), message=DECLARED, **channel):
     return wp.FeedConfig(
-        feed={"interface_name": "lo", "options": {"rx_buffer_bytes": 8 << 20}},
+        feed={"interface_name": "lo", "options": {"rx_buffer_bytes": 8 << 20}, **dict(feed)},
         channel=[
             {
                 "name": "nyse",
@@ -274,8 +274,8 @@ def test_the_requests_of_a_day_count_after_a_restart_too(flow, tmp_path):
                 send([(line, set()), (line, set())], (a, b), end)
 
             quota = {"per_day": 4, "max_per_request": 3, "deadline_ns": 400_000_000}
-            config = configured((a, b), recovery=[asking(server, again, **quota)])
-            config.feed.state = str(tmp_path / "feed.state")
+            state = {"state": str(tmp_path / "feed.state")}
+            config = configured((a, b), feed=state, recovery=[asking(server, again, **quota)])
             _, _, channel = run(config, sender, 10**9, max_seconds=2.5)
             asked.append(len(server.asked))
         return channel["recovery"]
