@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from test_feed_lab import backend_or_skip, wait_until_open
 
+import wirepath as wp
 from wirepath.lab import Lab
 
 MESSAGES = int(os.environ.get("WIREPATH_LOSS_MESSAGES", "60000"))
@@ -65,6 +66,20 @@ def run(lab_name: str, backend: str, server: str = "", stall: float = 0.0) -> tu
     )
 
 
+def wait_for_packets(receiver: subprocess.Popen[str], count: int) -> None:
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        assert receiver.poll() is None, receiver.communicate()[1]
+        found = wp.attach(receiver.pid).counters
+        if any(
+            n.startswith("port/") and n.endswith("/rx_packets") and v >= count
+            for n, v in found.items()
+        ):
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"the feed has not had {count} packets")
+
+
 def overload(fed: dict, published: dict) -> dict[str, int]:
     """Packets that left the publisher and did not reach the feed, by counter."""
     port = fed["port"]
@@ -93,7 +108,7 @@ def run_at(rate: int, lab_name: str, backend: str, server: str, stall: float) ->
             sender = lab["a"].popen(publish, **TEXTS)
             try:
                 if stall:
-                    time.sleep(1.0)  # into the stream
+                    wait_for_packets(receiver, 1000)
                     receiver.send_signal(signal.SIGSTOP)
                     time.sleep(stall)
                     receiver.send_signal(signal.SIGCONT)
