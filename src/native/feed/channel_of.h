@@ -61,7 +61,7 @@ class ChannelOf final : public Channel {
   }
 
   void service(int64_t now) noexcept override {
-    if (std::exchange(stamped_, false)) clock_.saw(stamp_, now);
+    note_stamps(now);
     stamp_ = INT64_MIN;  // no frame is under way
     const int64_t time = clock_.at(now);
     const uint64_t lost = output_->ring_full();
@@ -158,8 +158,23 @@ class ChannelOf final : public Channel {
     }
   };
 
+  /* How frames are stamped against this machine's time; and a stamp that was had at noted_at_,
+   * which is passed once every queue was empty after that. */
+  void note_stamps(int64_t now) {
+    if (polled_until_ >= noted_at_) {
+      passed_stamp_ = noted_stamp_;
+      noted_at_ = INT64_MAX;
+    }
+    if (!std::exchange(stamped_, false)) return;
+    clock_.saw(stamp_, now);
+    if (noted_at_ != INT64_MAX) return;
+    noted_stamp_ = stamp_;
+    noted_at_ = now;
+  }
+  /* A clock may be ahead by less than FrameClock tells apart: what it said counts too. */
   int64_t polled_in_frames() const {
-    return polled_until_ == INT64_MAX ? INT64_MAX : clock_.at(polled_until_);
+    if (polled_until_ == INT64_MAX) return INT64_MAX;
+    return std::max(clock_.at(polled_until_), passed_stamp_);
   }
 
   /* A pause is of this machine's time; how frames are stamped may be known later. */
@@ -313,6 +328,7 @@ class ChannelOf final : public Channel {
   int64_t stamp_ = 0;
   bool stamped_ = false;
   uint64_t ring_full_ = 0;
+  int64_t noted_stamp_ = INT64_MIN, noted_at_ = INT64_MAX, passed_stamp_ = INT64_MIN;
   int64_t pause_ = 0, waiting_until_ = 0;
   // hold_: of this machine's time, as pause_; the others of the frames'.
   int64_t hold_ = 0, grace_ = INT64_MIN, held_until_ = INT64_MIN;

@@ -417,6 +417,33 @@ TEST_CASE("a gap that every line has gone past is given up in its time, queues e
   CHECK(b.snapshot().abandoned_total == 1);
 }
 
+TEST_CASE("frames of a clock that is ahead are not held for longer because of it") {
+  constexpr int64_t kAhead = 500'000'000;
+  Bench b(itch_options());
+  b.channel->begin(kNow);
+  const auto packet = [&](const std::string& bytes, int64_t at) {
+    b.channel->on_packet(0, reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size(),
+                         kNow + kAhead + at);
+    b.service(at);
+  };
+  packet(deletes(1, 1), 0);
+  packet(deletes(3, 1), 100);
+  b.channel->polled_until(kNow + 1'000'105);
+  packet(deletes(4, 1), 1'000'110);
+  CHECK(b.numbers() == Numbers{1});
+  b.channel->polled_until(kNow + 1'000'109);
+  b.service(1'000'200);
+  CHECK(b.numbers().empty());
+  b.channel->polled_until(kNow + 1'000'110);
+  b.service(1'000'300);
+  CHECK(b.snapshot().abandoned_total == 0);  // by this machine's clock it is not time yet
+  packet(deletes(5, 1), 1'000'400);
+  b.channel->polled_until(kNow + 1'000'500);
+  b.service(1'000'600);
+  CHECK(b.numbers() == Numbers{3, 4, 5});
+  CHECK(b.snapshot().abandoned_total == 1);
+}
+
 TEST_CASE("with a server that is down, too, what waits in a queue is not given up") {
   Bench b(recovering());
   b.channel->begin(kNow);
