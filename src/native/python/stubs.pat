@@ -526,6 +526,8 @@ pitch_layouts$:
 
 wirepath._core\.flow_hash$:
     def flow_hash(frame: bytes | bytearray | memoryview) -> int:
+        \doc
+
 \.(FrameSource|CaptureSession)\.counts$:
     def counts(self, interface: int = 0) -> dict[str, int]:
         \doc
