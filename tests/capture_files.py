@@ -40,7 +40,7 @@ def dissected(path: Path | str) -> list[dict[str, str]]:
         "frame.drop_count",
         "frame.packet_id",
         "frame.comment",
-        "data.data",
+        "udp.payload",
     )
 
 
