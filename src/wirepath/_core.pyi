@@ -1503,7 +1503,7 @@ class CaptureSession:
     def __init__(
         self,
         sources: Sequence[FrameSource],
-        interfaces: Sequence[Sequence[dict]],
+        interfaces: Sequence[Sequence[dict[str, Any]]],
         path: str,
         fd: int,
         file_bytes: int,

@@ -545,3 +545,20 @@ pitch_layouts$:
         self, frame: bytes | bytearray | memoryview, queue: int = 0, interface: int = 0, time: int = 0
     ) -> tuple[int, int, bytes]:
         \doc
+
+\.CaptureSession\.__init__$:
+    def __init__(
+        self,
+        sources: Sequence[FrameSource],
+        interfaces: Sequence[Sequence[dict[str, Any]]],
+        path: str,
+        fd: int,
+        file_bytes: int,
+        file_ns: int,
+        ring_files: int,
+        hardware: str,
+        os: str,
+        application: str,
+        comment: str,
+    ) -> None:
+        \doc
