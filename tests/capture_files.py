@@ -41,6 +41,7 @@ def dissected(path: Path | str) -> list[dict[str, str]]:
         "frame.packet_id",
         "frame.comment",
         "udp.payload",
+        "eth.dst",
     )
 
 

@@ -131,6 +131,9 @@ def test_a_port_on_a_veth_pair(lab_name, tmp_path, backend):
         assert row["frame.verdict.ebpf_xdp"] == ("" if kept else str(verdict))
         assert ("KEEP" in row["frame.comment"]) == kept
         assert row["frame.interface_queue"] == "0"
+    # As they came, and as they left: the stage writes over the first byte.
+    assert not any(row["eth.dst"].startswith("ee:") for row in received)
+    assert all(row["eth.dst"].startswith("ee:") for row in sent)
     # What the worker sent back (TX) and around (REDIRECT to its only port) left as well.
     worker = counted["worker"]
     each = 0 if backend == "socket" else NUMBER // 6
