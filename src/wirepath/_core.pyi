@@ -22,7 +22,7 @@ EF_VI_MISSING: str
 
 DPDK_MISSING: str
 
-PROGRAMS_MISSING: str = ""
+PROGRAMS_MISSING: str
 
 BATCH_ABI: int = 1
 
@@ -1581,7 +1581,7 @@ class CaptureSession:
     def __init__(
         self,
         sources: Sequence[FrameSource],
-        interfaces: Sequence[Sequence[dict]],
+        interfaces: Sequence[Sequence[dict[str, Any]]],
         path: str,
         fd: int,
         file_bytes: int,
@@ -1692,22 +1692,28 @@ class ProgramInstance:
     def memory(self) -> int:
         """Bytes reserved; untouched pages cost none."""
 
-    def run(self, frame: object, queue: int = 0, interface: int = 0, time: int = 0) -> tuple:
+    def run(
+        self,
+        frame: bytes | bytearray | memoryview,
+        queue: int = 0,
+        interface: int = 0,
+        time: int = 0,
+    ) -> tuple[int, int, bytes]:
         """(verdict, target, frame afterwards)"""
 
-    def read_ring(self, map: str, most: int = 1024) -> list:
+    def read_ring(self, map: str, most: int = 1024) -> list[bytes]:
         """Records written since, at most `most`."""
 
     def ring_dropped(self, map: str) -> int:
         """Records that found the ring full."""
 
     @property
-    def maps(self) -> list:
+    def maps(self) -> list[dict[str, Any]]:
         """
         name, kind, key_size, value_size, max_entries, slots and value_stride of each map.
         """
 
-    def get(self, map: str, key: object) -> object:
+    def get(self, map: str, key: bytes | bytearray | memoryview) -> bytes | None:
         """All slots' values of an entry, or None."""
 
     def put(self, map: str, key: object, value: object, how: int = 0) -> int:
@@ -1716,12 +1722,12 @@ class ProgramInstance:
     def remove(self, map: str, key: object) -> int:
         """0 or -errno."""
 
-    def load(self, map: str, keys: object, values: object, how: int = 0) -> tuple:
+    def load(self, map: str, keys: Any, values: Any, how: int = 0) -> tuple[int, int]:
         """
         Many entries, beside each other in two arrays: (how many went in, 0 or -errno).
         """
 
-    def dump(self, map: str) -> tuple:
+    def dump(self, map: str) -> tuple[bytes, bytes]:
         """Every entry: (keys, values), beside each other."""
 
     def size(self, map: str) -> int:
