@@ -21,7 +21,7 @@ constexpr std::array<const char*, static_cast<size_t>(SwitchCount::kCount)> kNam
 // What wirepath.open reads; the native port knows `queues` only.
 constexpr std::array kOptions{
     OptionHelp{"policy", "af_xdp/native,socket",
-               "ways to receive, the best first: backend[/mode][:device], …; the kernel's last"},
+               "ways to receive, the best first, the kernel's (socket) last"},
     OptionHelp{"share", "100", "percent of the flows that leave the kernel, by their hash"},
     OptionHelp{"flows", "", "GROUP:PORT, …: flows that leave the kernel whatever the share"},
     OptionHelp{"config", "", "TOML file with a table [switch], watched for changes"},
