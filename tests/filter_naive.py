@@ -34,7 +34,7 @@ class Packet:
     icmp: tuple[int, int] | None = None
 
 
-def read(frame: bytes) -> Packet | str:
+def read(frame: bytes, deep: bool = True) -> Packet | str:
     if len(frame) < 14:
         return NOT_IP
     kind, rest, vlan, tags = frame[12:14], frame[14:], None, 0
@@ -45,9 +45,9 @@ def read(frame: bytes) -> Packet | str:
             vlan = int.from_bytes(rest[:2], "big") % 4096
         kind, rest, tags = rest[2:4], rest[4:], tags + 1
     if kind == b"\x08\x00":
-        found = read4(rest)
+        found = read4(rest, deep)
     elif kind == b"\x86\xdd":
-        found = read6(rest)
+        found = read6(rest, deep)
     else:
         return NOT_IP
     if found is None:
@@ -56,7 +56,7 @@ def read(frame: bytes) -> Packet | str:
     return found
 
 
-def read4(data: bytes) -> Packet | None:
+def read4(data: bytes, deep: bool) -> Packet | None:
     if len(data) < 20 or data[0] // 16 != 4:
         return None
     header, total = data[0] % 16 * 4, int.from_bytes(data[2:4], "big")
@@ -72,10 +72,10 @@ def read4(data: bytes) -> Packet | None:
         return packet
     if piece // 8192 % 2:
         packet.fragment = "first"
-    return packet if transport(packet, data[header:total]) else None
+    return packet if not deep or transport(packet, data[header:total]) else None
 
 
-def read6(data: bytes) -> Packet | None:
+def read6(data: bytes, deep: bool) -> Packet | None:
     if len(data) < 40 or data[0] // 16 != 6:
         return None
     total = 40 + int.from_bytes(data[4:6], "big")
@@ -109,7 +109,7 @@ def read6(data: bytes) -> Packet | None:
         packet.protocol, body = body[0], body[size:]
     if headers > 8:
         return None
-    return packet if transport(packet, body) else None
+    return packet if not deep or transport(packet, body) else None
 
 
 def transport(packet: Packet, data: bytes) -> bool:
@@ -144,6 +144,16 @@ class Naive:
                 texts = [line.split("#")[0].strip() for line in lines]
                 self.sets[each.name] = [ipaddress.ip_network(text) for text in texts if text]
         self.rules = config.named_rules()
+        # Transport headers are read where something asks for them.
+        self.deep = config.malformed == "drop" or any(
+            word in conditions
+            for _, rule in self.rules
+            for conditions in (
+                rule.conditions(),
+                *(SIGNATURES[rule.signature].conditions if rule.signature else ()),
+            )
+            for word in ("source_port", "destination_port", "tcp_flags", "icmp_type", "same_port")
+        )
         self.buckets: dict[object, tuple[float, float, int]] = {}
         self.counts: dict[str, list[int]] = {}
         self.reasons: dict[str, int] = {}
@@ -235,7 +245,7 @@ class Naive:
         return DROP
 
     def judge(self, frame: bytes, now: int) -> int:
-        packet = read(frame)
+        packet = read(frame, self.deep)
         if packet == NOT_IP:
             self.reasons[NOT_IP] = self.reasons.get(NOT_IP, 0) + 1
             return NEXT

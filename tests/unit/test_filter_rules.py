@@ -105,11 +105,12 @@ def test_ranges(of, is_):
 
 
 def test_only_what_rules_look_at_is_compiled_in():
-    assert compile_filter(FilterConfig()).features == ("malformed_drop",)
+    assert compile_filter(FilterConfig()).features == ("transport", "malformed_drop")
     found = compile_filter(FilterConfig(malformed="pass", rules=(Rule(source="10.0.0.0/8"),)))
-    assert set(found.features) == {"source", "ip4"}
+    assert set(found.features) == {"source", "direct", "ip4"}
     found = compile_filter(FilterConfig(rules=(Rule(action="limit", packets=5, destination_port=53),)))
-    assert set(found.features) == {"destination_port", "limits", "ip4", "ip6", "malformed_drop"}
+    asked = {"destination_port", "transport", "direct", "limits", "ip4", "ip6"}
+    assert set(found.features) == {*asked, "malformed_drop"}
 
 
 def test_every_signature_compiles_and_is_explained():
@@ -154,4 +155,5 @@ def test_many_prefixes_of_one_rule_are_one_class(tmp_path):
     found = compile_filter(config, folder=tmp_path)
     assert found.prefixes == 20_000
     assert found.config["source_root_bits"] == 24
-    assert len(found.arrays["vectors"]) < 10
+    assert set(np.unique(found.arrays["from4_root"]).tolist()) <= {0, 1}  # no rule, or the first
+    assert "vectors" not in found.arrays

@@ -175,3 +175,9 @@ class Vectors:
         out = np.zeros((max(1, len(rows)), WORDS), np.uint64)
         out[: len(rows), : self.words] = rows
         return out
+
+
+def first_rules(rows: NDArray[np.uint64]) -> NDArray[np.uint32]:
+    """1 + number of the first rule of each vector, 0 where there is none."""
+    bits = np.unpackbits(rows.view(np.uint8), axis=1, bitorder="little")
+    return np.where(bits.any(axis=1), bits.argmax(axis=1) + 1, 0).astype(np.uint32)
