@@ -140,7 +140,10 @@ def rules(draw):
     values["action"] = draw(st.sampled_from(["drop", "drop", "pass", "limit"]))
     if values["action"] == "limit":
         if draw(st.booleans()):
-            values |= {"packets": draw(st.sampled_from([1, 3, 1000])), "burst": draw(st.integers(1, 3))}
+            values |= {
+                "packets": draw(st.sampled_from([1, 3, 1000])),
+                "burst": draw(st.integers(1, 3)),
+            }
         if "packets" not in values or draw(st.booleans()):
             values |= {"bits": draw(st.sampled_from([1000, 10_000_000])), "burst_bits": 4000}
         values["per"] = draw(st.sampled_from(["source", "rule", "/24", "/8,/32"]))

@@ -7,7 +7,7 @@ single words ("80-90", "syn,!ack") with the compiler and nothing else.
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from wirepath.filter import fields
@@ -165,7 +165,7 @@ class Naive:
             nets = nets + self.sets[name]
         return any(address.version == net.version and address in net for net in nets)
 
-    def fits(self, packet: Packet, what) -> bool:  # noqa: PLR0911, C901
+    def fits(self, packet: Packet, what) -> bool:
         get = what.get
         flags = fields.tcp_flags(what["tcp_flags"]) if "tcp_flags" in what else None
         vlan = get("vlan")
@@ -174,30 +174,36 @@ class Naive:
             "source": lambda: self.inside(packet.source, what["source"]),
             "source_not": lambda: not self.inside(packet.source, what["source_not"]),
             "destination": lambda: self.inside(packet.destination, what["destination"]),
-            "destination_not": lambda: not self.inside(
-                packet.destination, what["destination_not"]
-            ),
+            "destination_not": lambda: not self.inside(packet.destination, what["destination_not"]),
             "protocol": lambda: packet.protocol in fields.protocols(what["protocol"]),
-            "source_port": lambda: packet.ports
-            and in_ranges(packet.ports[0], what["source_port"], 65535),
-            "destination_port": lambda: packet.ports
-            and in_ranges(packet.ports[1], what["destination_port"], 65535),
+            "source_port": lambda: (
+                packet.ports and in_ranges(packet.ports[0], what["source_port"], 65535)
+            ),
+            "destination_port": lambda: (
+                packet.ports and in_ranges(packet.ports[1], what["destination_port"], 65535)
+            ),
             "tcp_flags": lambda: packet.flags is not None and packet.flags & flags[0] == flags[1],
             "icmp_type": lambda: packet.icmp and in_ranges(packet.icmp[0], what["icmp_type"], 255),
             "icmp_code": lambda: packet.icmp and in_ranges(packet.icmp[1], what["icmp_code"], 255),
-            "fragment": lambda: ["no", "first", "later"].index(packet.fragment)
-            in fields.fragments(what["fragment"]),
+            "fragment": lambda: (
+                ["no", "first", "later"].index(packet.fragment)
+                in fields.fragments(what["fragment"])
+            ),
             "ip_options": lambda: packet.options == what["ip_options"],
             "land": lambda: (packet.source == packet.destination) == what["land"],
-            "same_port": lambda: (packet.ports is not None and packet.ports[0] == packet.ports[1])
-            == what["same_port"],
+            "same_port": lambda: (
+                (packet.ports is not None and packet.ports[0] == packet.ports[1])
+                == what["same_port"]
+            ),
             "ttl": lambda: in_ranges(packet.ttl, what["ttl"], 255),
             "length": lambda: in_ranges(packet.length, what["length"], 65535),
-            "vlan": lambda: (packet.vlan is None)
-            if vlan == "none"
-            else packet.vlan is not None
-            if vlan == "any"
-            else in_ranges(packet.vlan, vlan, 4095),
+            "vlan": lambda: (
+                (packet.vlan is None)
+                if vlan == "none"
+                else packet.vlan is not None
+                if vlan == "any"
+                else in_ranges(packet.vlan, vlan, 4095)
+            ),
         }
         return all(checks[name]() for name in what)
 

@@ -14,7 +14,6 @@ import threading
 import time
 
 import pytest
-from filter_check import write_pcap
 
 import wirepath as wp
 from wirepath import programs
@@ -234,7 +233,10 @@ def test_blocks_from_another_process_end_by_themselves(bench):
     left = bench.cli("block", bench.device, source, "--seconds", "600", "--json")["blocks"]
     assert 590 < left[source] <= 600
     assert not bench.arrives(7001)
-    assert bench.cli("unblock", bench.device, source, "--json") == {"was_blocked": True, "blocks": {}}
+    assert bench.cli("unblock", bench.device, source, "--json") == {
+        "was_blocked": True,
+        "blocks": {},
+    }
     assert bench.arrives(7001)
     bench.cli("block", bench.device, source, "--seconds", "1")
     assert not bench.arrives(7001)
@@ -349,7 +351,9 @@ def test_as_a_stage_of_a_dpdk_port_the_same_comes_out(tmp_path):
     link = f",socket={tmp_path}/memif.sock,socket-abstract=no"
     staged = Filter(SAME)
     with (
-        wp.open(f"dpdk:net_memif90,role=server{link},link_wait_ms=0", steer=wp.everything()) as near,
+        wp.open(
+            f"dpdk:net_memif90,role=server{link},link_wait_ms=0", steer=wp.everything()
+        ) as near,
         wp.open(f"dpdk:net_memif91,role=client{link}", steer=wp.everything()) as far,
     ):
         wait_for(lambda: "the link is down" not in far.info()["notes"])

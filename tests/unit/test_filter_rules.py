@@ -14,27 +14,27 @@ from wirepath.filter import SIGNATURES, FilterConfig, Rule, Set, compile_filter,
 @pytest.mark.parametrize(
     ("text", "must"),
     [
-        ("drop source=10.0.0.1/8", "source = \"10.0.0.1/8\" is not usable: it must be prefixes"),
-        ("drop source=nowhere", "source = \"nowhere\""),
-        ("drop protocol=foo", "protocol = \"foo\" is not usable: it must be tcp, udp"),
-        ("drop protocol=256", "protocol = \"256\""),
-        ("drop destination_port=80-70", "destination_port = \"80-70\""),
+        ("drop source=10.0.0.1/8", 'source = "10.0.0.1/8" is not usable: it must be prefixes'),
+        ("drop source=nowhere", 'source = "nowhere"'),
+        ("drop protocol=foo", 'protocol = "foo" is not usable: it must be tcp, udp'),
+        ("drop protocol=256", 'protocol = "256"'),
+        ("drop destination_port=80-70", 'destination_port = "80-70"'),
         ("drop destination_port=65536", "from 0 to 65535"),
-        ("drop ttl=", "ttl = \"\""),
-        ("drop tcp_flags=syn,!syn", "tcp_flags = \"syn,!syn\""),
+        ("drop ttl=", 'ttl = ""'),
+        ("drop tcp_flags=syn,!syn", 'tcp_flags = "syn,!syn"'),
         ("drop fragment=maybe", "no, first, later or yes"),
         ("drop icmp_code=1", "icmp_type is missing"),
-        ("drop vlan=4096", "vlan = \"4096\""),
+        ("drop vlan=4096", 'vlan = "4096"'),
         ("limit source=10.0.0.0/8", "packets is missing"),
         ("drop packets=5", "packets = 5 is not usable: it must be left out unless action is limit"),
-        ("limit packets=5 per=/33", "per = \"/33\""),
-        ("limit packets=5 per=24", "per = \"24\""),
+        ("limit packets=5 per=/33", 'per = "/33"'),
+        ("limit packets=5 per=24", 'per = "24"'),
         ("drop sorce=10.0.0.0/8", "there is no option sorce"),
         ("drop sorce=10.0.0.0/8", "did you mean source?"),
-        ("burn source=10.0.0.0/8", "action = \"burn\""),
-        ("drop signature=dnss", "signature = \"dnss\""),
+        ("burn source=10.0.0.0/8", 'action = "burn"'),
+        ("drop signature=dnss", 'signature = "dnss"'),
         ("drop source", "an action and then field=value pairs"),
-        ("drop land=perhaps", "land = \"perhaps\" is not usable: it must be true or false"),
+        ("drop land=perhaps", 'land = "perhaps" is not usable: it must be true or false'),
     ],
 )
 def test_an_unusable_rule_is_told_by_field_value_and_mend(text, must):
@@ -94,7 +94,9 @@ def test_lists_and_numbers_stand_for_text():
     assert (rule.source, rule.destination_port, rule.ttl) == ("10.0.0.0/8,@one", "53,80-90", "1")
 
 
-@pytest.mark.parametrize(("of", "is_"), [("53,80-90", [(53, 53), (80, 90)]), ("1024-", [(1024, 65535)])])
+@pytest.mark.parametrize(
+    ("of", "is_"), [("53,80-90", [(53, 53), (80, 90)]), ("1024-", [(1024, 65535)])]
+)
 def test_ranges(of, is_):
     assert fields.ranges(of, 65535) == is_
     assert fields.ranges(fields.range_text(is_), 65535) == is_
@@ -108,7 +110,9 @@ def test_only_what_rules_look_at_is_compiled_in():
     assert compile_filter(FilterConfig()).features == ("transport", "malformed_drop")
     found = compile_filter(FilterConfig(malformed="pass", rules=(Rule(source="10.0.0.0/8"),)))
     assert set(found.features) == {"source", "direct", "ip4"}
-    found = compile_filter(FilterConfig(rules=(Rule(action="limit", packets=5, destination_port=53),)))
+    found = compile_filter(
+        FilterConfig(rules=(Rule(action="limit", packets=5, destination_port=53),))
+    )
     asked = {"destination_port", "transport", "direct", "limits", "ip4", "ip6"}
     assert set(found.features) == {*asked, "malformed_drop"}
 
@@ -127,13 +131,15 @@ def test_more_rules_than_bits_are_refused():
 
 
 def test_sets_come_from_files_beside_the_filter(tmp_path):
-    (tmp_path / "bad.txt").write_text("# a comment\n10.0.0.0/8 # and one\n\n2001:db8::/32\n192.0.2.1\n")
+    (tmp_path / "bad.txt").write_text(
+        "# a comment\n10.0.0.0/8 # and one\n\n2001:db8::/32\n192.0.2.1\n"
+    )
     config = FilterConfig(sets=(Set(name="bad", file="bad.txt"),), rules=(Rule(source="@bad"),))
     assert compile_filter(config, folder=tmp_path).prefixes == 3
-    with pytest.raises(ConfigError, match="sets.bad.file = \"bad.txt\""):
+    with pytest.raises(ConfigError, match='sets.bad.file = "bad.txt"'):
         compile_filter(config, folder=tmp_path / "elsewhere")
     (tmp_path / "bad.txt").write_text("10.0.0.0/8\n10.0.0.1/8\n")
-    with pytest.raises(ConfigError, match="bad.txt line 2 = \"10.0.0.1/8\""):
+    with pytest.raises(ConfigError, match='bad.txt line 2 = "10.0.0.1/8"'):
         compile_filter(config, folder=tmp_path)
 
 

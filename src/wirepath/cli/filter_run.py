@@ -56,7 +56,9 @@ def run(
     ] = None,
     pin: Annotated[
         bool,
-        typer.Option("--pin", help="Return at once; the filter stays until `wirepath filter stop`."),
+        typer.Option(
+            "--pin", help="Return at once; the filter stays until `wirepath filter stop`."
+        ),
     ] = False,
     samples: Annotated[
         Path | None,
@@ -264,7 +266,9 @@ def _readings(
 
 
 def _plain(view: View, rates: Rates, every: int) -> dict[str, Any]:
-    tops = {n: dict(getattr(view, n).most_common(10)) for n in ("sources", "ports", "sizes", "rules")}
+    tops = {
+        n: dict(getattr(view, n).most_common(10)) for n in ("sources", "ports", "sizes", "rules")
+    }
     return {"rates": rates, "samples": view.samples, "every": every, **tops}
 
 

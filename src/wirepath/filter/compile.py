@@ -155,8 +155,13 @@ def watched(config: NDArray[Any], every: int) -> NDArray[Any]:
 
 def _described(out: Tables, config: FilterConfig) -> NDArray[np.uint8]:
     """The filter as text, for whoever finds it in the kernel (:meth:`Engine.adopted`)."""
-    about = {"names": out.names, "features": out.features, "toml": config.to_toml()}
-    about |= {"rules": out.rules, "prefixes": out.prefixes, "drops": out.drops, "config": out.config.tobytes().hex()}
+    about: dict[str, object] = {"names": out.names, "features": out.features, "toml": config.to_toml()}
+    about |= {
+        "rules": out.rules,
+        "prefixes": out.prefixes,
+        "drops": out.drops,
+        "config": out.config.tobytes().hex(),
+    }
     text = json.dumps(about).encode()
     return np.frombuffer(text + bytes(-len(text) % 256), np.uint8).reshape(-1, 256)
 
@@ -189,9 +194,7 @@ def _dimensions(out: Tables, vectors: Vectors, bits: list[tuple[Conditions, ...]
         features.append(name)
         out.config["base"][i] = sum(map(len, blocks))
         blocks.append(found.vector.reshape(-1, 256))
-    out.arrays["classes"] = (
-        np.concatenate(blocks) if blocks else np.zeros((1, 256), np.uint16)
-    )
+    out.arrays["classes"] = np.concatenate(blocks) if blocks else np.zeros((1, 256), np.uint16)
     return features
 
 
@@ -209,15 +212,17 @@ def _prefixes(
     for bit in bits:
         pair: tuple[list[int], list[int]] = ([], [])
         for each, name in zip(pair, (side, f"{side}_not"), strict=True):
-            each += [
-                planes.setdefault(c[name], len(planes)) for c in bit.conditions if name in c
-            ]
+            each += [planes.setdefault(c[name], len(planes)) for c in bit.conditions if name in c]
         needs.append(pair)
     contents = [_contents(text, loaded) for text in planes]
     out.prefixes += sum(map(len, contents))
     both = sets.Prefixes.join(contents)
-    owner4 = np.repeat(np.arange(len(contents), dtype=np.uint32), [len(c.length4) for c in contents])
-    owner6 = np.repeat(np.arange(len(contents), dtype=np.uint32), [len(c.length6) for c in contents])
+    owner4 = np.repeat(
+        np.arange(len(contents), dtype=np.uint32), [len(c.length4) for c in contents]
+    )
+    owner6 = np.repeat(
+        np.arange(len(contents), dtype=np.uint32), [len(c.length6) for c in contents]
+    )
     root_bits, root, nodes, classes4 = _core.build_prefix4(both.address4, both.length4, owner4)
     lengths, keys, values, classes6 = _core.build_prefix6(both.address6, both.length6, owner6)
     out.config[f"{side}_root_bits"] = root_bits

@@ -122,7 +122,7 @@ class Filter:
         """Takes notice of what another process has put in its place (``wirepath filter reload``)."""
         for driver in self._drivers.values():
             program = next((s.program_id for s in driver.chain.slots() if s.slot == _SLOT), None)
-            if program not in (None, driver.engine.program.id):
+            if program is not None and program != cast(Program, driver.engine.program).id:
                 driver.engine, toml = Engine.adopted(programs.adopt(program, name="filter"))
                 self.tables = driver.engine.tables
                 self.config = FilterConfig(**tomllib.loads(toml)[FilterConfig.table])

@@ -20,7 +20,9 @@ from .compile import CONFIG, Tables, watched
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-_COUNT = np.dtype([("packets", "u8"), ("bytes", "u8"), ("over_packets", "u8"), ("over_bytes", "u8")])
+_COUNT = np.dtype(
+    [("packets", "u8"), ("bytes", "u8"), ("over_packets", "u8"), ("over_bytes", "u8")]
+)
 #: The counters of src/programs/filter.c behind the eight of verdicts.
 COUNTERS = (
     "not_ip", "would_drop", "sampled", "samples_lost", "buckets_missed", "drop.rule",
@@ -114,7 +116,9 @@ class Engine:
             about["rules"],
             about["prefixes"],
             tuple(about["drops"]),
-            sizes={name: each.max_entries for name, each in program.maps.items() if "." not in name},
+            sizes={
+                name: each.max_entries for name, each in program.maps.items() if "." not in name
+            },
         )
         return cls(program, tables, time.monotonic_ns), about["toml"]
 
@@ -130,7 +134,9 @@ class Engine:
     def _load(self, name: str, keys: NDArray[Any], values: NDArray[Any]) -> None:
         done, error = self.raw.load(name, np.ascontiguousarray(keys), np.ascontiguousarray(values))
         if error:
-            raise PortError(-error, f"table {name} of the filter took {done} of {len(keys)} entries")
+            raise PortError(
+                -error, f"table {name} of the filter took {done} of {len(keys)} entries"
+            )
 
     # --- counts ---
 

@@ -76,7 +76,10 @@ def _set(out: Imported, value: dict[str, Any]) -> None:
     if value.get("type") not in ("ipv4_addr", "ipv6_addr"):
         out.left_out.append((f"set {value.get('name')}", f"its type is {value.get('type')}"))
         return
-    items = [e["elem"]["val"] if isinstance(e, dict) and "elem" in e else e for e in value.get("elem", [])]
+    items = [
+        e["elem"]["val"] if isinstance(e, dict) and "elem" in e else e
+        for e in value.get("elem", [])
+    ]
     prefixes = [text for item in items for text in _prefix_texts(item)]
     if not prefixes:
         out.left_out.append((f"set {value['name']}", "it is empty: what fills it is not here"))
@@ -103,7 +106,9 @@ def _rule(expressions: list[dict[str, Any]], family: str) -> dict[str, Any]:
             case "reject":
                 raise NotExpressible("reject answers; drop is the nearest")
             case "limit":
-                raise NotExpressible('below its rate a limit goes on to the next rule; action = "limit" ends there')
+                raise NotExpressible(
+                    'below its rate a limit goes on to the next rule; action = "limit" ends there'
+                )
             case _:
                 raise NotExpressible(f"{kind} has no equal")
     if action is None:
@@ -127,8 +132,9 @@ def _match(found: Builder, value: dict[str, Any]) -> None:
         mask, want = _flags(left["&"][1]), _flags(right)
         if op != "==":
             raise NotExpressible("flags that are not a pattern")
-        names = [n if want & bit else f"!{n}" for n, bit in fields.TCP_FLAGS.items() if mask & bit]
-        found.put("tcp_flags", ",".join(names))
+        looked_at = {n: bit for n, bit in fields.TCP_FLAGS.items() if mask & bit}
+        named = [n if want & bit else f"!{n}" for n, bit in looked_at.items()]
+        found.put("tcp_flags", ",".join(named))
     elif "ct" in left:
         raise NotExpressible("it asks for the state of a connection, which a filter does not keep")
     else:
@@ -210,7 +216,7 @@ def _prefix_texts(item: object) -> Iterator[str]:
         yield f"{item['prefix']['addr']}/{item['prefix']['len']}"
     elif isinstance(item, dict) and "range" in item:
         first, last = map(ipaddress.ip_address, item["range"])
-        for each in ipaddress.summarize_address_range(first, last):  # type: ignore[type-var]
+        for each in ipaddress.summarize_address_range(first, last):
             yield str(each)
     else:
         raise NotExpressible(f"addresses {json.dumps(item)}")
@@ -317,9 +323,9 @@ def _statements(tokens: list[str]) -> Iterator[dict[str, Any]]:
         nonlocal at
         if tokens[at : at + 1] == ["{"]:
             end = tokens.index("}", at)
-            out = {"set": [_value(t) for t in tokens[at + 1 : end] if t != ","]}
+            listed = [_value(t) for t in tokens[at + 1 : end] if t != ","]
             at = end + 1
-            return out
+            return {"set": listed}
         out = [_value(tokens[at])]
         at += 1
         while tokens[at : at + 1] == [","]:
@@ -348,7 +354,9 @@ def _statements(tokens: list[str]) -> Iterator[dict[str, Any]]:
             left: dict[str, Any] = {"payload": {"protocol": word, "field": name}}
             if word == "meta":
                 left = {"meta": {"key": name}}
-            if (word, name) == ("tcp", "flags") and ("&" in tokens or "/" in "".join(tokens[at : at + 4])):
+            if (word, name) == ("tcp", "flags") and (
+                "&" in tokens or "/" in "".join(tokens[at : at + 4])
+            ):
                 yield {" ".join(tokens): None}
                 return
             op = "=="

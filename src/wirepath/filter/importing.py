@@ -44,7 +44,9 @@ class Imported:
             self.default = "drop"
         else:
             for family in self.policies:
-                self.add(f"policy of IPv{family}", {"name": f"policy IPv{family}", "family": family})
+                self.add(
+                    f"policy of IPv{family}", {"name": f"policy IPv{family}", "family": family}
+                )
 
 
 class Builder:
@@ -59,7 +61,9 @@ class Builder:
             raise NotExpressible(f"{name} is asked for twice")
         self.values[name] = value
 
-    def numbers(self, name: str, items: Iterable[fields.Range], top: int, *, inverted: bool) -> None:
+    def numbers(
+        self, name: str, items: Iterable[fields.Range], top: int, *, inverted: bool
+    ) -> None:
         """Ranges of numbers, or everything but them."""
         found = list(items)
         if any(not 0 <= low <= high <= top for low, high in found):

@@ -109,7 +109,7 @@ def load(each: Set, folder: Path) -> Prefixes:
             raise ConfigError(problem(where, each.file, "UTF-8 text")) from None
     url = each.url or ""
     try:
-        with urllib.request.urlopen(url, timeout=30) as answer:  # noqa: S310 -- http(s): see Set
+        with urllib.request.urlopen(url, timeout=30) as answer:
             data = answer.read(_MAX_BYTES + 1)
     except (urllib.error.URLError, OSError, ValueError) as error:
         raise ConfigError(problem(where, url, f"a URL that answers ({error})")) from None
