@@ -75,7 +75,7 @@ def read4(data: bytes, deep: bool) -> Packet | None:
     return packet if not deep or transport(packet, data[header:total]) else None
 
 
-def read6(data: bytes, deep: bool) -> Packet | None:
+def read6(data: bytes, deep: bool) -> Packet | None:  # noqa: PLR0911
     if len(data) < 40 or data[0] // 16 != 6:
         return None
     total = 40 + int.from_bytes(data[4:6], "big")
@@ -250,7 +250,7 @@ class Naive:
         self.reasons[reason] = self.reasons.get(reason, 0) + 1
         return DROP
 
-    def judge(self, frame: bytes, now: int) -> int:
+    def judge(self, frame: bytes, now: int) -> int:  # noqa: PLR0911
         packet = read(frame, self.deep)
         if packet == NOT_IP:
             self.reasons[NOT_IP] = self.reasons.get(NOT_IP, 0) + 1

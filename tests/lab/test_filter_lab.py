@@ -170,7 +170,7 @@ def test_a_reload_is_whole_or_not_at_all_and_leaves_no_gap(bench, tmp_path):
                 one.reload(config(i))
                 wait_for(lambda: one.counts()["nine"]["packets"] > 20)
                 before = one.counts()
-                with pytest.raises(wp.ConfigError, match="gone.txt"):
+                with pytest.raises(wp.ConfigError, match=r"gone.txt"):
                     one.reload(
                         FilterConfig(
                             rules=(Rule(source="@gone"),),

@@ -67,11 +67,11 @@ ttl = "300"
 
 
 def test_unknown_sets_and_names_given_twice_are_refused():
-    with pytest.raises(ConfigError, match="@nobody.*there is one"):
+    with pytest.raises(ConfigError, match=r"@nobody.*there is one"):
         FilterConfig(rules=(Rule(source="@nobody"),), sets=(Set(name="one", prefixes="::/0"),))
-    with pytest.raises(ConfigError, match="rules.name"):
+    with pytest.raises(ConfigError, match=r"rules.name"):
         FilterConfig(rules=(Rule(name="a"), Rule(name="a", ttl=3)))
-    with pytest.raises(ConfigError, match="sets.name"):
+    with pytest.raises(ConfigError, match=r"sets.name"):
         FilterConfig(sets=(Set(name="a", prefixes="::/0"), Set(name="a", prefixes="::/1")))
 
 
@@ -125,7 +125,7 @@ def test_every_signature_compiles_and_is_explained():
 
 def test_more_rules_than_bits_are_refused():
     many = tuple(Rule(source=f"10.0.{i // 256}.{i % 256}") for i in range(513))
-    with pytest.raises(ConfigError, match="rules = 513 .*at most 512"):
+    with pytest.raises(ConfigError, match=r"rules = 513 .*at most 512"):
         compile_filter(FilterConfig(rules=many))
     assert compile_filter(FilterConfig(rules=many[:512])).rules == 512
 
@@ -136,10 +136,10 @@ def test_sets_come_from_files_beside_the_filter(tmp_path):
     )
     config = FilterConfig(sets=(Set(name="bad", file="bad.txt"),), rules=(Rule(source="@bad"),))
     assert compile_filter(config, folder=tmp_path).prefixes == 3
-    with pytest.raises(ConfigError, match='sets.bad.file = "bad.txt"'):
+    with pytest.raises(ConfigError, match=r'sets.bad.file = "bad.txt"'):
         compile_filter(config, folder=tmp_path / "elsewhere")
     (tmp_path / "bad.txt").write_text("10.0.0.0/8\n10.0.0.1/8\n")
-    with pytest.raises(ConfigError, match='bad.txt line 2 = "10.0.0.1/8"'):
+    with pytest.raises(ConfigError, match=r'bad.txt line 2 = "10.0.0.1/8"'):
         compile_filter(config, folder=tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""``wirepath filter``: rules checked, imported and tried out; see filter_run.py for those in force."""
+"""``wirepath filter``: rules checked, imported, tried out; filter_run.py has those in force."""
 
 from __future__ import annotations
 
@@ -175,6 +175,7 @@ def import_rules(
 @app.command()
 def test(
     capture: Annotated[Path, typer.Argument(help="Capture to run through the filter.")],
+    *,
     config: ConfigArgument = None,
     rule: RuleOptions = None,
     signatures: SignatureOption = None,

@@ -42,6 +42,7 @@ _TICK = 0.2  # seconds between two looks at samples and signals
 @app.command()
 def run(
     interface: Interface,
+    *,
     config: ConfigArgument = None,
     rule: RuleOptions = None,
     signatures: SignatureOption = None,
@@ -115,6 +116,7 @@ def _about(config: filtering.FilterConfig, interface: str) -> str:
 @app.command()
 def reload(
     interface: Interface,
+    *,
     config: ConfigArgument = None,
     rule: RuleOptions = None,
     signatures: SignatureOption = None,

@@ -91,7 +91,9 @@ def compile_filter(config: FilterConfig, *, folder: str | Path = ".") -> Tables:
     named = config.named_rules()
     bits = _spelled(named)
     if len(bits) > MAX_RULES:
-        must = f"at most {MAX_RULES}, signatures spelled out; prefixes that share a rule belong into a set"
+        must = (
+            f"at most {MAX_RULES}, signatures spelled out (prefixes of one rule go into a set)"
+        )
         raise ConfigError(f"rules = {len(bits)} is not usable: it must be {must}")
     names = (*(name for name, _ in named), *TAIL)
     value = np.zeros((), CONFIG)
@@ -155,7 +157,11 @@ def watched(config: NDArray[Any], every: int) -> NDArray[Any]:
 
 def _described(out: Tables, config: FilterConfig) -> NDArray[np.uint8]:
     """The filter as text, for whoever finds it in the kernel (:meth:`Engine.adopted`)."""
-    about: dict[str, object] = {"names": out.names, "features": out.features, "toml": config.to_toml()}
+    about: dict[str, object] = {
+        "names": out.names,
+        "features": out.features,
+        "toml": config.to_toml(),
+    }
     about |= {
         "rules": out.rules,
         "prefixes": out.prefixes,

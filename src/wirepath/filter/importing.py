@@ -1,4 +1,4 @@
-"""Rules of nftables and iptables as a filter's: the stateless part, and what is not of it by name."""
+"""Rules of nftables and iptables as a filter's: the stateless part, and the rest by name."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def read(path: str | Path) -> Imported:
 
     Raises ConfigError: the file cannot be read, or is none of the three.
     """
-    from . import import_iptables, import_nft  # noqa: PLC0415 -- they import this module
+    from . import import_iptables, import_nft, import_nft_text  # noqa: PLC0415 -- they import this module
 
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -96,6 +96,6 @@ def read(path: str | Path) -> Imported:
     if any(line.startswith("*") for line in lines):
         return import_iptables.from_save(text)
     if any(line.startswith("table ") for line in lines):
-        return import_nft.from_text(text)
+        return import_nft_text.from_text(text)
     must = "the output of `nft -j list ruleset`, `nft list ruleset` or `iptables-save`"
     raise ConfigError(problem("file", str(path), must))

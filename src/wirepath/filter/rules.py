@@ -113,7 +113,7 @@ class Set(Settings):
     ]  # fmt: skip
     prefixes: Annotated[_SetPrefixes, Field(description="prefixes, with commas between")] = None
     file: Annotated[
-        str | None, Field(min_length=1, description="file with a prefix a line; # begins a comment"),
+        str | None, Field(min_length=1, description="file, a prefix a line; # begins a comment"),
         Must("the path of a file"),
     ] = None  # fmt: skip
     url: Annotated[
@@ -157,12 +157,12 @@ class Rule(Settings):
     tcp_flags: Annotated[_Flags, Field(description="TCP flags: syn,!ack")] = None
     icmp_type: Annotated[_Octets, Field(description="ICMP or ICMPv6 types")] = None
     icmp_code: Annotated[_Octets, Field(description="ICMP or ICMPv6 codes")] = None
-    fragment: Annotated[_Fragments, Field(description="which pieces of datagrams: no, first, later, yes")] = None
+    fragment: Annotated[
+        _Fragments, Field(description="which pieces of datagrams: no, first, later, yes")
+    ] = None
     ip_options: Annotated[
         bool | None,
-        Field(
-            description="with, or without, IPv4 options or IPv6 hop-by-hop, routing or destination headers"
-        ),
+        Field(description="with, or without, IPv4 options or IPv6 option or routing headers"),
         Must("true or false"),
     ] = None
     land: Annotated[
@@ -190,10 +190,13 @@ class Rule(Settings):
         Field(
             ge=600,
             le=1_000_000_000_000,
-            description="limit: bits at once; none: a tenth of a second's, at least one jumbo frame",
+            description="limit: bits at once; none: those of a tenth of a second, or a jumbo frame",
         ),
     ] = None
-    per: Annotated[_Per, Field(description="limit: what has a bucket of its own: source, rule, or prefixes: /24 or /24,/56")] = "source"
+    per: Annotated[
+        _Per,
+        Field(description="limit: what has a bucket of its own: source, rule, /24 or /24,/56"),
+    ] = "source"
     sample: Annotated[
         int | None, Field(ge=1, le=1_000_000, description="copy one in this many to the samples"),
     ] = None  # fmt: skip
@@ -284,15 +287,15 @@ class FilterConfig(Settings):
     ] = "pass"
     malformed: Annotated[
         Literal["pass", "drop"],
-        Field(
-            description="what is done with IP packets whose headers are cut short or contradict themselves"
-        ),
+        Field(description="what is done with IP packets whose headers are cut short or do not fit"),
         Must('"pass" or "drop"'),
     ] = "drop"
     dry_run: Annotated[
         bool, Field(description="count, but let every packet pass"), Must("true or false")
     ] = False
-    signatures: Annotated[_Signatures, Field(description="signatures dropped, after the rules")] = None
+    signatures: Annotated[_Signatures, Field(description="signatures dropped, after the rules")] = (
+        None
+    )
     blocks: Annotated[
         int,
         Field(
@@ -302,14 +305,14 @@ class FilterConfig(Settings):
         ),
     ] = 0
     sources: Annotated[
-        int, Field(ge=1, le=16_000_000, description="buckets of limits by source or prefix; the longest unused goes"),
+        int, Field(ge=1, le=16_000_000, description="buckets of limits; the longest unused goes"),
     ] = 65536  # fmt: skip
     sets: Annotated[
         tuple[Set, ...], Tables("sets", Set), Field(description="sets of prefixes"),
         Must("tables [[filter.sets]]"),
     ] = ()  # fmt: skip
     rules: Annotated[
-        tuple[Rule, ...], Tables("rules", Rule), Field(description="rules, the first that fits wins"),
+        tuple[Rule, ...], Tables("rules", Rule), Field(description="rules; the first that fits wins"),
         Must("tables [[filter.rules]]"),
     ] = ()  # fmt: skip
 
