@@ -114,6 +114,11 @@ def test_run_drops_in_the_driver_counts_and_leaves_nothing(bench):
     assert shown["rules"]["seven"]["packets"] == 1
     assert shown["rules"]["seven"]["dropped_packets"] == 1
     assert shown["counters"]["drop.rule"] == 1
+    words = [sys.executable, "-m", "wirepath", "metrics", "--filter", bench.device]
+    told = bench.b.run(words, capture_output=True, text=True, timeout=60).stdout
+    device = f'filter="{bench.device}"'
+    assert f'wirepath_filter_dropped_packets_total{{{device},rule="seven"}} 1.0' in told
+    assert f'wirepath_filter_outcome_total{{{device},outcome="drop.rule"}} 1.0' in told
     out, err = ended(child, signal.SIGINT)
     assert child.returncode == 130, err
     assert json.loads(out)["rules"]["seven"]["packets"] == 1
