@@ -1447,6 +1447,25 @@ class PerfCounters:
         {event: {value, share, with_kernel, reason}}; value None where it cannot be had.
         """
 
+def build_prefix4(
+    addresses: object, lengths: object, owners: object, root_bits: int = 0, longest: bool = False
+) -> tuple:
+    """
+    (root bits, root, nodes, owners of each class) of IPv4 prefixes: addresses and owners as
+    uint32, lengths as uint8 arrays. root_bits: 16 or 24; 0 chooses by size. longest: a class
+    has the owner of the longest prefix only, not those of all around an address.
+    Raises ConfigError: a length above 32, or bits set behind it.
+    """
+
+def build_prefix6(
+    addresses: object, lengths: object, owners: object, longest: bool = False
+) -> tuple:
+    """
+    (lengths in use, keys, class of each key, owners of each class) of IPv6 prefixes: addresses
+    as two uint64 each, the high one first, both in host order. A key is three uint64: high,
+    low, length. Raises ConfigError: a length above 128, or bits set behind it.
+    """
+
 def builtin_programs() -> list[str]:
     """Names of the packet programs that are part of wirepath."""
 

@@ -31,6 +31,8 @@ from .filter import (
 )
 from .options import Json, check_limits
 
+__all__ = ["app"]
+
 Interface = Annotated[str, typer.Argument(metavar="IFACE", help="Network interface.")]
 Force = Annotated[
     bool,

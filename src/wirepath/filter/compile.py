@@ -91,9 +91,7 @@ def compile_filter(config: FilterConfig, *, folder: str | Path = ".") -> Tables:
     named = config.named_rules()
     bits = _spelled(named)
     if len(bits) > MAX_RULES:
-        must = (
-            f"at most {MAX_RULES}, signatures spelled out (prefixes of one rule go into a set)"
-        )
+        must = f"at most {MAX_RULES}, signatures spelled out (prefixes of one rule go into a set)"
         raise ConfigError(f"rules = {len(bits)} is not usable: it must be {must}")
     names = (*(name for name, _ in named), *TAIL)
     value = np.zeros((), CONFIG)

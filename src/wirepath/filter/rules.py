@@ -312,7 +312,7 @@ class FilterConfig(Settings):
         Must("tables [[filter.sets]]"),
     ] = ()  # fmt: skip
     rules: Annotated[
-        tuple[Rule, ...], Tables("rules", Rule), Field(description="rules; the first that fits wins"),
+        tuple[Rule, ...], Tables("rules", Rule), Field(description="rules in their order"),
         Must("tables [[filter.rules]]"),
     ] = ()  # fmt: skip
 
