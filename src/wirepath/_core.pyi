@@ -1448,8 +1448,12 @@ class PerfCounters:
         """
 
 def build_prefix4(
-    addresses: object, lengths: object, owners: object, root_bits: int = 0, longest: bool = False
-) -> tuple:
+    addresses: _Buffer,
+    lengths: _Buffer,
+    owners: _Buffer,
+    root_bits: int = 0,
+    longest: bool = False,
+) -> tuple[int, NDArray[np.uint32], NDArray[np.uint32], list[list[int]]]:
     """
     (root bits, root, nodes, owners of each class) of IPv4 prefixes: addresses and owners as
     uint32, lengths as uint8 arrays. root_bits: 16 or 24; 0 chooses by size. longest: a class
@@ -1458,8 +1462,8 @@ def build_prefix4(
     """
 
 def build_prefix6(
-    addresses: object, lengths: object, owners: object, longest: bool = False
-) -> tuple:
+    addresses: _Buffer, lengths: _Buffer, owners: _Buffer, longest: bool = False
+) -> tuple[NDArray[np.uint8], NDArray[np.uint64], NDArray[np.uint32], list[list[int]]]:
     """
     (lengths in use, keys, class of each key, owners of each class) of IPv6 prefixes: addresses
     as two uint64 each, the high one first, both in host order. A key is three uint64: high,

@@ -541,3 +541,19 @@ pitch_layouts$:
         self, frame: bytes | bytearray | memoryview, queue: int = 0, interface: int = 0, time: int = 0
     ) -> tuple[int, int, bytes]:
         \doc
+
+\.build_prefix4$:
+    def build_prefix4(
+        addresses: _Buffer,
+        lengths: _Buffer,
+        owners: _Buffer,
+        root_bits: int = 0,
+        longest: bool = False,
+    ) -> tuple[int, NDArray[np.uint32], NDArray[np.uint32], list[list[int]]]:
+        \doc
+
+\.build_prefix6$:
+    def build_prefix6(
+        addresses: _Buffer, lengths: _Buffer, owners: _Buffer, longest: bool = False
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint64], NDArray[np.uint32], list[list[int]]]:
+        \doc
