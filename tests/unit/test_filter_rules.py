@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
 import numpy as np
 import pytest
 from filter_frames import configs, rules
@@ -163,3 +167,20 @@ def test_many_prefixes_of_one_rule_are_one_class(tmp_path):
     assert found.config["source_root_bits"] == 24
     assert set(np.unique(found.arrays["from4_root"]).tolist()) <= {0, 1}  # no rule, or the first
     assert "vectors" not in found.arrays
+
+
+def test_sets_come_from_a_mirror(tmp_path):
+    (tmp_path / "list.txt").write_text("192.0.2.0/24\n2001:db8::/48\n")
+    handler = partial(SimpleHTTPRequestHandler, directory=tmp_path)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/"
+        rules = (Rule(source="@far"),)
+        try:
+            far = Set(name="far", url=url + "list.txt")
+            assert compile_filter(FilterConfig(sets=(far,), rules=rules)).prefixes == 2
+            gone = Set(name="far", url=url + "gone.txt")
+            with pytest.raises(ConfigError, match=r"sets\.far\.url = .*a URL that answers .*404"):
+                compile_filter(FilterConfig(sets=(gone,), rules=rules))
+        finally:
+            server.shutdown()
