@@ -573,3 +573,19 @@ wirepath._core\.flow_hash$:
         comment: str,
     ) -> None:
         \doc
+
+\.build_prefix4$:
+    def build_prefix4(
+        addresses: _Buffer,
+        lengths: _Buffer,
+        owners: _Buffer,
+        root_bits: int = 0,
+        longest: bool = False,
+    ) -> tuple[int, NDArray[np.uint32], NDArray[np.uint32], list[list[int]]]:
+        \doc
+
+\.build_prefix6$:
+    def build_prefix6(
+        addresses: _Buffer, lengths: _Buffer, owners: _Buffer, longest: bool = False
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint64], NDArray[np.uint32], list[list[int]]]:
+        \doc
