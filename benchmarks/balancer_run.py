@@ -127,7 +127,11 @@ def driver(kind: str, flows: str, mode: str) -> dict[str, Any]:
 
     config = _config(mode)
     source = Path(__file__).parent / "programs" / "maglev_again.c"
-    function = {"new": "wirepath_fresh", "established": "wirepath_again", "nothing": "wirepath_nothing"}[flows]
+    function = {
+        "new": "wirepath_fresh",
+        "established": "wirepath_again",
+        "nothing": "wirepath_nothing",
+    }[flows]
     program = programs.load(source, function=function, **_options(config))
     _fill(program, config)
     sent = frame(kind, flows)

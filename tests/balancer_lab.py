@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from shared_data import ROOT
+
 from wirepath.lab import Lab
 
 VIP, PORT = "10.99.0.1", 8000
@@ -112,7 +113,7 @@ class BalancerLab:
         assert done.returncode == 0, (host, command, done.stdout, done.stderr)
         return str(done.stdout)
 
-    def start(self, name: str, host: str, *command: str, **options: Any) -> subprocess.Popen[Any]:  # noqa: ANN401
+    def start(self, name: str, host: str, *command: str, **options: Any) -> subprocess.Popen[Any]:
         options = {"stdout": self._log, "stderr": self._log, "cwd": ROOT} | options
         process = self.lab[host].popen(list(command), **options)
         self.running[name] = process

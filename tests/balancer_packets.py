@@ -6,10 +6,10 @@ import struct
 from ipaddress import ip_address
 from pathlib import Path
 
+from balancer_naive import checksum
 from hypothesis import strategies as st
 
 import wirepath as wp
-from balancer_naive import checksum
 
 CLIENTS4 = ["198.51.100.1", "198.51.100.2", "203.0.113.77"]
 CLIENTS6 = ["2001:db8:c::1", "2001:db8:c::2"]
@@ -73,10 +73,7 @@ def ip4(
 def ip6(source: str, dest: str, following: int, body: bytes, tos: int = 0) -> bytes:
     first = 6 << 28 | tos << 20 | 0x12345
     return (
-        struct.pack(">IHBB", first, len(body), following, 61)
-        + packed(source)
-        + packed(dest)
-        + body
+        struct.pack(">IHBB", first, len(body), following, 61) + packed(source) + packed(dest) + body
     )
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import Any
 
 from balancer_naive import NaiveBalancer, NaiveServer, NaiveVip
+
 from wirepath import programs
 from wirepath.balancer import layout
 from wirepath.balancer.config import BalancerConfig
@@ -28,7 +29,9 @@ DESTINATIONS = [
 MODES = ("ipip", "gue", "dsr")
 
 
-def configuration(modes: tuple[str, ...], families: tuple[int, ...], **values: Any) -> BalancerConfig:  # noqa: ANN401
+def configuration(
+    modes: tuple[str, ...], families: tuple[int, ...], **values: Any
+) -> BalancerConfig:
     """Every kind of service, over servers of these modes and families."""
     servers = [
         {

@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-
 from balancer_lab import SERVERS, BalancerLab, wait_for
+
 from wirepath import programs
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
@@ -124,8 +124,6 @@ def test_killed_without_a_pin_nothing_stays_attached(lab_name: str, tmp_path: Pa
         lab.balance("lb1", lab.config())
         assert "xdp" in lab.run("lb1", "ip", "link", "show", "wp0")
         lab.kill("lb1")
-        wait_for(
-            lambda: "xdp" not in lab.run("lb1", "ip", "link", "show", "wp0"), 10, "XDP stays"
-        )
+        wait_for(lambda: "xdp" not in lab.run("lb1", "ip", "link", "show", "wp0"), 10, "XDP stays")
         assert "wplb" not in lab.run("lb1", "ip", "link")
         lab.balance("lb1", lab.config())  # what the killed one left does not stand in the way

@@ -17,6 +17,7 @@ from shared_data import shared
 
 from wirepath.balancer.config import BalancerConfig
 
+
 @pytest.fixture(autouse=True, scope="module")
 def _one_cpu() -> Iterator[None]:
     """What the program has of each CPU is of one, as in the native instance that a test runs."""

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from shared_data import shared
+
 from wirepath._core import NO_SERVER, maglev_table
 from wirepath.balancer.tables import build, moved, shares
 from wirepath.errors import ConfigError

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import socket
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ _SECONDS = 30.0
 
 def _namespace() -> int:
     """The network namespace that this thread is in: interfaces' names are only its."""
-    return os.stat(f"/proc/self/task/{threading.get_native_id()}/ns/net").st_ino
+    return Path("/proc/thread-self/ns/net").stat().st_ino
 
 
 def folder() -> Path:

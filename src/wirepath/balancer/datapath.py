@@ -30,9 +30,7 @@ def sources_of(config: BalancerConfig) -> dict[int, str]:
     tunnelled = [s for s in config.server if config.mode_of(s) != "dsr"]
     needed = {6 if ":" in s.address else 4 for s in tunnelled}
     needed |= {
-        v.network.version
-        for v in config.vip
-        if v.check_through == "tunnel" and v.check != "none"
+        v.network.version for v in config.vip if v.check_through == "tunnel" and v.check != "none"
     }
     if all(given[family] for family in needed):
         return {family: address for family, address in given.items() if address}
@@ -85,7 +83,7 @@ class DriverPath:
             sizes = {name: m.max_entries for name, m in before.maps.items()}
             if all(sizes.get(name) == size for name, size in options["entries"].items()):
                 # The maps hold what the state says; where they went on alone is theirs to know.
-                options["share"] = {name: before for name in options["entries"]}
+                options["share"] = dict.fromkeys(options["entries"], before)
             else:
                 self.kept = None
                 self._chain.remove(SLOT, force=True)
