@@ -1,7 +1,7 @@
 # Packet programs: every src/programs/NAME.c is compiled natively into wirepath_core, and, where
 # libbpf and clang are there, to eBPF as well, embedded in the module _programs. Included before
 # and after the library is defined: this file only makes lists.
-file(GLOB program_sources CONFIGURE_DEPENDS RELATIVE ${CMAKE_SOURCE_DIR} src/programs/*.c)
+file(GLOB program_sources CONFIGURE_DEPENDS RELATIVE ${PROJECT_SOURCE_DIR} src/programs/*.c)
 list(FILTER program_sources EXCLUDE REGEX "\\.bpf\\.c$")
 file(GLOB program_headers CONFIGURE_DEPENDS src/programs/*.h)
 set(program_names "")
@@ -28,4 +28,4 @@ const std::vector<Builtin>& builtin_programs() {
 ]] @ONLY)
 file(GLOB native_program_sources CONFIGURE_DEPENDS src/native/programs/*.cc)
 list(FILTER native_program_sources EXCLUDE REGEX "_test\\.cc$")
-list(APPEND native_program_sources ${program_sources} ${CMAKE_BINARY_DIR}/builtin_programs.cc)
+list(APPEND native_program_sources ${program_sources} ${PROJECT_BINARY_DIR}/builtin_programs.cc)

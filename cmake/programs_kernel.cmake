@@ -39,13 +39,13 @@ if(NOT missing)
   set(object_declared "")
   foreach(source ${program_sources} src/programs/root.bpf.c)
     get_filename_component(name ${source} NAME_WE)
-    set(object ${CMAKE_BINARY_DIR}/programs/${name}.bpf.o)
+    set(object ${PROJECT_BINARY_DIR}/programs/${name}.bpf.o)
     add_custom_command(
       OUTPUT ${object}
-      COMMAND ${CMAKE_COMMAND} -E make_directory ${CMAKE_BINARY_DIR}/programs
+      COMMAND ${CMAKE_COMMAND} -E make_directory ${PROJECT_BINARY_DIR}/programs
       COMMAND ${BPF_CLANG} -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror
-              -I/usr/include/${multiarch} -I${CMAKE_SOURCE_DIR}/src
-              -c ${CMAKE_SOURCE_DIR}/${source} -o ${object}
+              -I/usr/include/${multiarch} -I${PROJECT_SOURCE_DIR}/src
+              -c ${PROJECT_SOURCE_DIR}/${source} -o ${object}
       DEPENDS ${source} ${program_headers}
       COMMENT "Compiling ${source} to eBPF"
       VERBATIM)
@@ -72,7 +72,7 @@ const std::vector<BuiltinObject>& builtin_objects() {
 }  // namespace wp::programs
 ]] @ONLY)
   add_library(wirepath_programs STATIC ${kernel_dir}/kernel_program.cc
-              ${CMAKE_BINARY_DIR}/builtin_objects.cc)
-  set_property(SOURCE ${CMAKE_BINARY_DIR}/builtin_objects.cc APPEND PROPERTY OBJECT_DEPENDS ${program_objects})
+              ${PROJECT_BINARY_DIR}/builtin_objects.cc)
+  set_property(SOURCE ${PROJECT_BINARY_DIR}/builtin_objects.cc APPEND PROPERTY OBJECT_DEPENDS ${program_objects})
   target_link_libraries(wirepath_programs PUBLIC wirepath_chain)
 endif()

@@ -21,6 +21,8 @@ EF_VI_MISSING: str
 
 DPDK_MISSING: str
 
+PROGRAMS_MISSING: str
+
 BATCH_ABI: int = 1
 
 class Histogram:
@@ -1444,6 +1446,90 @@ class PerfCounters:
         """
         {event: {value, share, with_kernel, reason}}; value None where it cannot be had.
         """
+
+def builtin_programs() -> list[str]:
+    """Names of the packet programs that are part of wirepath."""
+
+class ProgramInstance:
+    """
+    A natively built packet program with maps of its own: a built-in
+    one by name, or from the shared object `path`. config: bytes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        path: str = "",
+        entries: Mapping[str, int] = {},
+        config: object | None = None,
+        slots: int = 1,
+        test_mode: bool = False,
+    ) -> None: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def config_size(self) -> int: ...
+    @property
+    def slots(self) -> int: ...
+    @property
+    def memory(self) -> int:
+        """Bytes reserved; untouched pages cost none."""
+
+    def run(
+        self,
+        frame: bytes | bytearray | memoryview,
+        queue: int = 0,
+        interface: int = 0,
+        time: int = 0,
+    ) -> tuple[int, int, bytes]:
+        """(verdict, target, frame afterwards)"""
+
+    def read_ring(self, map: str, most: int = 1024) -> list[bytes]:
+        """Records written since, at most `most`."""
+
+    def ring_dropped(self, map: str) -> int:
+        """Records that found the ring full."""
+
+    @property
+    def maps(self) -> list[dict[str, Any]]:
+        """
+        name, kind, key_size, value_size, max_entries, slots and value_stride of each map.
+        """
+
+    def get(self, map: str, key: bytes | bytearray | memoryview) -> bytes | None:
+        """All slots' values of an entry, or None."""
+
+    def put(self, map: str, key: object, value: object, how: int = 0) -> int:
+        """0 or -errno; how: 0 any, 1 new only, 2 existing only."""
+
+    def remove(self, map: str, key: object) -> int:
+        """0 or -errno."""
+
+    def load(self, map: str, keys: Any, values: Any, how: int = 0) -> tuple[int, int]:
+        """
+        Many entries, beside each other in two arrays: (how many went in, 0 or -errno).
+        """
+
+    def dump(self, map: str) -> tuple[bytes, bytes]:
+        """Every entry: (keys, values), beside each other."""
+
+    def size(self, map: str) -> int:
+        """Entries there are."""
+
+    def clear(self, map: str) -> None:
+        """No entries any more; of an array: zeros."""
+
+class ProgramStage(Stage):
+    """Runs a program over each batch of a worker."""
+
+    def __init__(self, instance: ProgramInstance, name: str) -> None: ...
+    def replace(self, instance: ProgramInstance) -> None:
+        """
+        Run another instance from the next batch on; returns once the old one is free.
+        """
+
+    @property
+    def instance(self) -> ProgramInstance: ...
 
 def now() -> int:
     """Nanoseconds since the Unix epoch by the clock that the data path uses."""

@@ -210,7 +210,6 @@ def seen(batch, state):
         assert batch.verdict[i] == wp.DROP
         state[0] += 1
         batch.verdict[i] = wp.TX
-    return None
 
 
 def test_stages_behind_a_program_do_not_see_what_it_decided(tmp_path):
@@ -271,9 +270,7 @@ def test_a_stage_is_replaced_while_it_runs():
             while second.counters()["verdict.next"] + second.counters()["verdict.drop"] == 0:
                 pass
             assert sum(first.counters()[f"verdict.{v}"] for v in ("next", "drop")) == at
-        total = sum(
-            p.counters()[f"verdict.{v}"] for p in (first, second) for v in ("next", "drop")
-        )
+        total = sum(p.counters()[f"verdict.{v}"] for p in (first, second) for v in ("next", "drop"))
         assert total == worker.stats()["frames"]
 
 
@@ -281,13 +278,15 @@ def test_more_workers_than_slots():
     program = programs.native("count", slots=1)
     with wp.open("null:", steer=wp.everything(), queues=2) as port:
         group = wp.workers(port, stages=lambda k: [program.stage()])
-        with pytest.raises(wp.DeviceBusy, match="all 1 slots .* more slots"):
+        with pytest.raises(wp.DeviceBusy, match=r"all 1 slots .* more slots"):
             group.start()
 
 
 def test_what_a_compiler_says_is_told(tmp_path):
     broken = tmp_path / "broken.c"
-    broken.write_text('#include <wirepath/program.h>\nWP_COUNTERS(WP_NONE);\nWP_PROGRAM(broken) { oops }')
+    broken.write_text(
+        "#include <wirepath/program.h>\nWP_COUNTERS(WP_NONE);\nWP_PROGRAM(broken) { oops }"
+    )
     with pytest.raises(wp.CompileError, match="oops"):
         programs.native(broken)
     other = tmp_path / "other.c"

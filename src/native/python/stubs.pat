@@ -18,6 +18,9 @@
 ^wirepath\._core\.DPDK_MISSING$:
     DPDK_MISSING: str
 
+^wirepath\._core\.PROGRAMS_MISSING$:
+    PROGRAMS_MISSING: str
+
 ^wirepath\._core\.__version__$:
     __version__: str
 
@@ -516,3 +519,25 @@ pitch_layouts$:
 
 \.(RetransmitServer|SoupServer)\.__init__$:
     def __init__(self, publisher: Publisher, options: dict[str, Any]) -> None: ...
+
+\.ProgramInstance\.get$:
+    def get(self, map: str, key: bytes | bytearray | memoryview) -> bytes | None:
+        \doc
+\.ProgramInstance\.dump$:
+    def dump(self, map: str) -> tuple[bytes, bytes]:
+        \doc
+\.ProgramInstance\.load$:
+    def load(self, map: str, keys: Any, values: Any, how: int = 0) -> tuple[int, int]:
+        \doc
+\.ProgramInstance\.maps$:
+    @property
+    def maps(self) -> list[dict[str, Any]]:
+        \doc
+\.ProgramInstance\.read_ring$:
+    def read_ring(self, map: str, most: int = 1024) -> list[bytes]:
+        \doc
+\.ProgramInstance\.run$:
+    def run(
+        self, frame: bytes | bytearray | memoryview, queue: int = 0, interface: int = 0, time: int = 0
+    ) -> tuple[int, int, bytes]:
+        \doc

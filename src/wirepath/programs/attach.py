@@ -203,9 +203,7 @@ class Chain:
             reuse={"wp_chain": self._open().programs_fd},
         )
 
-    def put(
-        self, program: Program, *, stays: bool = False, force: bool = False
-    ) -> None:
+    def put(self, program: Program, *, stays: bool = False, force: bool = False) -> None:
         """``program`` into the slot that it was loaded for, atomically. stays: also when this
         process has ended, as long as somebody holds the chain. force: in place of a program of
         another process.
@@ -226,7 +224,10 @@ class Chain:
         return program
 
     def add_exit_tap(
-        self, source: str | Path | Source, *, config: object = None,
+        self,
+        source: str | Path | Source,
+        *,
+        config: object = None,
         entries: Mapping[str, int] | None = None,
     ) -> list[Program]:
         """A program that sees every packet once its verdict is final, and cannot change it. It is
@@ -239,7 +240,7 @@ class Chain:
                 source,
                 config=config,
                 entries=entries,
-                share={name: first for name in first.maps} if first else None,
+                share=dict.fromkeys(first.maps, first) if first else None,
                 link={"next": 15, "slot": _EXIT + verdict, "verdict": verdict},
                 reuse={"wp_chain": chain.programs_fd},
             )

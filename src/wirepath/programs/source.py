@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sysconfig
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .. import _core
@@ -27,7 +27,7 @@ class Source:
     in the shared object ``native``, or (an object file) not there at all."""
 
     name: str
-    bpf: bytes | None
+    bpf: bytes | None = field(repr=False)
     native: Path | None = None
     builtin: bool = False
     path: Path | None = None

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from .._core import everything
 from ..errors import PortError
 from ..ports import open as open_port
-from .._core import everything
 from .maps import Map, add_up
 from .program import NativeProgram, Program, load, native
 from .source import Source, find
@@ -119,7 +119,7 @@ def empty_ns(frame: bytes, repeat: int = _REPEAT) -> float:
 
     module = kernel.module()
     root = module.KernelProgram(module.builtin_object("root"))
-    return statistics.median(root.run(frame, repeat)[2] for _ in range(5))
+    return float(statistics.median(root.run(frame, repeat)[2] for _ in range(5)))
 
 
 def _fill(programs: list[Any], fill: Mapping[str, Mapping[Any, Any]] | None) -> None:
@@ -129,7 +129,7 @@ def _fill(programs: list[Any], fill: Mapping[str, Mapping[Any, Any]] | None) -> 
                 program.map(name)[key] = value
 
 
-def _one(
+def _one(  # noqa: PLR0917
     number: int,
     frame: bytes,
     time: int,
@@ -165,7 +165,9 @@ def _one(
 
 
 def _first_difference(a: bytes, b: bytes) -> int:
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    return next(
+        (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
+    )
 
 
 def _compare_maps(kernel_one: Program, native_one: NativeProgram) -> list[str]:
@@ -188,13 +190,22 @@ def _compare_maps(kernel_one: Program, native_one: NativeProgram) -> list[str]:
     return out
 
 
+def _key(key: bytes, of: Map) -> bytes:
+    """A prefix without the bits behind its length, which the kernel keeps as they were given."""
+    if of.kind != "LPM":
+        return key
+    length, width = int.from_bytes(key[:4], "little"), 8 * (len(key) - 4)
+    address = int.from_bytes(key[4:], "big") >> (width - length) << (width - length)
+    return key[:4] + address.to_bytes(width // 8, "big")
+
+
 def contents(of: Map) -> dict[bytes, object]:
     """Every entry, of a per-CPU map the sums over the slots. Entries of an array that are zero are
     left out."""
     keys, found = of.arrays()
     array, percpu = of.kind.endswith("ARRAY"), of.kind.startswith(("PERCPU", "LRU_PERCPU"))
     return {
-        k.tobytes(): add_up(np.atleast_1d(v)) if percpu else v.tobytes()
+        _key(k.tobytes(), of): add_up(np.atleast_1d(v)) if percpu else v.tobytes()
         for k, v in zip(keys, found, strict=True)
         if not array or any(v.tobytes())
     }
