@@ -69,6 +69,18 @@ class Histogram:
     def bucket_lows() -> NDArray[np.int64]:
         """Lowest value (ns) of each bucket: ndarray of int64."""
 
+class CounterBlock:
+    """
+    Counters of this process's segment, named group/name, that Python writes.
+    """
+
+    def __init__(self, group: str, names: Sequence[str]) -> None: ...
+    def set(self, values: Sequence[int]) -> None:
+        """A value for each, in their order."""
+
+    def release(self) -> None:
+        """Take them out of the segment."""
+
 def telemetry_name() -> str:
     """Name of this process's counter segment; empty where it is private."""
 
@@ -1446,6 +1458,18 @@ class PerfCounters:
         """
         {event: {value, share, with_kernel, reason}}; value None where it cannot be had.
         """
+
+NO_SERVER: int = 4294967295
+
+def maglev_table(
+    names: Sequence[str], weights: Sequence[int], *, size: int = 65537, algorithm: str = "wirepath"
+) -> NDArray[np.uint32]:
+    """
+    A weighted Maglev table: of each of its `size` slots (a prime) the index in `names`, as uint32; NO_SERVER where no server has a weight. The order of the names does not matter.
+
+    algorithm: "wirepath", or "cilium", whose tables equal those of Cilium's agent.
+    Raises ConfigError. Source: Eisenbud et al., Maglev, NSDI 2016, section 3.4.
+    """
 
 def builtin_programs() -> list[str]:
     """Names of the packet programs that are part of wirepath."""

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from balancer_packets import damaged, ethernet, frames, ip4, tcp
 from balancer_three import DESTINATIONS, SOURCES, Three, configuration
 from hypothesis import HealthCheck, assume, given, settings

@@ -18,9 +18,7 @@ Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 def vip(kind: str, **values: object) -> VipConfig:
     protocol = "udp" if kind == "udp" else "tcp"
     values = {"check_timeout": 0.5} | values
-    return VipConfig(
-        name="v", address="127.0.0.1", port=1, protocol=protocol, check=kind, **values
-    )
+    return VipConfig(name="v", address="127.0.0.1", port=1, protocol=protocol, check=kind, **values)
 
 
 async def against(talk: Talk | None, config: VipConfig) -> Outcome:

@@ -541,3 +541,8 @@ pitch_layouts$:
         self, frame: bytes | bytearray | memoryview, queue: int = 0, interface: int = 0, time: int = 0
     ) -> tuple[int, int, bytes]:
         \doc
+maglev_table$:
+    def maglev_table(
+        names: Sequence[str], weights: Sequence[int], *, size: int = 65537, algorithm: str = "wirepath"
+    ) -> NDArray[np.uint32]:
+        \doc

@@ -11,6 +11,7 @@ import typer
 
 from ..balancer import Balancer, BalancerConfig, Decapsulation, ask
 from ..balancer.tables import SCALE, build, hash_name, shares
+from ..errors import WirepathError
 from . import output
 from .exits import Exit
 from .options import Json, Quiet
@@ -88,7 +89,10 @@ def run(
     balancer = Balancer(config, heard=heard)
 
     def again(_number: int, _frame: FrameType | None) -> None:
-        balancer.reload(file)
+        try:
+            balancer.reload(file)
+        except WirepathError as error:  # all stays as it was
+            output.stderr.print(str(error), markup=False)
 
     signal.signal(signal.SIGHUP, again)
     interrupted = not balancer.run(max_seconds)
