@@ -241,6 +241,22 @@ def test_a_pin_of_an_interface_that_is_gone_is_cleaned_up(lab_name):
     assert not place.exists()
 
 
+def test_a_bpf_file_system_of_our_own_where_there_is_none(pair, tmp_path, monkeypatch):
+    own = tmp_path / "bpf"
+    monkeypatch.setattr(pins, "_SYSTEM", tmp_path)
+    monkeypatch.setattr(pins, "_OWN", own)
+    assert pins.folder(make=False) is None
+    try:
+        with pair["b"].enter(), programs.Chain(pair["b"].interface.name) as chain:
+            assert not chain.pinned
+            place = chain.pin()
+            assert place.parent == own and (place / "link").exists() and chain.pinned
+            chain.unpin()
+            assert not place.exists()
+    finally:
+        subprocess.run(["umount", str(own)], check=True)
+
+
 def test_two_processes_share_a_chain(pair):
     name = pair["b"].interface.name
     other = child(pair, "chain = programs.Chain(name)\nchain.add('filter', 'count')")

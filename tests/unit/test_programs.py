@@ -301,6 +301,22 @@ def test_what_a_compiler_says_is_told(tmp_path):
         programs.load(unused)
 
 
+def test_missing_compilers_are_named(monkeypatch):
+    from wirepath.programs import source
+
+    monkeypatch.setattr(source, "_BPF_COMPILERS", ("no-such-clang",))
+    with pytest.raises(wp.BackendUnavailable, match=r"to eBPF needs a compiler.*apt install clang"):
+        programs.load(EXAMPLE)
+    # Natively it runs all the same; only the types of its maps are not known.
+    program = programs.native(EXAMPLE)
+    program.maps["blocked"][struct.pack(">H", 5000)] = b"\1"
+    assert program.run(datagram(5000)).verdict == "drop"
+    assert program.run(datagram(5001)).verdict == "next"
+    monkeypatch.setattr(source, "_C_COMPILERS", ("no-such-cc",))
+    with pytest.raises(wp.BackendUnavailable, match=r"natively needs a compiler.*apt install gcc"):
+        programs.native(EXAMPLE)
+
+
 def test_adjusting_keeps_to_the_kernels_limits(tmp_path):
     path = tmp_path / "move.c"
     path.write_text(
