@@ -50,18 +50,7 @@ def _open(settings: Settings) -> Iterator[Mapping[str, Contestant | Unavailable]
     contestants["nothing"] = runs("driver", "tcp", "nothing")
     contestants["native"] = runs("null", "udp", "established")
     contestants["worker"] = runs("null", "udp", "nothing")
-    contestants["memif"] = runs("memif", "udp", "established")
-    contestants["drop"] = runs("memif", "udp", "nothing")
-    if not _has_dpdk():
-        missing = Unavailable("the dpdk backend is not available here: see `wirepath backends`")
-        contestants["memif"] = contestants["drop"] = missing
     yield contestants
-
-
-def _has_dpdk() -> bool:
-    import wirepath as wp  # noqa: PLC0415 -- --list needs no built package
-
-    return any(each.name == "dpdk" and each.available for each in wp.backends())
 
 
 def _line(name: str, what: str, ours: str, yardstick: str, note: str) -> Line:
@@ -94,13 +83,6 @@ BALANCER = Group(
             "native",
             "worker",
             "the yardstick is the worker without a stage",
-        ),
-        _line(
-            "balancer_memif",
-            "UDP within IPIP as a native stage, in and out of DPDK's memif",
-            "memif",
-            "drop",
-            "the yardstick is the worker that drops what comes: it sends nothing back",
         ),
     ),
     _open,
