@@ -69,6 +69,18 @@ class Histogram:
     def bucket_lows() -> NDArray[np.int64]:
         """Lowest value (ns) of each bucket: ndarray of int64."""
 
+class CounterBlock:
+    """
+    Counters of this process's segment, named group/name, that Python writes.
+    """
+
+    def __init__(self, group: str, names: Sequence[str]) -> None: ...
+    def set(self, values: Sequence[int]) -> None:
+        """A value for each, in their order."""
+
+    def release(self) -> None:
+        """Take them out of the segment."""
+
 def telemetry_name() -> str:
     """Name of this process's counter segment; empty where it is private."""
 
@@ -1447,27 +1459,16 @@ class PerfCounters:
         {event: {value, share, with_kernel, reason}}; value None where it cannot be had.
         """
 
-def build_prefix4(
-    addresses: _Buffer,
-    lengths: _Buffer,
-    owners: _Buffer,
-    root_bits: int = 0,
-    longest: bool = False,
-) -> tuple[int, NDArray[np.uint32], NDArray[np.uint32], list[list[int]]]:
-    """
-    (root bits, root, nodes, owners of each class) of IPv4 prefixes: addresses and owners as
-    uint32, lengths as uint8 arrays. root_bits: 16 or 24; 0 chooses by size. longest: a class
-    has the owner of the longest prefix only, not those of all around an address.
-    Raises ConfigError: a length above 32, or bits set behind it.
-    """
+NO_SERVER: int = 4294967295
 
-def build_prefix6(
-    addresses: _Buffer, lengths: _Buffer, owners: _Buffer, longest: bool = False
-) -> tuple[NDArray[np.uint8], NDArray[np.uint64], NDArray[np.uint32], list[list[int]]]:
+def maglev_table(
+    names: Sequence[str], weights: Sequence[int], *, size: int = 65537, algorithm: str = "wirepath"
+) -> NDArray[np.uint32]:
     """
-    (lengths in use, keys, class of each key, owners of each class) of IPv6 prefixes: addresses
-    as two uint64 each, the high one first, both in host order. A key is three uint64: high,
-    low, length. Raises ConfigError: a length above 128, or bits set behind it.
+    A weighted Maglev table: of each of its `size` slots (a prime) the index in `names`, as uint32; NO_SERVER where no server has a weight. The order of the names does not matter.
+
+    algorithm: "wirepath", or "cilium", whose tables equal those of Cilium's agent.
+    Raises ConfigError. Source: Eisenbud et al., Maglev, NSDI 2016, section 3.4.
     """
 
 def builtin_programs() -> list[str]:

@@ -589,3 +589,9 @@ wirepath._core\.flow_hash$:
         addresses: _Buffer, lengths: _Buffer, owners: _Buffer, longest: bool = False
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint64], NDArray[np.uint32], list[list[int]]]:
         \doc
+
+maglev_table$:
+    def maglev_table(
+        names: Sequence[str], weights: Sequence[int], *, size: int = 65537, algorithm: str = "wirepath"
+    ) -> NDArray[np.uint32]:
+        \doc
