@@ -84,7 +84,10 @@ uint32_t SwitchPort::add(std::shared_ptr<Port> port, std::string name, bool kern
   }
   Path& path = *free;
   const auto number = static_cast<uint32_t>(free - paths_.begin());
-  path = {.port = std::move(port), .name = std::move(name), .kernel = kernel};
+  path = Path{};
+  path.port = std::move(port);
+  path.name = std::move(name);
+  path.kernel = kernel;
   for (uint32_t q = 0; q < path.port->queues(); q++) {
     const int fd = path.port->fd(q);
     epoll_event event{};
