@@ -14,9 +14,9 @@ class CmeBytes {
  public:
   template <class T>
   CmeBytes& put(T value) {
-    uint8_t raw[sizeof value];
-    std::memcpy(raw, &value, sizeof value);
-    bytes.insert(bytes.end(), raw, raw + sizeof raw);
+    const size_t at = bytes.size();
+    bytes.resize(at + sizeof value);
+    std::memcpy(bytes.data() + at, &value, sizeof value);
     return *this;
   }
   CmeBytes& put(const CmeBytes& other) {
