@@ -14,9 +14,9 @@ class CmeBytes {
  public:
   template <class T>
   CmeBytes& put(T value) {
-    const size_t at = bytes.size();
-    bytes.resize(at + sizeof value);
-    std::memcpy(bytes.data() + at, &value, sizeof value);
+    uint8_t raw[sizeof value];
+    std::memcpy(raw, &value, sizeof value);
+    for (const uint8_t byte : raw) bytes.push_back(byte);
     return *this;
   }
   CmeBytes& put(const CmeBytes& other) {
