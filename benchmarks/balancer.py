@@ -58,8 +58,8 @@ def _line(name: str, what: str, ours: str, yardstick: str, note: str) -> Line:
 
 
 _RUN = (
-    "IPIP, 100 servers, table of 65,537; the yardstick only makes the packet what it was before the "
-    "run, which ours does as well"
+    "IPIP, 100 servers, table of 65,537; the yardstick only makes the packet what it was before "
+    "the run, which ours does as well"
 )
 
 BALANCER = Group(

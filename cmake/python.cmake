@@ -48,5 +48,5 @@ endif()
 
 install(FILES src/native/core/batch.h src/native/core/record.h src/programs/program.h
         src/programs/chain_shared.h src/programs/program_bpf.h src/programs/program_native.h src/programs/native_map.h
-        src/programs/native_program.h
+        src/programs/native_map_write.h src/programs/native_program.h
         DESTINATION wirepath/include/wirepath)

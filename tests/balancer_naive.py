@@ -1,3 +1,5 @@
+# One long function after the other, as a reader would do it by hand.
+# ruff: noqa: PLR0911, PLR0912, PLR0915, PLR0917
 """A deliberately naive balancer: what maglev.c has to do, in plain Python, a packet at a time.
 
 Bytes in, (verdict, bytes, names of counters) out. Nothing here is shared with the program but the
@@ -148,7 +150,9 @@ def checksum(data: bytes) -> int:
     return ~total & 0xFFFF
 
 
-def flow_hash(family: int, protocol: int, source: bytes, dest: bytes, sport: int, dport: int) -> int:
+def flow_hash(
+    family: int, protocol: int, source: bytes, dest: bytes, sport: int, dport: int
+) -> int:
     words = struct.unpack("<8I", source.ljust(16, b"\0") + dest.ljust(16, b"\0"))
     swap = [int.from_bytes(p.to_bytes(2, "big"), "little") for p in (sport, dport)]
     values = [words[0] << 32 | words[1], words[2] << 32 | words[3]]
@@ -214,7 +218,13 @@ class NaiveBalancer:
         return True
 
     def choose(
-        self, flow: tuple[object, ...], vip: NaiveVip, hashed: int, h: Headers, own: bool, now: int,
+        self,
+        flow: tuple[object, ...],
+        vip: NaiveVip,
+        hashed: int,
+        h: Headers,
+        own: bool,
+        now: int,
         count: Counter[str],
     ) -> int:
         begins = h.protocol == 6 and h.tcp_flags & 0x12 == 0x02 and own

@@ -73,10 +73,7 @@ def ip4(
 def ip6(source: str, dest: str, following: int, body: bytes, tos: int = 0) -> bytes:
     first = 6 << 28 | tos << 20 | 0x12345
     return (
-        struct.pack(">IHBB", first, len(body), following, 61)
-        + packed(source)
-        + packed(dest)
-        + body
+        struct.pack(">IHBB", first, len(body), following, 61) + packed(source) + packed(dest) + body
     )
 
 

@@ -29,7 +29,9 @@ DESTINATIONS = [
 MODES = ("ipip", "gue", "dsr")
 
 
-def configuration(modes: tuple[str, ...], families: tuple[int, ...], **values: Any) -> BalancerConfig:
+def configuration(
+    modes: tuple[str, ...], families: tuple[int, ...], **values: Any
+) -> BalancerConfig:
     """Every kind of service, over servers of these modes and families."""
     servers = [
         {

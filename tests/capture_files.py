@@ -40,7 +40,8 @@ def dissected(path: Path | str) -> list[dict[str, str]]:
         "frame.drop_count",
         "frame.packet_id",
         "frame.comment",
-        "data.data",
+        "udp.payload",
+        "eth.dst",
     )
 
 

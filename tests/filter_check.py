@@ -36,7 +36,9 @@ def agree(
         assert verdict == expected, f"{frame.hex()}: {verdict}, not {expected}"
         assert after == frame
         seen += 1
-    counts = {name: list(row.values()) for name, row in engine.counts().items() if any(row.values())}
+    counts = {
+        name: list(row.values()) for name, row in engine.counts().items() if any(row.values())
+    }
     assert counts == {name: row for name, row in naive.counts.items() if any(row)}
     counters = engine.counters()
     assert counters.pop("packets") == seen

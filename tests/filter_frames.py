@@ -75,13 +75,16 @@ def packets6(draw):
     return header + b"".join(ipaddress.ip_address(a).packed for a in ends) + body
 
 
+_TAGS = st.sampled_from([b"\x81\x00", b"\x88\xa8"])
+
+
 @st.composite
 def frames(draw):
     """An Ethernet frame: tagged, padded, cut short, or changed by a byte now and then."""
     ethernet = bytes.fromhex("020000000002020000000001")
     tags = draw(st.one_of(
         st.just([]), st.just([]),
-        st.lists(st.tuples(st.sampled_from([b"\x81\x00", b"\x88\xa8"]), st.sampled_from([0, 5, 100, 4095, 0x6005])), max_size=6),
+        st.lists(st.tuples(_TAGS, st.sampled_from([0, 5, 100, 4095, 0x6005])), max_size=6),
     ))  # fmt: skip
     for kind, number in tags:
         ethernet += kind + struct.pack(">H", number)
@@ -140,7 +143,10 @@ def rules(draw):
     values["action"] = draw(st.sampled_from(["drop", "drop", "pass", "limit"]))
     if values["action"] == "limit":
         if draw(st.booleans()):
-            values |= {"packets": draw(st.sampled_from([1, 3, 1000])), "burst": draw(st.integers(1, 3))}
+            values |= {
+                "packets": draw(st.sampled_from([1, 3, 1000])),
+                "burst": draw(st.integers(1, 3)),
+            }
         if "packets" not in values or draw(st.booleans()):
             values |= {"bits": draw(st.sampled_from([1000, 10_000_000])), "burst_bits": 4000}
         values["per"] = draw(st.sampled_from(["source", "rule", "/24", "/8,/32"]))

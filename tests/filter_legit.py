@@ -33,7 +33,10 @@ def _session(ip, port: int) -> list:
 
 def frames(ports: tuple[int, ...] = (22, 80, 443)) -> list[bytes]:
     """What comes in when the host serves `ports`, asks its resolver and clock, and is pinged."""
-    four, six = IP(src="81.2.69.142", dst=HOST, ttl=55), IPv6(src="2a02:8100::7", dst=HOST6, hlim=55)
+    four, six = (
+        IP(src="81.2.69.142", dst=HOST, ttl=55),
+        IPv6(src="2a02:8100::7", dst=HOST6, hlim=55),
+    )
     server = IP(src="104.16.1.1", dst=HOST, ttl=57)
     out = [packet for port in ports for ip in (four, six) for packet in _session(ip, port)]
     out += [
@@ -49,7 +52,9 @@ def frames(ports: tuple[int, ...] = (22, 80, 443)) -> list[bytes]:
         six / ICMPv6PacketTooBig() / Raw(bytes(48)),
         six / ICMPv6EchoRequest(),
         IPv6(src="fe80::1", dst="ff02::1:ff00:10", hlim=255) / ICMPv6ND_NS(tgt=HOST6),
-        IP(src="81.2.69.142", dst=HOST, flags="MF") / UDP(sport=4000, dport=5000) / Raw(bytes(1000)),
+        IP(src="81.2.69.142", dst=HOST, flags="MF")
+        / UDP(sport=4000, dport=5000)
+        / Raw(bytes(1000)),
         IP(src="81.2.69.142", dst=HOST, frag=126, proto=17) / Raw(bytes(300)),
     ]
     ethernet = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")

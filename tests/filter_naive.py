@@ -34,7 +34,7 @@ class Packet:
     icmp: tuple[int, int] | None = None
 
 
-def read(frame: bytes) -> Packet | str:
+def read(frame: bytes, deep: bool = True) -> Packet | str:
     if len(frame) < 14:
         return NOT_IP
     kind, rest, vlan, tags = frame[12:14], frame[14:], None, 0
@@ -45,9 +45,9 @@ def read(frame: bytes) -> Packet | str:
             vlan = int.from_bytes(rest[:2], "big") % 4096
         kind, rest, tags = rest[2:4], rest[4:], tags + 1
     if kind == b"\x08\x00":
-        found = read4(rest)
+        found = read4(rest, deep)
     elif kind == b"\x86\xdd":
-        found = read6(rest)
+        found = read6(rest, deep)
     else:
         return NOT_IP
     if found is None:
@@ -56,7 +56,7 @@ def read(frame: bytes) -> Packet | str:
     return found
 
 
-def read4(data: bytes) -> Packet | None:
+def read4(data: bytes, deep: bool) -> Packet | None:
     if len(data) < 20 or data[0] // 16 != 4:
         return None
     header, total = data[0] % 16 * 4, int.from_bytes(data[2:4], "big")
@@ -72,10 +72,10 @@ def read4(data: bytes) -> Packet | None:
         return packet
     if piece // 8192 % 2:
         packet.fragment = "first"
-    return packet if transport(packet, data[header:total]) else None
+    return packet if not deep or transport(packet, data[header:total]) else None
 
 
-def read6(data: bytes) -> Packet | None:
+def read6(data: bytes, deep: bool) -> Packet | None:  # noqa: PLR0911
     if len(data) < 40 or data[0] // 16 != 6:
         return None
     total = 40 + int.from_bytes(data[4:6], "big")
@@ -109,7 +109,7 @@ def read6(data: bytes) -> Packet | None:
         packet.protocol, body = body[0], body[size:]
     if headers > 8:
         return None
-    return packet if transport(packet, body) else None
+    return packet if not deep or transport(packet, body) else None
 
 
 def transport(packet: Packet, data: bytes) -> bool:
@@ -144,6 +144,16 @@ class Naive:
                 texts = [line.split("#")[0].strip() for line in lines]
                 self.sets[each.name] = [ipaddress.ip_network(text) for text in texts if text]
         self.rules = config.named_rules()
+        # Transport headers are read where something asks for them.
+        self.deep = config.malformed == "drop" or any(
+            word in conditions
+            for _, rule in self.rules
+            for conditions in (
+                rule.conditions(),
+                *(SIGNATURES[rule.signature].conditions if rule.signature else ()),
+            )
+            for word in ("source_port", "destination_port", "tcp_flags", "icmp_type", "same_port")
+        )
         self.buckets: dict[object, tuple[float, float, int]] = {}
         self.counts: dict[str, list[int]] = {}
         self.reasons: dict[str, int] = {}
@@ -164,30 +174,36 @@ class Naive:
             "source": lambda: self.inside(packet.source, what["source"]),
             "source_not": lambda: not self.inside(packet.source, what["source_not"]),
             "destination": lambda: self.inside(packet.destination, what["destination"]),
-            "destination_not": lambda: not self.inside(
-                packet.destination, what["destination_not"]
-            ),
+            "destination_not": lambda: not self.inside(packet.destination, what["destination_not"]),
             "protocol": lambda: packet.protocol in fields.protocols(what["protocol"]),
-            "source_port": lambda: packet.ports
-            and in_ranges(packet.ports[0], what["source_port"], 65535),
-            "destination_port": lambda: packet.ports
-            and in_ranges(packet.ports[1], what["destination_port"], 65535),
+            "source_port": lambda: (
+                packet.ports and in_ranges(packet.ports[0], what["source_port"], 65535)
+            ),
+            "destination_port": lambda: (
+                packet.ports and in_ranges(packet.ports[1], what["destination_port"], 65535)
+            ),
             "tcp_flags": lambda: packet.flags is not None and packet.flags & flags[0] == flags[1],
             "icmp_type": lambda: packet.icmp and in_ranges(packet.icmp[0], what["icmp_type"], 255),
             "icmp_code": lambda: packet.icmp and in_ranges(packet.icmp[1], what["icmp_code"], 255),
-            "fragment": lambda: ["no", "first", "later"].index(packet.fragment)
-            in fields.fragments(what["fragment"]),
+            "fragment": lambda: (
+                ["no", "first", "later"].index(packet.fragment)
+                in fields.fragments(what["fragment"])
+            ),
             "ip_options": lambda: packet.options == what["ip_options"],
             "land": lambda: (packet.source == packet.destination) == what["land"],
-            "same_port": lambda: (packet.ports is not None and packet.ports[0] == packet.ports[1])
-            == what["same_port"],
+            "same_port": lambda: (
+                (packet.ports is not None and packet.ports[0] == packet.ports[1])
+                == what["same_port"]
+            ),
             "ttl": lambda: in_ranges(packet.ttl, what["ttl"], 255),
             "length": lambda: in_ranges(packet.length, what["length"], 65535),
-            "vlan": lambda: (packet.vlan is None)
-            if vlan == "none"
-            else packet.vlan is not None
-            if vlan == "any"
-            else in_ranges(packet.vlan, vlan, 4095),
+            "vlan": lambda: (
+                (packet.vlan is None)
+                if vlan == "none"
+                else packet.vlan is not None
+                if vlan == "any"
+                else in_ranges(packet.vlan, vlan, 4095)
+            ),
         }
         return all(checks[name]() for name in what)
 
@@ -234,8 +250,8 @@ class Naive:
         self.reasons[reason] = self.reasons.get(reason, 0) + 1
         return DROP
 
-    def judge(self, frame: bytes, now: int) -> int:
-        packet = read(frame)
+    def judge(self, frame: bytes, now: int) -> int:  # noqa: PLR0911
+        packet = read(frame, self.deep)
         if packet == NOT_IP:
             self.reasons[NOT_IP] = self.reasons.get(NOT_IP, 0) + 1
             return NEXT

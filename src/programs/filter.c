@@ -37,10 +37,10 @@ WP_PREFIX4(to4);
 WP_PREFIX6(from6);
 WP_PREFIX6(to6);
 
-/* The tail of everything that drops; a dry run only counts. */
-#define FILTER_DROP_FOR(p, reason)                                                \
-  ((wp_config(p)->features & FILTER_DRY_RUN) ? (wp_count(p, would_drop), WP_NEXT) \
-                                             : wp_drop(p, reason))
+/* The tail of everything that drops; a dry run only counts. `features` is wp_config(p)->features
+ * read once: a constant to the verifier, which each reading anew would cost a load. */
+#define FILTER_DROP_FOR(p, reason) \
+  ((features & FILTER_DRY_RUN) ? (wp_count(p, would_drop), WP_NEXT) : wp_drop(p, reason))
 
 WP_INLINE void filter_sample(struct wp_packet* p, __u32 name, __u32 drop) {
   const __u32 length = (__u32)(p->end - p->data);
@@ -62,18 +62,18 @@ WP_INLINE int filter_chosen(struct wp_packet* p, __u32 every) {
   return every == 1 || ((__u64)wp_random(p) * every) >> 32 == 0;
 }
 
-WP_INLINE void filter_account(struct wp_packet* p, __u32 name, int drop) {
+WP_INLINE void filter_account(struct wp_packet* p, __u32 features, __u32 name, int drop, int over) {
   struct filter_count* count = wp_lookup(p, counts, &name);
   const __u64 bytes = (__u64)(p->end - p->data);
   if (count) {
     count->packets++;
     count->bytes += bytes;
-    if (drop) {
-      count->dropped_packets++;
-      count->dropped_bytes += bytes;
+    if (over) {
+      count->over_packets++;
+      count->over_bytes += bytes;
     }
   }
-  if (wp_config(p)->features & FILTER_WATCH)
+  if (features & FILTER_WATCH)
     if (filter_chosen(p, wp_config(p)->watch_every)) filter_sample(p, name, (__u32)drop);
 }
 
@@ -133,38 +133,27 @@ WP_INLINE int filter_over(struct wp_packet* p, const struct filter_packet* packe
   return 0;
 }
 
-WP_INLINE const struct filter_vector* filter_class(struct wp_packet* p, int dimension,
-                                                   __u32 value) {
+/* What the tables have for a value: the number of a vector, or of a rule (FILTER_DIRECT). */
+WP_INLINE __u32 filter_class(struct wp_packet* p, int dimension, __u32 value) {
   const __u32 block = wp_config(p)->base[dimension] + (value >> 8);
   const struct filter_classes* found = wp_lookup(p, classes, &block);
-  if (!found) return 0;
-  const __u32 number = found->vector[value & 255];
-  return wp_lookup(p, vectors, &number);
+  return found ? found->vector[value & 255] : 0;
 }
-
-WP_INLINE const struct filter_vector* filter_source_class(struct wp_packet* p,
-                                                          const struct filter_packet* packet) {
-  __u32 number;
+WP_INLINE __u32 filter_source_class(struct wp_packet* p, const struct filter_packet* packet) {
   if (packet->is6)
-    number = wp_config(p)->source6_vector + from6_find(p, wp_config(p)->source_length,
-                                                       wp_config(p)->source_lengths,
-                                                       packet->source6[0], packet->source6[1]);
-  else
-    number = wp_config(p)->source4_vector +
-             from4_find(p, wp_config(p)->source_root_bits, packet->source4);
-  return wp_lookup(p, vectors, &number);
+    return wp_config(p)->source6_vector + from6_find(p, wp_config(p)->source_length,
+                                                     wp_config(p)->source_lengths,
+                                                     packet->source6[0], packet->source6[1]);
+  return wp_config(p)->source4_vector +
+         from4_find(p, wp_config(p)->source_root_bits, packet->source4);
 }
-WP_INLINE const struct filter_vector* filter_destination_class(struct wp_packet* p,
-                                                               const struct filter_packet* packet) {
-  __u32 number;
+WP_INLINE __u32 filter_destination_class(struct wp_packet* p, const struct filter_packet* packet) {
   if (packet->is6)
-    number = wp_config(p)->destination6_vector +
-             to6_find(p, wp_config(p)->destination_length, wp_config(p)->destination_lengths,
-                      packet->destination6[0], packet->destination6[1]);
-  else
-    number = wp_config(p)->destination4_vector +
-             to4_find(p, wp_config(p)->destination_root_bits, packet->destination4);
-  return wp_lookup(p, vectors, &number);
+    return wp_config(p)->destination6_vector +
+           to6_find(p, wp_config(p)->destination_length, wp_config(p)->destination_lengths,
+                    packet->destination6[0], packet->destination6[1]);
+  return wp_config(p)->destination4_vector +
+         to4_find(p, wp_config(p)->destination_root_bits, packet->destination4);
 }
 
 WP_INLINE __u32 filter_shape(const struct filter_packet* packet) {
@@ -178,14 +167,42 @@ WP_INLINE __u32 filter_shape(const struct filter_packet* packet) {
          (same_port ? FILTER_SHAPE_SAME_PORT : 0);
 }
 
-#define FILTER_LOOK(number, dimension, value)           \
-  const struct filter_vector* v##number = 0;            \
-  if (wp_config(p)->features & FILTER_HAS(dimension)) { \
-    v##number = filter_class(p, dimension, value);      \
-    if (!v##number) return FILTER_RULES;                \
+/* Each dimension with where its class comes from. */
+#define FILTER_EACH(DO)                                                               \
+  DO(0, FILTER_SHAPE, filter_class(p, FILTER_SHAPE, filter_shape(packet)))            \
+  DO(1, FILTER_PROTOCOL, filter_class(p, FILTER_PROTOCOL, packet->protocol))          \
+  DO(2, FILTER_SOURCE_PORT, filter_class(p, FILTER_SOURCE_PORT, packet->source_port)) \
+  DO(3, FILTER_DESTINATION_PORT,                                                      \
+     filter_class(p, FILTER_DESTINATION_PORT, packet->destination_port))              \
+  DO(4, FILTER_FLAGS, filter_class(p, FILTER_FLAGS, packet->flags))                   \
+  DO(5, FILTER_ICMP, filter_class(p, FILTER_ICMP, packet->icmp))                      \
+  DO(6, FILTER_TTL, filter_class(p, FILTER_TTL, packet->ttl))                         \
+  DO(7, FILTER_LENGTH, filter_class(p, FILTER_LENGTH, packet->length))                \
+  DO(8, FILTER_VLAN, filter_class(p, FILTER_VLAN, packet->vlan))                      \
+  DO(9, FILTER_SOURCE, filter_source_class(p, packet))                                \
+  DO(10, FILTER_DESTINATION, filter_destination_class(p, packet))
+
+#define FILTER_ONLY(number, dimension, class) \
+  if (features & FILTER_HAS(dimension)) {     \
+    const __u32 rule = class;                 \
+    return rule ? rule - 1 : FILTER_RULES;    \
   }
-#define FILTER_AND(number, dimension) \
-  if (wp_config(p)->features & FILTER_HAS(dimension)) left &= v##number->word[i];
+#define FILTER_LOOK(number, dimension, class)  \
+  const struct filter_vector* v##number = 0;   \
+  if (features & FILTER_HAS(dimension)) {      \
+    const __u32 found = class;                 \
+    v##number = wp_lookup(p, vectors, &found); \
+    if (!v##number) return FILTER_RULES;       \
+  }
+#define FILTER_AND(number, dimension, class) \
+  if (features & FILTER_HAS(dimension)) left &= v##number->word[at];
+#define FILTER_WORD(n)                                 \
+  if (n < words) {                                     \
+    const __u32 at = n;                                \
+    __u64 left = ~0ull;                                \
+    FILTER_EACH(FILTER_AND)                            \
+    if (left) return at * 64 + filter_first_bit(left); \
+  }
 
 /* Of a word that is not 0. clang up to 14 cannot compile __builtin_ctzll for eBPF. */
 WP_INLINE __u32 filter_first_bit(__u64 word) {
@@ -203,63 +220,43 @@ WP_INLINE __u32 filter_first_bit(__u64 word) {
 }
 
 /* The first rule that fits, or FILTER_RULES. */
-WP_INLINE __u32 filter_match(struct wp_packet* p, const struct filter_packet* packet) {
-  if (!(wp_config(p)->features & (packet->is6 ? FILTER_IP6 : FILTER_IP4))) return FILTER_RULES;
-  FILTER_LOOK(0, FILTER_SHAPE, filter_shape(packet))
-  FILTER_LOOK(1, FILTER_PROTOCOL, packet->protocol)
-  FILTER_LOOK(2, FILTER_SOURCE_PORT, packet->source_port)
-  FILTER_LOOK(3, FILTER_DESTINATION_PORT, packet->destination_port)
-  FILTER_LOOK(4, FILTER_FLAGS, packet->flags)
-  FILTER_LOOK(5, FILTER_ICMP, packet->icmp)
-  FILTER_LOOK(6, FILTER_TTL, packet->ttl)
-  FILTER_LOOK(7, FILTER_LENGTH, packet->length)
-  FILTER_LOOK(8, FILTER_VLAN, packet->vlan)
-  const struct filter_vector *v9 = 0, *v10 = 0;
-  if (wp_config(p)->features & FILTER_HAS(FILTER_SOURCE)) {
-    v9 = filter_source_class(p, packet);
-    if (!v9) return FILTER_RULES;
+WP_INLINE __u32 filter_match(struct wp_packet* p, __u32 features,
+                             const struct filter_packet* packet) {
+  if (!(features & (packet->is6 ? FILTER_IP6 : FILTER_IP4))) return FILTER_RULES;
+  if (features & FILTER_DIRECT) {
+    FILTER_EACH(FILTER_ONLY)
+    return FILTER_RULES;
   }
-  if (wp_config(p)->features & FILTER_HAS(FILTER_DESTINATION)) {
-    v10 = filter_destination_class(p, packet);
-    if (!v10) return FILTER_RULES;
-  }
-  WP_UNROLL
-  for (__u32 i = 0; i < FILTER_WORDS; i++) {
-    if (i >= wp_config(p)->words) break;
-    __u64 left = ~0ull;
-    FILTER_AND(0, FILTER_SHAPE)
-    FILTER_AND(1, FILTER_PROTOCOL)
-    FILTER_AND(2, FILTER_SOURCE_PORT)
-    FILTER_AND(3, FILTER_DESTINATION_PORT)
-    FILTER_AND(4, FILTER_FLAGS)
-    FILTER_AND(5, FILTER_ICMP)
-    FILTER_AND(6, FILTER_TTL)
-    FILTER_AND(7, FILTER_LENGTH)
-    FILTER_AND(8, FILTER_VLAN)
-    FILTER_AND(9, FILTER_SOURCE)
-    FILTER_AND(10, FILTER_DESTINATION)
-    if (left) return i * 64 + filter_first_bit(left);
-  }
+  FILTER_EACH(FILTER_LOOK)
+  const __u32 words = wp_config(p)->words;
+  FILTER_WORD(0)
+  FILTER_WORD(1)
+  FILTER_WORD(2)
+  FILTER_WORD(3)
+  FILTER_WORD(4)
+  FILTER_WORD(5)
+  FILTER_WORD(6)
+  FILTER_WORD(7)
   return FILTER_RULES;
 }
 
-WP_INLINE int filter_judge(struct wp_packet* p, const struct filter_packet* packet) {
-  const __u32 features = wp_config(p)->features, names = wp_config(p)->names;
+WP_INLINE int filter_judge(struct wp_packet* p, __u32 features,
+                           const struct filter_packet* packet) {
   if ((features & FILTER_BLOCKS) && filter_is_blocked(p, packet)) {
-    filter_account(p, names + 2, 1);
+    filter_account(p, features, wp_config(p)->names + 2, 1, 0);
     return FILTER_DROP_FOR(p, blocked);
   }
-  const __u32 number = filter_match(p, packet);
+  const __u32 number = filter_match(p, features, packet);
   const struct filter_rule* rule = number < FILTER_RULES ? wp_lookup(p, rules, &number) : 0;
   if (!rule) {
     const int drop = (features & FILTER_DEFAULT_DROP) != 0;
-    filter_account(p, names, drop);
+    filter_account(p, features, wp_config(p)->names, drop, 0);
     return drop ? FILTER_DROP_FOR(p, unmatched) : WP_NEXT;
   }
   const int over =
       (features & FILTER_LIMITS) && rule->action == FILTER_LIMIT && filter_over(p, packet, rule);
   const int drop = over || rule->action == FILTER_DROP;
-  filter_account(p, rule->name, drop);
+  filter_account(p, features, rule->name, drop, over);
   if ((features & FILTER_SAMPLES) && rule->sample && filter_chosen(p, rule->sample))
     filter_sample(p, rule->name, (__u32)drop);
   if (over) return FILTER_DROP_FOR(p, limit);
@@ -270,19 +267,20 @@ WP_INLINE int filter_judge(struct wp_packet* p, const struct filter_packet* pack
 
 WP_PROGRAM(filter) {
   struct filter_packet packet;
-  if (wp_config(p)->features & FILTER_NEVER) { /* ties the description to the program */
+  const __u32 features = wp_config(p)->features;
+  if (features & FILTER_NEVER) { /* ties the description to the program */
     const __u32 zero = 0;
     if (wp_lookup(p, described, &zero)) return WP_ABORTED;
   }
-  const int parsed = filter_parse(p, &packet);
+  const int parsed = filter_parse(p, &packet, features);
   if (parsed == FILTER_NOT_IP) {
     wp_count(p, not_ip);
     return WP_NEXT;
   }
   if (parsed == FILTER_MALFORMED) {
-    const int drop = (wp_config(p)->features & FILTER_MALFORMED_DROP) != 0;
-    filter_account(p, wp_config(p)->names + 1, drop);
+    const int drop = (features & FILTER_MALFORMED_DROP) != 0;
+    filter_account(p, features, wp_config(p)->names + 1, drop, 0);
     return drop ? FILTER_DROP_FOR(p, malformed) : WP_NEXT;
   }
-  return filter_judge(p, &packet);
+  return filter_judge(p, features, &packet);
 }

@@ -6,7 +6,9 @@
  * - up to FILTER_EXTENSIONS IPv6 extension headers are walked;
  * - a later fragment has a protocol, but neither ports nor flags nor an ICMP type;
  * - malformed is what the IP header or the transport header shows to be cut short, or to say
- *   more than the frame holds. Padding behind the packet is not looked at.
+ *   more than the frame holds. Padding behind the packet is not looked at;
+ * - the transport header is read where FILTER_TRANSPORT is among the features: some rule, or the
+ *   dropping of what is malformed, asks for it.
  */
 #ifndef WIREPATH_FILTER_PACKET_H
 #define WIREPATH_FILTER_PACKET_H
@@ -55,7 +57,8 @@ WP_INLINE int filter_transport(const __u8* q, const __u8* end, __u32 rest,
   return FILTER_IS_IP;
 }
 
-WP_INLINE int filter_parse4(const __u8* q, const __u8* end, struct filter_packet* out) {
+WP_INLINE int filter_parse4(const __u8* q, const __u8* end, struct filter_packet* out,
+                            __u32 features) {
   if (q + 20 > end || q[0] >> 4 != 4) return FILTER_MALFORMED;
   const __u32 header = (q[0] & 15u) * 4;
   const __u32 total = wp_be16(wp_load16(q + 2));
@@ -68,11 +71,12 @@ WP_INLINE int filter_parse4(const __u8* q, const __u8* end, struct filter_packet
   out->fragment = fragment & 0x1fff ? 2 : fragment & 0x2000 ? 1 : 0;
   out->source4 = wp_be32(wp_load32(q + 12));
   out->destination4 = wp_be32(wp_load32(q + 16));
-  if (out->fragment == 2) return FILTER_IS_IP;
+  if (out->fragment == 2 || !(features & FILTER_TRANSPORT)) return FILTER_IS_IP;
   return filter_transport(q + header, end, total - header, out);
 }
 
-WP_INLINE int filter_parse6(const __u8* q, const __u8* end, struct filter_packet* out) {
+WP_INLINE int filter_parse6(const __u8* q, const __u8* end, struct filter_packet* out,
+                            __u32 features) {
   if (q + 40 > end || q[0] >> 4 != 6) return FILTER_MALFORMED;
   __u32 rest = wp_be16(wp_load16(q + 4));
   if ((__u64)(end - q) < rest + 40) return FILTER_MALFORMED;
@@ -106,7 +110,7 @@ WP_INLINE int filter_parse6(const __u8* q, const __u8* end, struct filter_packet
       if (rest < 8 || q + 8 > end) return FILTER_MALFORMED;
       length = (q[1] + 2u) * 4;
     } else {
-      return filter_transport(q, end, rest, out);
+      return features & FILTER_TRANSPORT ? filter_transport(q, end, rest, out) : FILTER_IS_IP;
     }
     if (length > rest) return FILTER_MALFORMED;
     next = q[0];
@@ -152,50 +156,50 @@ WP_INLINE __u32 filter_skip_tags(const __u8* q, const __u8* end, struct filter_p
   const __u8* data = (const __u8*)(long)ctx->data; \
   const __u8* end = (const __u8*)(long)ctx->data_end
 #define FILTER_SAME ctx
-FILTER_PART int filter_part4(FILTER_FRAME, __u32 at, struct filter_packet* out);
-FILTER_PART int filter_part6(FILTER_FRAME, __u32 at, struct filter_packet* out);
-FILTER_PART int filter_part(FILTER_FRAME, struct filter_packet* out);
-#define FILTER_PARSE_OTHER(p, out) filter_part((p)->ctx, out)
+FILTER_PART int filter_part4(FILTER_FRAME, __u32 at, struct filter_packet* out, __u32 features);
+FILTER_PART int filter_part6(FILTER_FRAME, __u32 at, struct filter_packet* out, __u32 features);
+FILTER_PART int filter_part(FILTER_FRAME, struct filter_packet* out, __u32 features);
+#define FILTER_PARSE_OTHER(p, out, features) filter_part((p)->ctx, out, features)
 #else
 #define FILTER_PART static
 #define FILTER_FRAME const __u8 *data, const __u8 *end
 #define FILTER_BOUNDS (void)0
 #define FILTER_SAME data, end
-#define FILTER_PARSE_OTHER(p, out) filter_part((p)->data, (p)->end, out)
+#define FILTER_PARSE_OTHER(p, out, features) filter_part((p)->data, (p)->end, out, features)
 #endif
 
-FILTER_PART int filter_part4(FILTER_FRAME, __u32 at, struct filter_packet* out) {
+FILTER_PART int filter_part4(FILTER_FRAME, __u32 at, struct filter_packet* out, __u32 features) {
   FILTER_BOUNDS;
   if (!out || at > 64 || data + at > end) return FILTER_NOT_IP;
-  return filter_parse4(data + at, end, out);
+  return filter_parse4(data + at, end, out, features);
 }
-FILTER_PART int filter_part6(FILTER_FRAME, __u32 at, struct filter_packet* out) {
+FILTER_PART int filter_part6(FILTER_FRAME, __u32 at, struct filter_packet* out, __u32 features) {
   FILTER_BOUNDS;
   if (!out || at > 64 || data + at > end) return FILTER_NOT_IP;
-  return filter_parse6(data + at, end, out);
+  return filter_parse6(data + at, end, out, features);
 }
 /* Any frame of at least an Ethernet header. */
-FILTER_PART int filter_part(FILTER_FRAME, struct filter_packet* out) {
+FILTER_PART int filter_part(FILTER_FRAME, struct filter_packet* out, __u32 features) {
   FILTER_BOUNDS;
   if (!out || data + 14 > end) return FILTER_NOT_IP;
   filter_nothing_seen(out);
   __u16 type;
   const __u32 at = filter_skip_tags(data, end, out, &type);
   if (at == 0) return FILTER_NOT_IP;
-  if (type == wp_be16(0x0800)) return filter_part4(FILTER_SAME, at, out);
-  if (type == wp_be16(0x86dd)) return filter_part6(FILTER_SAME, at, out);
+  if (type == wp_be16(0x0800)) return filter_part4(FILTER_SAME, at, out, features);
+  if (type == wp_be16(0x86dd)) return filter_part6(FILTER_SAME, at, out, features);
   return FILTER_NOT_IP;
 }
 
 /* enum filter_parsed; `out` is whole where it is FILTER_IS_IP. */
-WP_INLINE int filter_parse(struct wp_packet* p, struct filter_packet* out) {
+WP_INLINE int filter_parse(struct wp_packet* p, struct filter_packet* out, __u32 features) {
   const __u8* q = p->data;
   if (q + 14 > p->end) return FILTER_NOT_IP;
   filter_nothing_seen(out);
   /* What most frames are, where they stand. */
   if (q + 34 <= p->end && wp_load16(q + 12) == wp_be16(0x0800) && q[14] == 0x45)
-    return filter_parse4(q + 14, p->end, out);
-  return FILTER_PARSE_OTHER(p, out);
+    return filter_parse4(q + 14, p->end, out, features);
+  return FILTER_PARSE_OTHER(p, out, features);
 }
 
 #endif

@@ -49,6 +49,8 @@ enum filter_dimension {
 #define FILTER_DEFAULT_DROP (1u << 22)
 #define FILTER_MALFORMED_DROP (1u << 23)
 #define FILTER_DRY_RUN (1u << 24)
+#define FILTER_TRANSPORT (1u << 25) /* ports, flags, ICMP types are looked at */
+#define FILTER_DIRECT (1u << 26) /* one dimension alone: its classes are 1 + number of the rule */
 #define FILTER_NEVER (1u << 31)
 
 struct filter_config {
@@ -89,8 +91,8 @@ struct filter_rule {
 };
 
 struct filter_count {
-  __u64 packets, bytes;                 /* that the rule fitted */
-  __u64 dropped_packets, dropped_bytes; /* of these: dropped, or it would have been in a dry run */
+  __u64 packets, bytes;           /* that the rule fitted */
+  __u64 over_packets, over_bytes; /* of these: above a limit's rate. Others drop all, or none */
 };
 
 struct filter_source {

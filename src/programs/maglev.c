@@ -7,12 +7,12 @@
 
 WP_CONFIG(struct lb_config);
 
-#define COUNTERS(COUNT, DROP)                                                                 \
-  COUNT(not_ours)                                                                             \
-  COUNT(established)                                                                          \
-  COUNT(new_flows) COUNT(moved) COUNT(unentered) COUNT(quic) COUNT(icmp_forwarded)            \
-      COUNT(icmp_too_big) COUNT(echo_answered) DROP(malformed) DROP(fragment) DROP(no_server) \
-          DROP(no_headroom) DROP(too_big)
+// clang-format off
+#define COUNTERS(COUNT, DROP)                                                                  \
+  COUNT(not_ours) COUNT(established) COUNT(new_flows) COUNT(moved) COUNT(unentered)            \
+  COUNT(quic) COUNT(icmp_forwarded) COUNT(icmp_too_big) COUNT(echo_answered)                   \
+  DROP(malformed) DROP(fragment) DROP(no_server) DROP(no_headroom) DROP(too_big)
+// clang-format on
 WP_COUNTERS(COUNTERS);
 
 /* Lists of its own for each CPU, so that a flood at one does not push out the flows of the

@@ -50,7 +50,8 @@
  * wp_write(); per-CPU values and p's own counters are changed plainly.
  *
  * WP_PORTS(name, entries): ports to send out of; return wp_redirect(p, name, index), which is
- * WP_ABORTED where that entry is empty.
+ * WP_ABORTED where that entry is empty. Its values are interface indices in the driver, natively
+ * 1 + the number of the port within its worker.
  *
  * WP_RING(name, bytes): records to user space, a power of two of at least 4096 bytes.
  *   wp_emit(p, name, &record, sizeof record)    0, or -EAGAIN when it is full

@@ -7,14 +7,14 @@
 
 #define TAP_NO_VERDICT 0xffu /* before other programs have judged */
 
-struct tap_frame {  /* followed by `captured` bytes of the frame */
-  __u64 monotonic;  /* ns, CLOCK_MONOTONIC */
-  __u64 lost;       /* frames of this CPU that found no room, ever */
-  __u32 original;   /* bytes of the frame */
-  __u32 captured;   /* bytes of it that follow */
-  __u32 queue;      /* receive queue */
+struct tap_frame { /* followed by `captured` bytes of the frame */
+  __u64 monotonic; /* ns, CLOCK_MONOTONIC */
+  __u64 lost;      /* frames of this CPU that found no room, ever */
+  __u32 original;  /* bytes of the frame */
+  __u32 captured;  /* bytes of it that follow */
+  __u32 queue;     /* receive queue */
   __u16 cpu;
-  __u8 verdict;     /* XDP's, or TAP_NO_VERDICT */
+  __u8 verdict; /* XDP's, or TAP_NO_VERDICT */
   __u8 reserved;
 };
 

@@ -1,6 +1,7 @@
 """Native core of wirepath. Import wirepath instead."""
 
 from collections.abc import Mapping, Sequence
+import enum
 
 from typing_extensions import CapsuleType
 
@@ -21,7 +22,7 @@ EF_VI_MISSING: str
 
 DPDK_MISSING: str
 
-PROGRAMS_MISSING: str = ""
+PROGRAMS_MISSING: str
 
 BATCH_ABI: int = 1
 
@@ -68,6 +69,18 @@ class Histogram:
     @staticmethod
     def bucket_lows() -> NDArray[np.int64]:
         """Lowest value (ns) of each bucket: ndarray of int64."""
+
+class CounterBlock:
+    """
+    Counters of this process's segment, named group/name, that Python writes.
+    """
+
+    def __init__(self, group: str, names: Sequence[str]) -> None: ...
+    def set(self, values: Sequence[int]) -> None:
+        """A value for each, in their order."""
+
+    def release(self) -> None:
+        """Take them out of the segment."""
 
 def telemetry_name() -> str:
     """Name of this process's counter segment; empty where it is private."""
@@ -306,6 +319,11 @@ class PortHandle:
     def poll(self, timeout_us: int) -> Batch | None: ...
     def tx(self, batch: Batch, queue: int = 0) -> int: ...
     def send(self, frames: Sequence[_Buffer], queue: int = 0) -> int: ...
+    def divert(self, share: int, named: Steering = ...) -> None:
+        """
+        Take this share of the flows, in 65536ths, and all to the destinations named.
+        """
+
     def close(self) -> None: ...
     def info(self) -> dict[str, Any]: ...
     def stats(self) -> dict[str, int]: ...
@@ -632,6 +650,7 @@ class Arbiter:
         next_sequence: int,
         resumed: bool,
         session_begin: int,
+        await_snapshot: bool,
         reorder_messages: int,
         reorder_ns: int,
         restart_packets: int,
@@ -1226,11 +1245,7 @@ class LineReader:
         symbols: SymbolTable,
         midnight_ns: int,
         channel: int,
-        units: int,
-        hold_ns: int,
-        hold_messages: int,
-        hold_bytes: int,
-        max_gaps: int,
+        arbiter: dict[str, Any],
     ) -> LineReader: ...
     def on_batch(self, batch: Batch) -> None: ...
     def flush(self) -> None: ...
@@ -1274,6 +1289,8 @@ class FeedChannel:
         types: Sequence[int] | None = None,
         schema: tuple[SbePlan, bytes] | None = None,
         symbol_table: SymbolTable | None = None,
+        messages: Sequence[tuple[int, int, int]] = ...,
+        message_bytes: int = 16777216,
     ) -> FeedChannel: ...
     @property
     def name(self) -> str: ...
@@ -1292,6 +1309,12 @@ class FeedChannel:
         is missing comes otherwise. 0: requests again.
         """
 
+    def hold(self, until: int) -> None:
+        """
+        A snapshot is under way: until that time, ns since the Unix epoch, what is missing is
+        neither asked for nor given up, whatever its age. 0: again from now on.
+        """
+
     def skip_to(self, next_sequence: int, unit: int = 0) -> None:
         """
         A snapshot has everything before this number: what is missing of it is given up as
@@ -1302,6 +1325,11 @@ class FeedChannel:
         """
         A message of a snapshot: filtered, decoded and put into the ring with the flag
         RECOVERED, outside the sequence. False: no room for it, counted.
+        """
+
+    def take_rows(self) -> dict[int, bytes]:
+        """
+        Rows of the declared messages that wait, packed, by type; one thread at a time.
         """
 
     def snapshot(self) -> dict[str, Any]:
@@ -1447,10 +1475,60 @@ class PerfCounters:
         {event: {value, share, with_kernel, reason}}; value None where it cannot be had.
         """
 
+class SwitchCount(enum.Enum):
+    """Counters of a switch that the control thread writes."""
+
+    TRANSITIONS = 0
+
+    FALL_BACKS = 1
+
+    RETURNS = 2
+
+    REFUSALS = 3
+
+    CHANGES = 4
+
+    TROUBLES = 5
+
+class SwitchControl:
+    """Paths of an open `auto` port; wirepath.switching decides about them."""
+
+    def __init__(self, port: PortHandle) -> None: ...
+    def add(self, path: PortHandle, name: str, kernel: bool) -> int:
+        """Poll this port too from now on; its number."""
+
+    def rest(self, path: int, resting: bool, first: int = -1) -> None:
+        """
+        Look at it only now and then; read the path `first` empty before the others.
+        """
+
+    def take_away(self, path: int) -> None:
+        """Poll it no more."""
+
+    def gone(self, path: int) -> bool:
+        """Whoever drives the port knows, and nobody holds a frame of it."""
+
+    def forget(self, path: int) -> None:
+        """Keep its counters and let go of it; once gone()."""
+
+    def paths(self) -> list[dict[str, Any]]:
+        """What each path has delivered, and what of it is still out."""
+
+    def polls(self) -> int: ...
+    def claimed(self) -> bool: ...
+    def delivered(self) -> dict[str, int]: ...
+    def count(self, what: SwitchCount, n: int = 1) -> None: ...
+    def set_share(self, basis_points: int) -> None: ...
+
+def flow_hash(frame: bytes | bytearray | memoryview) -> int:
+    """
+    Hash of an Ethernet frame's flow: its lower 16 bits stand against a share in 65536ths.
+    """
+
 class FrameSource:
     """Where captured frames come from."""
 
-    def counts(self, interface: int = 0) -> dict:
+    def counts(self, interface: int = 0) -> dict[str, int]:
         """
         Frames that came by (seen), and of those: unwanted by the filter (filtered), without
         room on the way here (dropped). broken: times that a ring made no sense.
@@ -1503,7 +1581,7 @@ class CaptureSession:
     def __init__(
         self,
         sources: Sequence[FrameSource],
-        interfaces: Sequence[Sequence[dict]],
+        interfaces: Sequence[Sequence[dict[str, Any]]],
         path: str,
         fd: int,
         file_bytes: int,
@@ -1537,7 +1615,7 @@ class CaptureSession:
         What the device received and lost since the capture began, for the end of the file.
         """
 
-    def counts(self, interface: int) -> dict:
+    def counts(self, interface: int = 0) -> dict[str, int]:
         """Of an interface of the file: the source's counts, and delivered."""
 
     @property
@@ -1554,6 +1632,41 @@ def tap_ports(process: str) -> list[str]:
 
 def run_bpf(filter: bytes, frame: bytes, original: int) -> int:
     """What a classic BPF program says of a frame: 0 = not wanted."""
+
+def build_prefix4(
+    addresses: _Buffer,
+    lengths: _Buffer,
+    owners: _Buffer,
+    root_bits: int = 0,
+    longest: bool = False,
+) -> tuple[int, NDArray[np.uint32], NDArray[np.uint32], list[list[int]]]:
+    """
+    (root bits, root, nodes, owners of each class) of IPv4 prefixes: addresses and owners as
+    uint32, lengths as uint8 arrays. root_bits: 16 or 24; 0 chooses by size. longest: a class
+    has the owner of the longest prefix only, not those of all around an address.
+    Raises ConfigError: a length above 32, or bits set behind it.
+    """
+
+def build_prefix6(
+    addresses: _Buffer, lengths: _Buffer, owners: _Buffer, longest: bool = False
+) -> tuple[NDArray[np.uint8], NDArray[np.uint64], NDArray[np.uint32], list[list[int]]]:
+    """
+    (lengths in use, keys, class of each key, owners of each class) of IPv6 prefixes: addresses
+    as two uint64 each, the high one first, both in host order. A key is three uint64: high,
+    low, length. Raises ConfigError: a length above 128, or bits set behind it.
+    """
+
+NO_SERVER: int = 4294967295
+
+def maglev_table(
+    names: Sequence[str], weights: Sequence[int], *, size: int = 65537, algorithm: str = "wirepath"
+) -> NDArray[np.uint32]:
+    """
+    A weighted Maglev table: of each of its `size` slots (a prime) the index in `names`, as uint32; NO_SERVER where no server has a weight. The order of the names does not matter.
+
+    algorithm: "wirepath", or "cilium", whose tables equal those of Cilium's agent.
+    Raises ConfigError. Source: Eisenbud et al., Maglev, NSDI 2016, section 3.4.
+    """
 
 def builtin_programs() -> list[str]:
     """Names of the packet programs that are part of wirepath."""
@@ -1583,22 +1696,28 @@ class ProgramInstance:
     def memory(self) -> int:
         """Bytes reserved; untouched pages cost none."""
 
-    def run(self, frame: object, queue: int = 0, interface: int = 0, time: int = 0) -> tuple:
+    def run(
+        self,
+        frame: bytes | bytearray | memoryview,
+        queue: int = 0,
+        interface: int = 0,
+        time: int = 0,
+    ) -> tuple[int, int, bytes]:
         """(verdict, target, frame afterwards)"""
 
-    def read_ring(self, map: str, most: int = 1024) -> list:
+    def read_ring(self, map: str, most: int = 1024) -> list[bytes]:
         """Records written since, at most `most`."""
 
     def ring_dropped(self, map: str) -> int:
         """Records that found the ring full."""
 
     @property
-    def maps(self) -> list:
+    def maps(self) -> list[dict[str, Any]]:
         """
         name, kind, key_size, value_size, max_entries, slots and value_stride of each map.
         """
 
-    def get(self, map: str, key: object) -> object:
+    def get(self, map: str, key: bytes | bytearray | memoryview) -> bytes | None:
         """All slots' values of an entry, or None."""
 
     def put(self, map: str, key: object, value: object, how: int = 0) -> int:
@@ -1607,12 +1726,12 @@ class ProgramInstance:
     def remove(self, map: str, key: object) -> int:
         """0 or -errno."""
 
-    def load(self, map: str, keys: object, values: object, how: int = 0) -> tuple:
+    def load(self, map: str, keys: Any, values: Any, how: int = 0) -> tuple[int, int]:
         """
         Many entries, beside each other in two arrays: (how many went in, 0 or -errno).
         """
 
-    def dump(self, map: str) -> tuple:
+    def dump(self, map: str) -> tuple[bytes, bytes]:
         """Every entry: (keys, values), beside each other."""
 
     def size(self, map: str) -> int:

@@ -111,22 +111,28 @@ def _add_workers(families: dict[str, Any], pid: int, snapshot: Snapshot) -> None
             families[name].add_metric((worker, mode, str(pid)), seconds)
 
 
-def registry(pids: Iterable[int] | None = None) -> CollectorRegistry:
-    """A registry of its own with the collector in it."""
+def registry(
+    pids: Iterable[int] | None = None, more: Iterable[Collector] = ()
+) -> CollectorRegistry:
+    """A registry of its own with the collector in it, and `more`, such as filters'."""
     out = CollectorRegistry()
+    for each in more:
+        out.register(each)
     wanted = None if pids is None else list(pids)
     out.register(WirepathCollector(processes if wanted is None else lambda: wanted))
     return out
 
 
-def text(pids: Iterable[int] | None = None) -> str:
+def text(pids: Iterable[int] | None = None, more: Iterable[Collector] = ()) -> str:
     """OpenMetrics text, of all processes of this user or of those named."""
-    out: bytes = generate_latest(registry(pids))  # type: ignore[no-untyped-call]
+    out: bytes = generate_latest(registry(pids, more))  # type: ignore[no-untyped-call]
     return out.decode()
 
 
 def serve(
-    listen: str = "127.0.0.1:9464", pids: Iterable[int] | None = None
+    listen: str = "127.0.0.1:9464",
+    pids: Iterable[int] | None = None,
+    more: Iterable[Collector] = (),
 ) -> tuple[WSGIServer, Thread]:
     """An HTTP endpoint on a thread of its own; ``server.shutdown()`` ends it.
 
@@ -135,7 +141,7 @@ def serve(
     """
     host, port = flow_of(listen, "--listen", "HOST:PORT")
     try:
-        return start_http_server(port, "0.0.0.0" if host == "*" else host, registry(pids))
+        return start_http_server(port, "0.0.0.0" if host == "*" else host, registry(pids, more))
     except OSError as error:
         raise PortError(
             f"cannot listen on {listen}: {error.strerror or os.strerror(error.errno or 0)} "

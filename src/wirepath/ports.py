@@ -248,7 +248,7 @@ def _open(
     steer: Steering | None,
     batch_size: int,
     *,
-    idle: str,
+    idle: Literal["sleep", "spin"],
     zero_copy: ZeroCopy | None,
     more: dict[str, object],
 ) -> tuple[Port, dict[str, str]]:
@@ -268,7 +268,7 @@ def _open(
         from .switching import open_auto  # noqa: PLC0415 -- it opens ports by this very function
 
         flows = steer if steer is not None else Steering()
-        return open_auto(f"{backend}:{device}", flows, batch_size, idle, merged)
+        return open_auto(f"{backend}:{device}", flows, batch_size, idle, merged), merged
     temporary = None
     if backend == "pcap" and device.endswith(".gz"):
         temporary = _gunzip(Path(device))

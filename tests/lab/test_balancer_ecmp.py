@@ -30,7 +30,11 @@ def test_a_balancer_dies_and_its_flows_go_on_over_the_other(lab_name: str, tmp_p
             config = speaker(65001, interface.ipv4, {interface.peer.ipv4: 65000})
             frr = Frr(lab.lab[host], f"{lab_name}{host}", config)
             speakers[host] = stack.enter_context(frr)
-            shell = {"announce": "frr", "announce_as": 65001, "announce_vtysh": f"vtysh -N {frr.space}"}
+            shell = {
+                "announce": "frr",
+                "announce_as": 65001,
+                "announce_vtysh": f"vtysh -N {frr.space}",
+            }
             lab.balance(host, lab.config(**shell))
 
         def hops() -> int:

@@ -119,13 +119,32 @@ def test_killed_while_pinned_packets_keep_flowing_and_the_next_adopts(
         assert "xdp" not in lab.run("lb1", "ip", "link", "show", "wp0")
 
 
+def test_a_hangup_reads_the_file_again_and_a_mistake_in_it_changes_nothing(
+    lab_name: str, tmp_path: Path
+) -> None:
+    with BalancerLab(lab_name, tmp_path, "ipip") as lab:
+        path = lab.config(drain_idle=1.0)
+        running = lab.balance("lb1", path)
+        good = path.read_text()
+        path.write_text(good.replace("port = 8000", "port = 80000"))
+        running.send_signal(signal.SIGHUP)
+        wait_for(lambda: "port = 80000 is not usable" in lab.log(), 10, "the mistake is not told")
+        assert set(lab.states("lb1")) == set(SERVERS)
+        last = good.index('[[balancer.server]]\nname = "s4"')
+        path.write_text(good[:last])
+        running.send_signal(signal.SIGHUP)
+        wait_for(lambda: set(lab.states("lb1")) == set(SERVERS[:3]), 20, "s4 does not leave")
+        clients = lab.connect(100)
+        assert clients.first["dead"] == {}
+        assert set(clients.first["alive"]) == set(SERVERS[:3])
+        clients.close()
+
+
 def test_killed_without_a_pin_nothing_stays_attached(lab_name: str, tmp_path: Path) -> None:
     with BalancerLab(lab_name, tmp_path, "ipip") as lab:
         lab.balance("lb1", lab.config())
         assert "xdp" in lab.run("lb1", "ip", "link", "show", "wp0")
         lab.kill("lb1")
-        wait_for(
-            lambda: "xdp" not in lab.run("lb1", "ip", "link", "show", "wp0"), 10, "XDP stays"
-        )
+        wait_for(lambda: "xdp" not in lab.run("lb1", "ip", "link", "show", "wp0"), 10, "XDP stays")
         assert "wplb" not in lab.run("lb1", "ip", "link")
         lab.balance("lb1", lab.config())  # what the killed one left does not stand in the way

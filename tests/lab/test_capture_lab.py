@@ -120,7 +120,7 @@ def test_a_port_on_a_veth_pair(lab_name, tmp_path, backend):
     assert comments(out) == [backend]
     received = [row for row in rows if row["frame.packet_flags_direction"] == "0x00000001"]
     sent = [row for row in rows if row["frame.packet_flags_direction"] == "0x00000002"]
-    assert [bytes.fromhex(row["data.data"]) for row in received] == messages(verdicts)
+    assert [bytes.fromhex(row["udp.payload"]) for row in received] == messages(verdicts)
     stamps = [nanoseconds(row["frame.time_epoch"]) for row in received]
     assert before <= min(stamps)
     assert max(stamps) <= after
@@ -131,13 +131,16 @@ def test_a_port_on_a_veth_pair(lab_name, tmp_path, backend):
         assert row["frame.verdict.ebpf_xdp"] == ("" if kept else str(verdict))
         assert ("KEEP" in row["frame.comment"]) == kept
         assert row["frame.interface_queue"] == "0"
+    # As they came, and as they left: the stage writes over the first byte.
+    assert not any(row["eth.dst"].startswith("ee:") for row in received)
+    assert all(row["eth.dst"].startswith("ee:") for row in sent)
     # What the worker sent back (TX) and around (REDIRECT to its only port) left as well.
     worker = counted["worker"]
     each = 0 if backend == "socket" else NUMBER // 6
     assert worker["verdict.tx"] == worker["verdict.redirect"] == each
     assert counted["port"]["tx_packets"] == len(sent) == 2 * each
     if sent:
-        assert {bytes.fromhex(row["data.data"])[-1] for row in sent} == {wp.TX, wp.REDIRECT}
+        assert {bytes.fromhex(row["udp.payload"])[-1] for row in sent} == {wp.TX, wp.REDIRECT}
     (told,) = done.interfaces
     assert told.dropped == told.device_drops == 0
 
@@ -183,7 +186,7 @@ def test_a_memif_between_two_processes(tmp_path):
             other.kill()
             other.communicate()
     rows = dissected(out)
-    assert [int(row["data.data"][:8], 16) for row in rows] == list(range(300))
+    assert [int(row["udp.payload"][:8], 16) for row in rows] == list(range(300))
     assert {row["frame.verdict.ebpf_xdp"] for row in rows} == {str(int(wp.DROP))}
 
 

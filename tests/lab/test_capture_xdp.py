@@ -72,7 +72,7 @@ def taken(made, enough, seconds=20.0):
 
 def ours(rows):
     """Those that `wire` sent, without the hosts' own chatter."""
-    return [row for row in rows if len(row["data.data"]) == 120]
+    return [row for row in rows if len(row["udp.payload"]) == 120]
 
 
 @pytest.mark.parametrize("mode", ["native", "generic"])
@@ -96,8 +96,8 @@ def test_before_and_after_a_program_that_drops(pair, wire, tmp_path, mode):
     first = [row for row in rows if row["frame.interface_name"] == f"{interface}:before"]
     last = [row for row in rows if row["frame.interface_name"] == f"{interface}:after"]
     numbers = list(range(NUMBER))
-    assert [int(row["data.data"][:8], 16) for row in first] == numbers
-    assert [int(row["data.data"][:8], 16) for row in last] == numbers
+    assert [int(row["udp.payload"][:8], 16) for row in first] == numbers
+    assert [int(row["udp.payload"][:8], 16) for row in last] == numbers
     assert {row["frame.verdict.ebpf_xdp"] for row in first} == {""}
     assert [row["frame.verdict.ebpf_xdp"] for row in last] == [DROP, PASS] * (NUMBER // 2)
     stamps = [nanoseconds(row["frame.time_epoch"]) for row in rows]

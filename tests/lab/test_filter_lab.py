@@ -114,6 +114,11 @@ def test_run_drops_in_the_driver_counts_and_leaves_nothing(bench):
     assert shown["rules"]["seven"]["packets"] == 1
     assert shown["rules"]["seven"]["dropped_packets"] == 1
     assert shown["counters"]["drop.rule"] == 1
+    words = [sys.executable, "-m", "wirepath", "metrics", "--filter", bench.device]
+    told = bench.b.run(words, capture_output=True, text=True, timeout=60).stdout
+    device = f'filter="{bench.device}"'
+    assert f'wirepath_filter_dropped_packets_total{{{device},rule="seven"}} 1.0' in told
+    assert f'wirepath_filter_outcome_total{{{device},outcome="drop.rule"}} 1.0' in told
     out, err = ended(child, signal.SIGINT)
     assert child.returncode == 130, err
     assert json.loads(out)["rules"]["seven"]["packets"] == 1
@@ -170,7 +175,7 @@ def test_a_reload_is_whole_or_not_at_all_and_leaves_no_gap(bench, tmp_path):
                 one.reload(config(i))
                 wait_for(lambda: one.counts()["nine"]["packets"] > 20)
                 before = one.counts()
-                with pytest.raises(wp.ConfigError, match="gone.txt"):
+                with pytest.raises(wp.ConfigError, match=r"gone.txt"):
                     one.reload(
                         FilterConfig(
                             rules=(Rule(source="@gone"),),
@@ -233,7 +238,10 @@ def test_blocks_from_another_process_end_by_themselves(bench):
     left = bench.cli("block", bench.device, source, "--seconds", "600", "--json")["blocks"]
     assert 590 < left[source] <= 600
     assert not bench.arrives(7001)
-    assert bench.cli("unblock", bench.device, source, "--json") == {"was_blocked": True, "blocks": {}}
+    assert bench.cli("unblock", bench.device, source, "--json") == {
+        "was_blocked": True,
+        "blocks": {},
+    }
     assert bench.arrives(7001)
     bench.cli("block", bench.device, source, "--seconds", "1")
     assert not bench.arrives(7001)
@@ -348,7 +356,9 @@ def test_as_a_stage_of_a_dpdk_port_the_same_comes_out(tmp_path):
     link = f",socket={tmp_path}/memif.sock,socket-abstract=no"
     staged = Filter(SAME)
     with (
-        wp.open(f"dpdk:net_memif90,role=server{link},link_wait_ms=0", steer=wp.everything()) as near,
+        wp.open(
+            f"dpdk:net_memif90,role=server{link},link_wait_ms=0", steer=wp.everything()
+        ) as near,
         wp.open(f"dpdk:net_memif91,role=client{link}", steer=wp.everything()) as far,
     ):
         wait_for(lambda: "the link is down" not in far.info()["notes"])

@@ -120,7 +120,7 @@ def test_alone_in_each_mode_and_replaced(pair, mode):
 
 def test_a_mode_that_the_driver_lacks(pair):
     with pair["b"].enter():
-        with pytest.raises(wp.Unsupported, match="no offload XDP|takes no offload"):
+        with pytest.raises(wp.Unsupported, match=r"no offload XDP|takes no offload"):
             programs.load("count").attach(pair["b"].interface.name, "offload")
         with pytest.raises(wp.ConfigError, match=r"mode = \"fast\" .* one of auto, native"):
             programs.load("count").attach(pair["b"].interface.name, "fast")
@@ -153,14 +153,14 @@ def test_a_chain_runs_in_its_order_whatever_the_order_of_adding(pair):
             sender.send(b"x")
             assert received(receiver, 1) == 1
             assert last.counters()["ip4"] == before + 11
-            with pytest.raises(wp.ConfigError, match="slot filter .* is empty"):
+            with pytest.raises(wp.ConfigError, match=r"slot filter .* is empty"):
                 chain.remove("filter")
         assert programs.attached(name) == []
 
 
 def test_replacing_under_traffic_loses_no_packet(pair):
     sent = 30_000
-    with pair["b"].enter(), udp_pair(pair) as (sender, receiver):
+    with pair["b"].enter(), udp_pair(pair) as (sender, receiver):  # noqa: SIM117
         with programs.Chain(pair["b"].interface.name) as chain:
             current = chain.add("filter", "count")
             chain.add("post", "count")
@@ -232,13 +232,29 @@ def test_what_is_pinned_goes_on_and_is_adopted(pair):
 
 
 def test_a_pin_of_an_interface_that_is_gone_is_cleaned_up(lab_name):
-    with Lab(lab_name) as made, made["b"].enter():
+    with Lab(lab_name) as made, made["b"].enter():  # noqa: SIM117
         with programs.Chain(made["b"].interface.name) as chain:
             place = chain.pin()
             chain.put(chain.load("filter", "count"), stays=True)
     assert place.exists()
     assert until(lambda: bool(pins.clean()) or not place.exists())
     assert not place.exists()
+
+
+def test_a_bpf_file_system_of_our_own_where_there_is_none(pair, tmp_path, monkeypatch):
+    own = tmp_path / "bpf"
+    monkeypatch.setattr(pins, "_SYSTEM", tmp_path)
+    monkeypatch.setattr(pins, "_OWN", own)
+    assert pins.folder(make=False) is None
+    try:
+        with pair["b"].enter(), programs.Chain(pair["b"].interface.name) as chain:
+            assert not chain.pinned
+            place = chain.pin()
+            assert place.parent == own and (place / "link").exists() and chain.pinned
+            chain.unpin()
+            assert not place.exists()
+    finally:
+        subprocess.run(["umount", str(own)], check=True)
 
 
 def test_two_processes_share_a_chain(pair):
@@ -274,7 +290,9 @@ def test_a_foreign_program_is_named_and_left_alone(pair, tmp_path):
         foreign = programs.load(image)
         assert foreign.run(frames.udp(b"x", dst=("239.1.1.1", 5))).verdict == "pass"
         with foreign.attach(name):
-            with pytest.raises(wp.DeviceBusy, match=r'"foreign" .*one XDP program.*end the process'):
+            with pytest.raises(
+                wp.DeviceBusy, match=r'"foreign" .*one XDP program.*end the process'
+            ):
                 programs.Chain(name)
             [there] = programs.attached(name)
             assert (there.name, there.wirepath) == ("foreign", False)
@@ -283,7 +301,7 @@ def test_a_foreign_program_is_named_and_left_alone(pair, tmp_path):
 
 
 def test_an_exit_tap_sees_every_verdict_and_changes_none(pair):
-    with pair["b"].enter(), udp_pair(pair) as (sender, receiver):
+    with pair["b"].enter(), udp_pair(pair) as (sender, receiver):  # noqa: SIM117
         with programs.Chain(pair["b"].interface.name) as chain:
             dropping = chain.add("filter", EXAMPLE)
             taps = chain.add_exit_tap("count")
@@ -307,7 +325,7 @@ class TestAfXdpInTheChain:
     def test_a_port_joins_and_leaves(self, pair):
         name = pair["b"].interface.name
         flow = (pair["b"].interface.ipv4, PORT)
-        with pair["b"].enter(), udp_pair(pair) as (sender, receiver):
+        with pair["b"].enter(), udp_pair(pair) as (sender, receiver):  # noqa: SIM117
             with programs.Chain(name) as chain:
                 dropping = chain.add("filter", EXAMPLE)
                 with wp.open(f"af_xdp:{name}", steer=wp.udp(*flow)) as port:
@@ -361,6 +379,6 @@ class TestAfXdpInTheChain:
 
     def test_a_port_that_is_alone_is_named(self, pair):
         name = pair["b"].interface.name
-        with pair["b"].enter(), wp.open(f"af_xdp:{name}", steer=wp.udp("239.1.1.1", 5)):
+        with pair["b"].enter(), wp.open(f"af_xdp:{name}", steer=wp.udp("239.1.1.1", 5)):  # noqa: SIM117
             with pytest.raises(wp.DeviceBusy, match="close that port, attach the chain"):
                 programs.Chain(name)

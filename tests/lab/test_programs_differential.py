@@ -174,7 +174,8 @@ def test_a_difference_is_told(tmp_path, wirepath):
     """A program that asks which build it is."""
     source = tmp_path / "which.c"
     source.write_text(
-        "#include <wirepath/program.h>\nWP_COUNTERS(WP_NONE);\nWP_MAP(ARRAY, seen, __u32, __u32, 1);\n"
+        "#include <wirepath/program.h>\nWP_COUNTERS(WP_NONE);\n"
+        "WP_MAP(ARRAY, seen, __u32, __u32, 1);\n"
         "WP_PROGRAM(which) {\n  const __u32 zero = 0;\n"
         "  if (p->data + 20 > p->end) return WP_NEXT;\n"
         "#ifdef __bpf__\n  wp_update(p, seen, &zero, &zero, WP_ANY);\n"

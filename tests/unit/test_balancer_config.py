@@ -83,5 +83,5 @@ def test_mistakes_are_named(tmp_path: Path, old: str, new: str, said: str) -> No
 
 def test_two_services_of_the_same_address_and_port() -> None:
     vip = {"address": "192.0.2.1", "port": 80}
-    with pytest.raises(ConfigError, match="192.0.2.1 tcp 80"):
+    with pytest.raises(ConfigError, match=r"192\.0\.2\.1 tcp 80"):
         BalancerConfig(interface="x", vip=[vip | {"name": "a"}, vip | {"name": "b"}])

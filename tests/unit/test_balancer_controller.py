@@ -199,7 +199,7 @@ def test_reload_drains_those_who_leave_and_numbers_are_not_shared() -> None:
     assert len(set(taken)) == 5
     back = controller.vips["web"].reals["s3"]
     assert back.generation > leaving.generation
-    with pytest.raises(ConfigError, match="table_size = 251 .* restart"):
+    with pytest.raises(ConfigError, match=r"table_size = 251 .* restart"):
         controller.reload(again.replace(table_size=251), 21.0)
 
 

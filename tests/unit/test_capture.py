@@ -94,7 +94,7 @@ def test_a_running_process_is_captured_with_verdicts(subject, loopback, tmp_path
         captured(made, loopback, sent)
         done = made.finish()
     rows = dissected(out)
-    assert [bytes.fromhex(row["data.data"]) for row in rows] == sent
+    assert [bytes.fromhex(row["udp.payload"]) for row in rows] == sent
     assert [int(row["frame.packet_id"]) for row in rows] == list(range(1, 601))
     assert {row["frame.packet_flags_direction"] for row in rows} == {"0x00000001"}
     assert {row["frame.interface_queue"] for row in rows} == {"0"}
@@ -148,7 +148,7 @@ def test_what_is_sent_is_captured_outbound(tmp_path):
         made.step(0.05)
     rows = dissected(out)
     assert [row["frame.packet_flags_direction"] for row in rows] == ["0x00000002"] * 5
-    assert {bytes.fromhex(row["data.data"]) for row in rows} == {b"out"}
+    assert {bytes.fromhex(row["udp.payload"]) for row in rows} == {b"out"}
 
 
 def test_the_command_taps_a_process_and_reports(subject, loopback, tmp_path):
@@ -179,7 +179,7 @@ def test_into_a_pipe_and_an_end_by_its_reader(subject, loopback):
         stderr=subprocess.PIPE,
     )  # fmt: skip
     reader = subprocess.Popen(
-        ["tshark", "-n", "-l", "-c", "20", "-r", "-", "-T", "fields", "-e", "data.data"],
+        ["tshark", "-n", "-l", "-c", "20", "-r", "-", "-T", "fields", "-e", "udp.payload"],
         stdin=child.stdout,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -11,34 +11,34 @@ from wirepath.filter import read_ruleset
 
 NFT = """
 table inet filter {
-	set bad {
-		type ipv4_addr
-		flags interval
-		elements = { 10.0.0.0/8, 192.0.2.1,
-			     198.51.100.0-198.51.100.3 }
-	}
-	set ports {
-		type inet_service
-	}
-	chain input {
-		type filter hook input priority filter; policy drop;
-		ct state established,related accept
-		iifname "lo" accept
-		ip saddr @bad counter packets 5 bytes 400 drop comment "known bad"
-		tcp dport { 22, 80-90, 443 } accept
-		udp sport 53 udp dport 1024-65535 accept
-		ip6 saddr 2001:db8::/32 icmpv6 type { echo-request, nd-neighbor-solicit } accept
-		ip daddr != 192.0.2.0/24 drop
-		icmp type echo-request limit rate 5/second accept
-		ip ttl < 5 drop
-		meta l4proto { tcp, udp } th dport 7 drop
-		jump other
-		tcp flags & (fin | syn) == fin | syn drop
-		reject
-	}
-	chain other {
-		tcp dport 23 drop
-	}
+    set bad {
+        type ipv4_addr
+        flags interval
+        elements = { 10.0.0.0/8, 192.0.2.1,
+                 198.51.100.0-198.51.100.3 }
+    }
+    set ports {
+        type inet_service
+    }
+    chain input {
+        type filter hook input priority filter; policy drop;
+        ct state established,related accept
+        iifname "lo" accept
+        ip saddr @bad counter packets 5 bytes 400 drop comment "known bad"
+        tcp dport { 22, 80-90, 443 } accept
+        udp sport 53 udp dport 1024-65535 accept
+        ip6 saddr 2001:db8::/32 icmpv6 type { echo-request, nd-neighbor-solicit } accept
+        ip daddr != 192.0.2.0/24 drop
+        icmp type echo-request limit rate 5/second accept
+        ip ttl < 5 drop
+        meta l4proto { tcp, udp } th dport 7 drop
+        jump other
+        tcp flags & (fin | syn) == fin | syn drop
+        reject
+    }
+    chain other {
+        tcp dport 23 drop
+    }
 }
 """
 
@@ -147,7 +147,8 @@ def test_iptables_save(tmp_path):
     found = imported(tmp_path, IPTABLES)
     assert [rule.text() for rule in found.rules] == [
         "drop family=4 source=10.0.0.0/8",
-        "drop name='ssh from outside' family=4 source_not=192.0.2.0/24 protocol=tcp destination_port=22",
+        "drop name='ssh from outside' family=4 source_not=192.0.2.0/24 protocol=tcp "
+        "destination_port=22",
         "drop family=4 protocol=tcp tcp_flags='fin,!syn,!rst,psh,!ack,urg'",
         "drop family=4 protocol=tcp destination_port=0-79,81-65535 tcp_flags='syn,!ack,!rst,!fin'",
         "pass family=4 protocol=udp destination_port=53,123-125",

@@ -39,7 +39,15 @@ def test_words_of_vectors_beyond_the_first_are_looked_at():
     rules = tuple(Rule(name=f"{i}", source=f"10.0.{i // 256}.{i % 256}") for i in range(512))
     config = FilterConfig(rules=rules)
     engine = native(config)
-    cases = [udp(b"", dst=("10.9.9.9", 9), src=(f"10.0.{i // 256}.{i % 256}", 9), dst_mac="02:00:00:00:00:02") for i in range(600)]
+    cases = [
+        udp(
+            b"",
+            dst=("10.9.9.9", 9),
+            src=(f"10.0.{i // 256}.{i % 256}", 9),
+            dst_mac="02:00:00:00:00:02",
+        )
+        for i in range(600)
+    ]
     agree(config, engine, run_of(engine), cases)
     assert [row["packets"] for row in engine.counts().values()][:512] == [1] * 512
 
@@ -53,10 +61,16 @@ def test_the_first_rule_wins_and_its_signature_is_the_reason():
     engine = native(config)
 
     def run(source, ttl):
-        frame = udp(b"x" * 40, dst=("10.9.9.9", 9), src=(source, 161), ttl=ttl, dst_mac="02:00:00:00:00:02")
+        frame = udp(
+            b"x" * 40, dst=("10.9.9.9", 9), src=(source, 161), ttl=ttl, dst_mac="02:00:00:00:00:02"
+        )
         return engine.program.native.run(frame, time=START)[0]
 
-    assert [run("10.0.0.9", 64), run("10.0.1.9", 64), run("10.0.1.9", 63)] == [6, wp.Verdict.DROP, wp.Verdict.DROP]
+    assert [run("10.0.0.9", 64), run("10.0.1.9", 64), run("10.0.1.9", 63)] == [
+        6,
+        wp.Verdict.DROP,
+        wp.Verdict.DROP,
+    ]
     assert engine.counters()["drop.signature"] == 2
     counts = engine.counts()
     assert [counts[n]["packets"] for n in ("mine", "rule 2", "signature snmp")] == [1, 1, 1]
@@ -77,7 +91,10 @@ def test_a_block_lasts_until_its_end():
         engine.block("192.0.2.3", START + 100)
     engine.clock = lambda: START + 150  # the first is over, and makes room
     engine.block("192.0.2.3", START + 300)
-    assert {str(a): n for a, (_, n) in engine.blocks().items()} == {"2001:db8::2": 1, "192.0.2.3": 0}
+    assert {str(a): n for a, (_, n) in engine.blocks().items()} == {
+        "2001:db8::2": 1,
+        "192.0.2.3": 0,
+    }
     assert engine.unblock("2001:db8::2")
     assert not engine.unblock("2001:db8::2")
     assert engine.program.native.run(six, time=START + 199)[0] == 6

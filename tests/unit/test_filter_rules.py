@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+
 import numpy as np
 import pytest
 from filter_frames import configs, rules
@@ -14,27 +18,27 @@ from wirepath.filter import SIGNATURES, FilterConfig, Rule, Set, compile_filter,
 @pytest.mark.parametrize(
     ("text", "must"),
     [
-        ("drop source=10.0.0.1/8", "source = \"10.0.0.1/8\" is not usable: it must be prefixes"),
-        ("drop source=nowhere", "source = \"nowhere\""),
-        ("drop protocol=foo", "protocol = \"foo\" is not usable: it must be tcp, udp"),
-        ("drop protocol=256", "protocol = \"256\""),
-        ("drop destination_port=80-70", "destination_port = \"80-70\""),
+        ("drop source=10.0.0.1/8", 'source = "10.0.0.1/8" is not usable: it must be prefixes'),
+        ("drop source=nowhere", 'source = "nowhere"'),
+        ("drop protocol=foo", 'protocol = "foo" is not usable: it must be tcp, udp'),
+        ("drop protocol=256", 'protocol = "256"'),
+        ("drop destination_port=80-70", 'destination_port = "80-70"'),
         ("drop destination_port=65536", "from 0 to 65535"),
-        ("drop ttl=", "ttl = \"\""),
-        ("drop tcp_flags=syn,!syn", "tcp_flags = \"syn,!syn\""),
+        ("drop ttl=", 'ttl = ""'),
+        ("drop tcp_flags=syn,!syn", 'tcp_flags = "syn,!syn"'),
         ("drop fragment=maybe", "no, first, later or yes"),
         ("drop icmp_code=1", "icmp_type is missing"),
-        ("drop vlan=4096", "vlan = \"4096\""),
+        ("drop vlan=4096", 'vlan = "4096"'),
         ("limit source=10.0.0.0/8", "packets is missing"),
         ("drop packets=5", "packets = 5 is not usable: it must be left out unless action is limit"),
-        ("limit packets=5 per=/33", "per = \"/33\""),
-        ("limit packets=5 per=24", "per = \"24\""),
+        ("limit packets=5 per=/33", 'per = "/33"'),
+        ("limit packets=5 per=24", 'per = "24"'),
         ("drop sorce=10.0.0.0/8", "there is no option sorce"),
         ("drop sorce=10.0.0.0/8", "did you mean source?"),
-        ("burn source=10.0.0.0/8", "action = \"burn\""),
-        ("drop signature=dnss", "signature = \"dnss\""),
+        ("burn source=10.0.0.0/8", 'action = "burn"'),
+        ("drop signature=dnss", 'signature = "dnss"'),
         ("drop source", "an action and then field=value pairs"),
-        ("drop land=perhaps", "land = \"perhaps\" is not usable: it must be true or false"),
+        ("drop land=perhaps", 'land = "perhaps" is not usable: it must be true or false'),
     ],
 )
 def test_an_unusable_rule_is_told_by_field_value_and_mend(text, must):
@@ -67,11 +71,11 @@ ttl = "300"
 
 
 def test_unknown_sets_and_names_given_twice_are_refused():
-    with pytest.raises(ConfigError, match="@nobody.*there is one"):
+    with pytest.raises(ConfigError, match=r"@nobody.*there is one"):
         FilterConfig(rules=(Rule(source="@nobody"),), sets=(Set(name="one", prefixes="::/0"),))
-    with pytest.raises(ConfigError, match="rules.name"):
+    with pytest.raises(ConfigError, match=r"rules.name"):
         FilterConfig(rules=(Rule(name="a"), Rule(name="a", ttl=3)))
-    with pytest.raises(ConfigError, match="sets.name"):
+    with pytest.raises(ConfigError, match=r"sets.name"):
         FilterConfig(sets=(Set(name="a", prefixes="::/0"), Set(name="a", prefixes="::/1")))
 
 
@@ -94,7 +98,9 @@ def test_lists_and_numbers_stand_for_text():
     assert (rule.source, rule.destination_port, rule.ttl) == ("10.0.0.0/8,@one", "53,80-90", "1")
 
 
-@pytest.mark.parametrize(("of", "is_"), [("53,80-90", [(53, 53), (80, 90)]), ("1024-", [(1024, 65535)])])
+@pytest.mark.parametrize(
+    ("of", "is_"), [("53,80-90", [(53, 53), (80, 90)]), ("1024-", [(1024, 65535)])]
+)
 def test_ranges(of, is_):
     assert fields.ranges(of, 65535) == is_
     assert fields.ranges(fields.range_text(is_), 65535) == is_
@@ -105,11 +111,14 @@ def test_ranges(of, is_):
 
 
 def test_only_what_rules_look_at_is_compiled_in():
-    assert compile_filter(FilterConfig()).features == ("malformed_drop",)
+    assert compile_filter(FilterConfig()).features == ("transport", "malformed_drop")
     found = compile_filter(FilterConfig(malformed="pass", rules=(Rule(source="10.0.0.0/8"),)))
-    assert set(found.features) == {"source", "ip4"}
-    found = compile_filter(FilterConfig(rules=(Rule(action="limit", packets=5, destination_port=53),)))
-    assert set(found.features) == {"destination_port", "limits", "ip4", "ip6", "malformed_drop"}
+    assert set(found.features) == {"source", "direct", "ip4"}
+    found = compile_filter(
+        FilterConfig(rules=(Rule(action="limit", packets=5, destination_port=53),))
+    )
+    asked = {"destination_port", "transport", "direct", "limits", "ip4", "ip6"}
+    assert set(found.features) == {*asked, "malformed_drop"}
 
 
 def test_every_signature_compiles_and_is_explained():
@@ -120,19 +129,21 @@ def test_every_signature_compiles_and_is_explained():
 
 def test_more_rules_than_bits_are_refused():
     many = tuple(Rule(source=f"10.0.{i // 256}.{i % 256}") for i in range(513))
-    with pytest.raises(ConfigError, match="rules = 513 .*at most 512"):
+    with pytest.raises(ConfigError, match=r"rules = 513 .*at most 512"):
         compile_filter(FilterConfig(rules=many))
     assert compile_filter(FilterConfig(rules=many[:512])).rules == 512
 
 
 def test_sets_come_from_files_beside_the_filter(tmp_path):
-    (tmp_path / "bad.txt").write_text("# a comment\n10.0.0.0/8 # and one\n\n2001:db8::/32\n192.0.2.1\n")
+    (tmp_path / "bad.txt").write_text(
+        "# a comment\n10.0.0.0/8 # and one\n\n2001:db8::/32\n192.0.2.1\n"
+    )
     config = FilterConfig(sets=(Set(name="bad", file="bad.txt"),), rules=(Rule(source="@bad"),))
     assert compile_filter(config, folder=tmp_path).prefixes == 3
-    with pytest.raises(ConfigError, match="sets.bad.file = \"bad.txt\""):
+    with pytest.raises(ConfigError, match=r'sets.bad.file = "bad.txt"'):
         compile_filter(config, folder=tmp_path / "elsewhere")
     (tmp_path / "bad.txt").write_text("10.0.0.0/8\n10.0.0.1/8\n")
-    with pytest.raises(ConfigError, match="bad.txt line 2 = \"10.0.0.1/8\""):
+    with pytest.raises(ConfigError, match=r'bad.txt line 2 = "10.0.0.1/8"'):
         compile_filter(config, folder=tmp_path)
 
 
@@ -154,4 +165,22 @@ def test_many_prefixes_of_one_rule_are_one_class(tmp_path):
     found = compile_filter(config, folder=tmp_path)
     assert found.prefixes == 20_000
     assert found.config["source_root_bits"] == 24
-    assert len(found.arrays["vectors"]) < 10
+    assert set(np.unique(found.arrays["from4_root"]).tolist()) <= {0, 1}  # no rule, or the first
+    assert "vectors" not in found.arrays
+
+
+def test_sets_come_from_a_mirror(tmp_path):
+    (tmp_path / "list.txt").write_text("192.0.2.0/24\n2001:db8::/48\n")
+    handler = partial(SimpleHTTPRequestHandler, directory=tmp_path)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/"
+        rules = (Rule(source="@far"),)
+        try:
+            far = Set(name="far", url=url + "list.txt")
+            assert compile_filter(FilterConfig(sets=(far,), rules=rules)).prefixes == 2
+            gone = Set(name="far", url=url + "gone.txt")
+            with pytest.raises(ConfigError, match=r"sets\.far\.url = .*a URL that answers .*404"):
+                compile_filter(FilterConfig(sets=(gone,), rules=rules))
+        finally:
+            server.shutdown()

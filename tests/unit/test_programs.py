@@ -270,9 +270,7 @@ def test_a_stage_is_replaced_while_it_runs():
             while second.counters()["verdict.next"] + second.counters()["verdict.drop"] == 0:
                 pass
             assert sum(first.counters()[f"verdict.{v}"] for v in ("next", "drop")) == at
-        total = sum(
-            p.counters()[f"verdict.{v}"] for p in (first, second) for v in ("next", "drop")
-        )
+        total = sum(p.counters()[f"verdict.{v}"] for p in (first, second) for v in ("next", "drop"))
         assert total == worker.stats()["frames"]
 
 
@@ -280,13 +278,15 @@ def test_more_workers_than_slots():
     program = programs.native("count", slots=1)
     with wp.open("null:", steer=wp.everything(), queues=2) as port:
         group = wp.workers(port, stages=lambda k: [program.stage()])
-        with pytest.raises(wp.DeviceBusy, match="all 1 slots .* more slots"):
+        with pytest.raises(wp.DeviceBusy, match=r"all 1 slots .* more slots"):
             group.start()
 
 
 def test_what_a_compiler_says_is_told(tmp_path):
     broken = tmp_path / "broken.c"
-    broken.write_text('#include <wirepath/program.h>\nWP_COUNTERS(WP_NONE);\nWP_PROGRAM(broken) { oops }')
+    broken.write_text(
+        "#include <wirepath/program.h>\nWP_COUNTERS(WP_NONE);\nWP_PROGRAM(broken) { oops }"
+    )
     with pytest.raises(wp.CompileError, match="oops"):
         programs.native(broken)
     other = tmp_path / "other.c"
@@ -299,6 +299,22 @@ def test_what_a_compiler_says_is_told(tmp_path):
     unused.write_bytes(b"not an object")
     with pytest.raises(wp.ConfigError, match="not a 64-bit little-endian ELF"):
         programs.load(unused)
+
+
+def test_missing_compilers_are_named(monkeypatch):
+    from wirepath.programs import source
+
+    monkeypatch.setattr(source, "_BPF_COMPILERS", ("no-such-clang",))
+    with pytest.raises(wp.BackendUnavailable, match=r"to eBPF needs a compiler.*apt install clang"):
+        programs.load(EXAMPLE)
+    # Natively it runs all the same; only the types of its maps are not known.
+    program = programs.native(EXAMPLE)
+    program.maps["blocked"][struct.pack(">H", 5000)] = b"\1"
+    assert program.run(datagram(5000)).verdict == "drop"
+    assert program.run(datagram(5001)).verdict == "next"
+    monkeypatch.setattr(source, "_C_COMPILERS", ("no-such-cc",))
+    with pytest.raises(wp.BackendUnavailable, match=r"natively needs a compiler.*apt install gcc"):
+        programs.native(EXAMPLE)
 
 
 def test_adjusting_keeps_to_the_kernels_limits(tmp_path):

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <random>
@@ -45,7 +46,7 @@ TEST_CASE("frame ring: lengths of every kind come out as they went in, round aft
     CHECK(record->captured == length);
     CHECK(record->lost == 0);
     const std::vector<uint8_t> expected(length, static_cast<uint8_t>(n));
-    CHECK(std::memcmp(record->data(), expected.data(), length) == 0);
+    CHECK(std::equal(expected.begin(), expected.end(), record->data()));
     consumer.consume(record);
   }
   CHECK(consumer.peek() == nullptr);

@@ -21,7 +21,7 @@ constexpr std::array<const char*, static_cast<size_t>(SwitchCount::kCount)> kNam
 // What wirepath.open reads; the native port knows `queues` only.
 constexpr std::array kOptions{
     OptionHelp{"policy", "af_xdp/native,socket",
-               "ways to receive, the best first: backend[/mode][:device], …; the kernel's last"},
+               "ways to receive, the best first, the kernel's (socket) last"},
     OptionHelp{"share", "100", "percent of the flows that leave the kernel, by their hash"},
     OptionHelp{"flows", "", "GROUP:PORT, …: flows that leave the kernel whatever the share"},
     OptionHelp{"config", "", "TOML file with a table [switch], watched for changes"},
@@ -85,7 +85,10 @@ uint32_t SwitchPort::add(std::shared_ptr<Port> port, std::string name, bool kern
   }
   Path& path = *free;
   const auto number = static_cast<uint32_t>(free - paths_.begin());
-  path = {.port = std::move(port), .name = std::move(name), .kernel = kernel};
+  path = Path{};
+  path.port = std::move(port);
+  path.name = std::move(name);
+  path.kernel = kernel;
   for (uint32_t q = 0; q < path.port->queues(); q++) {
     const int fd = path.port->fd(q);
     epoll_event event{};

@@ -16,7 +16,7 @@ class CmeBytes {
   CmeBytes& put(T value) {
     uint8_t raw[sizeof value];
     std::memcpy(raw, &value, sizeof value);
-    bytes.insert(bytes.end(), raw, raw + sizeof raw);
+    for (const uint8_t byte : raw) bytes.push_back(byte);
     return *this;
   }
   CmeBytes& put(const CmeBytes& other) {

@@ -82,7 +82,7 @@ NativeMap::NativeMap(const wp_map_decl& decl, uint32_t max_entries, uint32_t slo
         wp_kind_is_lru(decl.kind) && max >= kDividedFrom ? uint32_t{WP_MAX_SHARDS} : 1;
     map_.shards = n;
     map_.shard_shift = n == 1 ? 0 : 64 - std::bit_width(n - 1);
-    const uint32_t each = (max + n - 1) / n;
+    const uint32_t each = max / n;  // never more than asked for
     const uint32_t buckets = std::bit_ceil(std::max(each, 2u));
     shards_.resize(n);
     heads_.resize(n);

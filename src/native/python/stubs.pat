@@ -18,6 +18,9 @@
 ^wirepath\._core\.DPDK_MISSING$:
     DPDK_MISSING: str
 
+^wirepath\._core\.PROGRAMS_MISSING$:
+    PROGRAMS_MISSING: str
+
 ^wirepath\._core\.__version__$:
     __version__: str
 
@@ -526,6 +529,69 @@ pitch_layouts$:
 
 wirepath._core\.flow_hash$:
     def flow_hash(frame: bytes | bytearray | memoryview) -> int:
+        \doc
+
 \.(FrameSource|CaptureSession)\.counts$:
     def counts(self, interface: int = 0) -> dict[str, int]:
+        \doc
+
+\.ProgramInstance\.get$:
+    def get(self, map: str, key: bytes | bytearray | memoryview) -> bytes | None:
+        \doc
+\.ProgramInstance\.dump$:
+    def dump(self, map: str) -> tuple[bytes, bytes]:
+        \doc
+\.ProgramInstance\.load$:
+    def load(self, map: str, keys: Any, values: Any, how: int = 0) -> tuple[int, int]:
+        \doc
+\.ProgramInstance\.maps$:
+    @property
+    def maps(self) -> list[dict[str, Any]]:
+        \doc
+\.ProgramInstance\.read_ring$:
+    def read_ring(self, map: str, most: int = 1024) -> list[bytes]:
+        \doc
+\.ProgramInstance\.run$:
+    def run(
+        self, frame: bytes | bytearray | memoryview, queue: int = 0, interface: int = 0, time: int = 0
+    ) -> tuple[int, int, bytes]:
+        \doc
+
+\.CaptureSession\.__init__$:
+    def __init__(
+        self,
+        sources: Sequence[FrameSource],
+        interfaces: Sequence[Sequence[dict[str, Any]]],
+        path: str,
+        fd: int,
+        file_bytes: int,
+        file_ns: int,
+        ring_files: int,
+        hardware: str,
+        os: str,
+        application: str,
+        comment: str,
+    ) -> None:
+        \doc
+
+\.build_prefix4$:
+    def build_prefix4(
+        addresses: _Buffer,
+        lengths: _Buffer,
+        owners: _Buffer,
+        root_bits: int = 0,
+        longest: bool = False,
+    ) -> tuple[int, NDArray[np.uint32], NDArray[np.uint32], list[list[int]]]:
+        \doc
+
+\.build_prefix6$:
+    def build_prefix6(
+        addresses: _Buffer, lengths: _Buffer, owners: _Buffer, longest: bool = False
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint64], NDArray[np.uint32], list[list[int]]]:
+        \doc
+
+maglev_table$:
+    def maglev_table(
+        names: Sequence[str], weights: Sequence[int], *, size: int = 65537, algorithm: str = "wirepath"
+    ) -> NDArray[np.uint32]:
         \doc

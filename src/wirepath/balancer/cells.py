@@ -30,7 +30,9 @@ class Cells:
         """The values as they are now; what is not among them any more goes."""
         groups: dict[str, dict[str, int]] = {}
         if totals:
-            groups[f"balancer/{self._interface}"] = dict(totals)
+            # As ports name theirs: a series of drops by cause.
+            named = {n.replace("drop_", "drop.", 1): value for n, value in totals.items()}
+            groups[f"balancer/{self._interface}"] = named
         for name, vip in vips.items():
             groups[f"balancer_vip/{name}"] = {n: int(of_vips[n][vip.number]) for n in _VIP}
             for real in vip.reals.values():

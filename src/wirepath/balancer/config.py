@@ -190,7 +190,9 @@ class VipConfig(Settings):
                 return out
             if network.num_addresses > 1 and check not in (None, "none"):
                 out.append(
-                    problem("check_through", "tunnel", 'given as "direct" where address is a prefix')
+                    problem(
+                        "check_through", "tunnel", 'given as "direct" where address is a prefix'
+                    )
                 )
         return out
 

@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import socket
-import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ _SECONDS = 30.0
 
 def _namespace() -> int:
     """The network namespace that this thread is in: interfaces' names are only its."""
-    return os.stat(f"/proc/self/task/{threading.get_native_id()}/ns/net").st_ino
+    return Path("/proc/thread-self/ns/net").stat().st_ino
 
 
 def folder() -> Path:
@@ -47,6 +46,19 @@ def running() -> list[str]:
     return []
 
 
+def _answers(path: Path) -> bool:
+    """Somebody listens on a local socket."""
+    try:
+        with socket.socket(socket.AF_UNIX) as other:
+            other.settimeout(1.0)
+            other.connect(str(path))
+    except ConnectionRefusedError:
+        return False
+    except OSError:
+        return path.exists()
+    return True
+
+
 class Server:
     """Answers requests; `answer` takes one as a mapping and gives what is said back."""
 
@@ -60,17 +72,13 @@ class Server:
 
     async def start(self) -> None:
         """Raises PortError: another one answers here."""
-        folder()
+        for path in folder().glob("*.sock"):
+            if not _answers(path):
+                path.unlink(missing_ok=True)  # of one that was killed, here or elsewhere
         if self._path.exists():
-            try:
-                with socket.socket(socket.AF_UNIX) as other:
-                    other.connect(str(self._path))
-            except OSError:
-                self._path.unlink(missing_ok=True)  # of one that was killed
-            else:
-                raise PortError(
-                    "a balancer runs on this interface already (wirepath lb show; end it first)"
-                )
+            raise PortError(
+                "a balancer runs on this interface already (wirepath lb show; end it first)"
+            )
         before = os.umask(0o177)
         try:
             self._server = await asyncio.start_unix_server(

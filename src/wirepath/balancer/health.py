@@ -30,7 +30,8 @@ class Outcome:
 
 def failed(error: OSError) -> Outcome:
     """A system's error as an outcome."""
-    return Outcome(False, error.strerror or (os.strerror(error.errno) if error.errno else "failed"))
+    known = os.strerror(error.errno).lower() if error.errno else error.strerror
+    return Outcome(False, known or "failed")
 
 
 async def check(vip: VipConfig, sock: socket.socket, host: str, port: int) -> Outcome:
@@ -92,7 +93,7 @@ async def _http(
         line = await reader.readline()
     except ValueError:  # of a line longer than the reader's limit
         line = b""
-    words = line.split(b" ", 2)
+    words = line.split(maxsplit=2)
     if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit():
         return Outcome(False, "the answer is not HTTP/1")
     status = int(words[1])

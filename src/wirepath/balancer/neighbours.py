@@ -18,12 +18,14 @@ from ..settings import problem
 
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 _DISCARD = 9
-_USABLE = 0x02 | 0x04 | 0x08 | 0x10 | 0x40 | 0x80  # reachable, stale, delay, probe, noarp, permanent
+_USABLE = (
+    0x02 | 0x04 | 0x08 | 0x10 | 0x40 | 0x80
+)  # reachable, stale, delay, probe, noarp, permanent
 
 
 @dataclass(frozen=True)
 class Link:
-    """An interface: what kind of virtual one it is ("" for a NIC), and an address of each family."""
+    """An interface: what kind of virtual one it is ("": a NIC), and an address of each family."""
 
     kind: str
     addresses: dict[int, str]

@@ -152,7 +152,7 @@ class Plane:
             self._services_changed()
 
     def settle(self) -> None:
-        """After the first changes: what a process before has left and nobody wants is taken away."""
+        """After the first changes: what a process before has left, and nobody wants, goes."""
         self._services_changed()
         known = np.asarray(sorted(self._records), "<u4")
         numbers, _ = self._maps.read("servers")

@@ -148,7 +148,7 @@ class Prober:
         self, tunnel: CheckTunnel, vip: VipConfig, kind: socket.SocketKind, way: Way
     ) -> Outcome:
         family = vip.network.version
-        sock = tunnel.socket(family, kind, way)
+        sock = tunnel.open_socket(family, kind, way)
         port = sock.getsockname()[1]
         try:
             return await check(vip, sock, vip.address, vip.checked_port)

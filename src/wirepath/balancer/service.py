@@ -168,9 +168,7 @@ class Service:
         """A network is announced as long as one of its services has servers enough."""
         network = change.vip.network
         wanted = any(
-            vip.announced
-            for vip in self._controller.vips.values()
-            if vip.config.network == network
+            vip.announced for vip in self._controller.vips.values() if vip.config.network == network
         )
         if self._announced.get(str(network), False) == wanted:
             return
@@ -192,9 +190,7 @@ class Service:
     async def _end_announcing(self, task: asyncio.Task[None]) -> None:
         if self._announcer is not None and not self.config.pin:
             for text, is_on in self._announced.items():
-                network = next(
-                    (v.network for v in self.config.vip if str(v.network) == text), None
-                )
+                network = next((v.network for v in self.config.vip if str(v.network) == text), None)
                 if is_on and network is not None:
                     self._announcements.put_nowait((network, False))
             with contextlib.suppress(TimeoutError):

@@ -42,10 +42,11 @@ def build(
     names: Sequence[str], weights: Sequence[int], numbers: Sequence[int], size: int, algorithm: str
 ) -> Table:
     """The table with servers' numbers in its slots, 0 where there is none: uint32, `size` long."""
-    slots = maglev_table(list(names), list(weights), size=size, algorithm=algorithm)
+    slots: Table = maglev_table(list(names), list(weights), size=size, algorithm=algorithm)
     of_index = np.asarray([*numbers, 0], np.uint32)
     slots[slots == NO_SERVER] = len(numbers)
-    return of_index[slots]
+    table: Table = of_index[slots]
+    return table
 
 
 def moved(before: Table | None, after: Table) -> Moved:
@@ -60,6 +61,4 @@ def moved(before: Table | None, after: Table) -> Moved:
 def shares(table: Table) -> dict[int, float]:
     """Of each server's number, the part of the slots that it has, 0 to 1."""
     numbers, counts = np.unique(table, return_counts=True)
-    return {
-        int(n): float(c) / len(table) for n, c in zip(numbers, counts, strict=True) if n != 0
-    }
+    return {int(n): float(c) / len(table) for n, c in zip(numbers, counts, strict=True) if n != 0}

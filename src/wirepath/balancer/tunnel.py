@@ -118,7 +118,7 @@ class CheckTunnel:
         """The end of that."""
         loop.remove_reader(self._tun)
 
-    def socket(self, family: int, kind: socket.SocketKind, way: Way) -> socket.socket:
+    def open_socket(self, family: int, kind: socket.SocketKind, way: Way) -> socket.socket:
         """A socket whose packets go that way, whatever address it is connected to. Closing it is
         the caller's affair, and :meth:`forget` of its port."""
         if family not in self._sources:

@@ -1,4 +1,4 @@
-"""``wirepath filter``: rules checked, imported and tried out; see filter_run.py for those in force."""
+"""``wirepath filter``: rules checked, imported, tried out; filter_run.py has those in force."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RuleOptions = Annotated[
         "--rule",
         "-r",
         metavar='"ACTION FIELD=VALUE…"',
-        help="A rule, such as \"drop protocol=udp source_port=53\"; may be repeated. Rules given "
+        help='A rule, such as "drop protocol=udp source_port=53"; may be repeated. Rules given '
         "here stand in front of the file's.",
     ),
 ]
@@ -99,7 +99,9 @@ def check(
     rows = [[i, name, each.text()] for i, (name, each) in enumerate(found.named_rules(), 1)]
     console = output.stdout()
     console.print(output.facts("filter", facts))
-    console.print(output.table("in this order; the first that fits wins", ["", "name", "rule"], rows))
+    console.print(
+        output.table("in this order; the first that fits wins", ["", "name", "rule"], rows)
+    )
 
 
 @app.command("signatures")
@@ -120,7 +122,9 @@ def list_signatures(as_json: Json = False) -> None:
     if as_json:
         output.emit(rows)
         return
-    listed = [[name, row["help"], row["but"], "\n".join(row["any_of"])] for name, row in rows.items()]
+    listed = [
+        [name, row["help"], row["but"], "\n".join(row["any_of"])] for name, row in rows.items()
+    ]
     columns = ["signature", "is", "takes along", "any of"]
     output.stdout().print(output.table("signatures", columns, listed))
 
@@ -129,11 +133,15 @@ def list_signatures(as_json: Json = False) -> None:
 def import_rules(
     file: Annotated[
         Path,
-        typer.Argument(help="Output of `nft -j list ruleset`, `nft list ruleset`, `iptables-save`."),
+        typer.Argument(
+            help="Output of `nft -j list ruleset`, `nft list ruleset`, `iptables-save`."
+        ),
     ],
     out: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write the filter there, not to stdout."),
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Write the filter there, not to stdout."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -167,6 +175,7 @@ def import_rules(
 @app.command()
 def test(
     capture: Annotated[Path, typer.Argument(help="Capture to run through the filter.")],
+    *,
     config: ConfigArgument = None,
     rule: RuleOptions = None,
     signatures: SignatureOption = None,

@@ -31,6 +31,8 @@ from .filter import (
 )
 from .options import Json, check_limits
 
+__all__ = ["app"]
+
 Interface = Annotated[str, typer.Argument(metavar="IFACE", help="Network interface.")]
 Force = Annotated[
     bool,
@@ -42,6 +44,7 @@ _TICK = 0.2  # seconds between two looks at samples and signals
 @app.command()
 def run(
     interface: Interface,
+    *,
     config: ConfigArgument = None,
     rule: RuleOptions = None,
     signatures: SignatureOption = None,
@@ -56,7 +59,9 @@ def run(
     ] = None,
     pin: Annotated[
         bool,
-        typer.Option("--pin", help="Return at once; the filter stays until `wirepath filter stop`."),
+        typer.Option(
+            "--pin", help="Return at once; the filter stays until `wirepath filter stop`."
+        ),
     ] = False,
     samples: Annotated[
         Path | None,
@@ -113,6 +118,7 @@ def _about(config: filtering.FilterConfig, interface: str) -> str:
 @app.command()
 def reload(
     interface: Interface,
+    *,
     config: ConfigArgument = None,
     rule: RuleOptions = None,
     signatures: SignatureOption = None,
@@ -264,7 +270,9 @@ def _readings(
 
 
 def _plain(view: View, rates: Rates, every: int) -> dict[str, Any]:
-    tops = {n: dict(getattr(view, n).most_common(10)) for n in ("sources", "ports", "sizes", "rules")}
+    tops = {
+        n: dict(getattr(view, n).most_common(10)) for n in ("sources", "ports", "sizes", "rules")
+    }
     return {"rates": rates, "samples": view.samples, "every": every, **tops}
 
 

@@ -11,6 +11,7 @@ import typer
 
 from ..balancer import Balancer, BalancerConfig, Decapsulation, ask
 from ..balancer.tables import SCALE, build, hash_name, shares
+from ..errors import WirepathError
 from . import output
 from .exits import Exit
 from .options import Json, Quiet
@@ -25,9 +26,7 @@ Interface = Annotated[
     typer.Option("--interface", help="Of which balancer, where several run here."),
 ]
 ServerName = Annotated[str, typer.Argument(metavar="SERVER", help="Name of the server.")]
-Vip = Annotated[
-    str | None, typer.Option("--vip", help="Of this service only.", metavar="NAME")
-]
+Vip = Annotated[str | None, typer.Option("--vip", help="Of this service only.", metavar="NAME")]
 
 
 @app.command()
@@ -64,7 +63,8 @@ def check(file: File, as_json: Json = False) -> None:
     console = output.stdout()
     for vip_report in report["vips"]:
         rows = [(name, f"{share:.3%}") for name, share in vip_report["shares"].items()]
-        console.print(output.table(_title(vip_report), ("server", "share"), rows))
+        console.print(_title(vip_report), style="bold")
+        console.print(output.table("", ("server", "share"), rows))
 
 
 @app.command()
@@ -89,7 +89,10 @@ def run(
     balancer = Balancer(config, heard=heard)
 
     def again(_number: int, _frame: FrameType | None) -> None:
-        balancer.reload(file)
+        try:
+            balancer.reload(file)
+        except WirepathError as error:  # all stays as it was
+            output.stderr.print(str(error), markup=False)
 
     signal.signal(signal.SIGHUP, again)
     interrupted = not balancer.run(max_seconds)
@@ -182,6 +185,7 @@ def unpin(
 
 @app.command()
 def decap(
+    *,
     interface: Annotated[str, typer.Argument(metavar="INTERFACE", help="Of the server.")],
     endpoint: Annotated[
         list[str],
@@ -245,6 +249,7 @@ def _show(report: dict[str, Any]) -> None:
             for s in vip["servers"]
         ]
         state = "announced" if vip["announced"] else "withdrawn"
-        console.print(output.table(f"{_title(vip)}, {state}", columns, rows))
+        console.print(f"{_title(vip)}, {state}", style="bold")
+        console.print(output.table("", columns, rows))
     counters = {name: value for name, value in report["counters"].items() if value}
     console.print(output.facts(f"packets on {report['interface']}", counters))

@@ -23,6 +23,10 @@ def metrics(
             help="Serve them to Prometheus at this address; without it they are printed once.",
         ),
     ] = None,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option("--filter", metavar="IFACE", help="Also of the filter on this interface."),
+    ] = None,
 ) -> None:
     """Counters and latency histograms of wirepath processes as OpenMetrics text.
 
@@ -31,10 +35,16 @@ def metrics(
     from .. import metrics as exporter  # noqa: PLC0415 -- an HTTP server, for this command only
 
     named = chosen(pids or ()) if pids else None
+    more = []
+    if filters:
+        from ..filter.collector import FilterCollector  # noqa: PLC0415
+        from ..filter.control import Filter  # noqa: PLC0415
+
+        more = [FilterCollector({interface: Filter.adopt(interface) for interface in filters})]
     if listen is None:
-        sys.stdout.write(exporter.text(named))
+        sys.stdout.write(exporter.text(named, more))
         return
-    server, thread = exporter.serve(listen, named)
+    server, thread = exporter.serve(listen, named, more)
     logs.emit("metrics.listening", address=listen)
     output.stderr.print(f"http://{listen}/metrics  (Ctrl-C ends it)", markup=False)
     try:

@@ -89,7 +89,7 @@ def load(
             with suppress(KeyboardInterrupt):
                 while time.monotonic() < end:
                     time.sleep(min(0.2, max(0.0, end - time.monotonic())))
-        answer = {
+        answer: dict[str, Any] = {
             "interface": interface,
             "mode": chain.mode,
             "slot": slot,
@@ -195,10 +195,10 @@ def test(
 ) -> None:
     """Run a capture through a program in the kernel and natively; nothing is attached.
 
-    Says each verdict, the bytes changed, nanoseconds a packet by the kernel's measure (BPF_PROG_RUN),
-    and where the two builds differ: then it exits with 1.
+    Says each verdict, the bytes changed, nanoseconds a packet by the kernel's measure
+    (BPF_PROG_RUN), and where the two builds differ: then it exits with 1.
 
-    Example:  [bold]sudo wirepath program test drop_port.c --capture day.pcapng --put blocked:53=1[/bold]
+    Example:  [bold]sudo wirepath program test drop_port.c --capture day.pcapng[/bold]
     """
     if not 0 <= repeat <= 1_000_000:
         raise ConfigError(problem("--repeat", repeat, "a whole number from 0 to 1000000"))
@@ -274,7 +274,9 @@ def _entries(pairs: list[str] | None) -> dict[str, int]:
     for pair in pairs or []:
         name, value = _pair(pair, "--entries", "MAP=N")
         if not isinstance(number := _parsed(value), int) or not 1 <= number < 2**31:
-            raise ConfigError(problem(f"--entries {name}", value, "a whole number from 1 to 2^31 - 1"))
+            raise ConfigError(
+                problem(f"--entries {name}", value, "a whole number from 1 to 2^31 - 1")
+            )
         out[name] = number
     return out
 
@@ -289,6 +291,8 @@ def _fill(pairs: list[str] | None) -> dict[str, dict[Any, Any]]:
         parsed = _parsed(key)
         hashable = tuple(parsed) if isinstance(parsed, list) else parsed
         if isinstance(hashable, dict):
-            raise ConfigError(problem("--put", pair, "MAP:KEY=VALUE with a list for a struct's key"))
+            raise ConfigError(
+                problem("--put", pair, "MAP:KEY=VALUE with a list for a struct's key")
+            )
         out.setdefault(name, {})[hashable] = _parsed(value)
     return out

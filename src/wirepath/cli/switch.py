@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from ..errors import ConfigError
 from ..settings import problem
@@ -96,7 +97,7 @@ def _show(found: dict[str, dict[str, Any]], as_json: bool) -> None:
             held = {way: each["reason"] for way, each in info["ways"].items() if each["reason"]}
             why = "; ".join(f"{way}: {reason}" for way, reason in held.items())
             way = info["path"] or info["kernel"]
-            rows.append([pid, spec, way, f"{info['share']:g} %", frames, why])
+            rows.append([pid, escape(spec), way, f"{info['share']:g} %", frames, escape(why)])
     titles = ["process", "port", "path", "share", "frames", "not better because"]
     console.print(output.table("switches", titles, rows))
     return None

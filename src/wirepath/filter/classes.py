@@ -46,7 +46,8 @@ def _shape(rule: Conditions) -> Allowed | None:
 def _protocol(rule: Conditions) -> Allowed | None:
     if "protocol" not in rule:
         return None
-    return np.isin(np.arange(256), fields.protocols(rule["protocol"]))
+    allowed: Allowed = np.isin(np.arange(256), fields.protocols(rule["protocol"]))
+    return allowed
 
 
 def _port(name: str) -> Callable[[Conditions], Allowed | None]:
@@ -61,7 +62,8 @@ def _flags(rule: Conditions) -> Allowed | None:
         return None
     mask, value = fields.tcp_flags(rule["tcp_flags"])
     values = np.arange(257)
-    return (values & mask == value) & (values < 256)
+    allowed: Allowed = (values & mask == value) & (values < 256)
+    return allowed
 
 
 def _icmp(rule: Conditions) -> Allowed | None:
@@ -80,14 +82,18 @@ def _plain(name: str, top: int) -> Callable[[Conditions], Allowed | None]:
     return allowed
 
 
+def _only(values: Any) -> Allowed:  # noqa: ANN401  # NumPy's comparisons are Any
+    return np.asarray(values, bool)
+
+
 def _vlan(rule: Conditions) -> Allowed | None:
     match rule.get("vlan"):
         case None:
             return None
         case "none":
-            return np.arange(4097) == 4096
+            return _only(np.arange(4097) == 4096)
         case "any":
-            return np.arange(4097) < 4096
+            return _only(np.arange(4097) < 4096)
         case ranges:
             return _in_ranges(ranges, 4095, 4097)
 
@@ -125,7 +131,9 @@ class Vectors:
         self._rows: list[NDArray[np.uint64]] = []
         self._behind: list[NDArray[np.uint64]] = []
 
-    def dimension(self, name: str, size: int, bits: Sequence[Sequence[Conditions]]) -> Dimension | None:
+    def dimension(
+        self, name: str, size: int, bits: Sequence[Sequence[Conditions]]
+    ) -> Dimension | None:
         """The classes of one dimension; None where no rule looks at it."""
         rows: NDArray[np.uint64] | None = None
         for bit, conditions in enumerate(bits):
@@ -175,3 +183,9 @@ class Vectors:
         out = np.zeros((max(1, len(rows)), WORDS), np.uint64)
         out[: len(rows), : self.words] = rows
         return out
+
+
+def first_rules(rows: NDArray[np.uint64]) -> NDArray[np.uint32]:
+    """1 + number of the first rule of each vector, 0 where there is none."""
+    bits = np.unpackbits(rows.view(np.uint8), axis=1, bitorder="little")
+    return np.where(bits.any(axis=1), bits.argmax(axis=1) + 1, 0).astype(np.uint32)

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from .. import _core
 from ..errors import ConfigError
 from . import fields, sets
-from .classes import DIMENSIONS, WORDS, Conditions, Vectors
+from .classes import DIMENSIONS, WORDS, Conditions, Vectors, first_rules
 from .rules import MAX_RULES, FilterConfig, Rule
 from .signatures import SIGNATURES
 
 _FEATURES = {
     "limits": 1 << 16, "blocks": 1 << 17, "samples": 1 << 18, "ip4": 1 << 19, "ip6": 1 << 20,
     "watch": 1 << 21, "default_drop": 1 << 22, "malformed_drop": 1 << 23, "dry_run": 1 << 24,
+    "transport": 1 << 25, "direct": 1 << 26,
 }  # fmt: skip
 _FEATURES |= {name: 1 << i for i, (name, _) in enumerate(DIMENSIONS)}
 _FEATURES |= {"source": 1 << len(DIMENSIONS), "destination": 2 << len(DIMENSIONS)}
@@ -51,6 +52,7 @@ class Tables:
     names: under which packets are counted, in the order of the map ``counts``.
     config: one value of :data:`CONFIG`. arrays: what array maps hold from index 0. hashes: keys
     and values of hash maps. sizes: entries of each map.
+    drops: of each name whether all its packets are dropped; of a limit, those over it are.
     features: what is compiled in; the rest of the program is removed when it is loaded.
     """
 
@@ -59,6 +61,7 @@ class Tables:
     features: tuple[str, ...]
     rules: int
     prefixes: int
+    drops: tuple[bool, ...] = ()
     arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
     hashes: dict[str, tuple[NDArray[Any], NDArray[Any]]] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
@@ -88,7 +91,7 @@ def compile_filter(config: FilterConfig, *, folder: str | Path = ".") -> Tables:
     named = config.named_rules()
     bits = _spelled(named)
     if len(bits) > MAX_RULES:
-        must = f"at most {MAX_RULES}, signatures spelled out; prefixes that share a rule belong into a set"
+        must = f"at most {MAX_RULES}, signatures spelled out (prefixes of one rule go into a set)"
         raise ConfigError(f"rules = {len(bits)} is not usable: it must be {must}")
     names = (*(name for name, _ in named), *TAIL)
     value = np.zeros((), CONFIG)
@@ -101,16 +104,28 @@ def compile_filter(config: FilterConfig, *, folder: str | Path = ".") -> Tables:
         if any(side in c or f"{side}_not" in c for bit in bits for c in bit.conditions):
             features.append(side)
             families &= _prefixes(out, vectors, side, bits, loaded)
-    for side in ("source", "destination"):
-        for family in ("4", "6"):
-            value[f"{side}{family}_vector"] += len(vectors)  # those of prefixes come behind
-    out.arrays["vectors"] = vectors.array()
+    if len(features) == 1:
+        _direct(out, vectors)
+        features.append("direct")
+    else:
+        for side in ("source", "destination"):
+            for family in ("4", "6"):
+                value[f"{side}{family}_vector"] += len(vectors)  # those of prefixes come behind
+        out.arrays["vectors"] = vectors.array()
+    out.drops = (
+        *(rule.action == "drop" for _, rule in named),
+        *(config.default == "drop", config.malformed == "drop", True),
+    )
     value["words"] = vectors.words
     value["names"] = len(named)
     features += _actions(out, bits, config)
     features += [f"ip{family}" for i, family in enumerate((4, 6)) if families[:, i].any()]
     if config.blocks:
         features.append("blocks")
+    looks = {"source_port", "destination_port", "flags", "icmp"} & set(features)
+    same_port = any("same_port" in c for bit in bits for c in bit.conditions)
+    if looks or same_port or config.malformed == "drop":
+        features.append("transport")
     features += ["default_drop"] * (config.default == "drop")
     features += ["malformed_drop"] * (config.malformed == "drop")
     features += ["dry_run"] * config.dry_run
@@ -140,8 +155,17 @@ def watched(config: NDArray[Any], every: int) -> NDArray[Any]:
 
 def _described(out: Tables, config: FilterConfig) -> NDArray[np.uint8]:
     """The filter as text, for whoever finds it in the kernel (:meth:`Engine.adopted`)."""
-    about = {"names": out.names, "features": out.features, "toml": config.to_toml()}
-    about |= {"rules": out.rules, "prefixes": out.prefixes, "config": out.config.tobytes().hex()}
+    about: dict[str, object] = {
+        "names": out.names,
+        "features": out.features,
+        "toml": config.to_toml(),
+    }
+    about |= {
+        "rules": out.rules,
+        "prefixes": out.prefixes,
+        "drops": out.drops,
+        "config": out.config.tobytes().hex(),
+    }
     text = json.dumps(about).encode()
     return np.frombuffer(text + bytes(-len(text) % 256), np.uint8).reshape(-1, 256)
 
@@ -174,9 +198,7 @@ def _dimensions(out: Tables, vectors: Vectors, bits: list[tuple[Conditions, ...]
         features.append(name)
         out.config["base"][i] = sum(map(len, blocks))
         blocks.append(found.vector.reshape(-1, 256))
-    out.arrays["classes"] = (
-        np.concatenate(blocks) if blocks else np.zeros((1, 256), np.uint16)
-    )
+    out.arrays["classes"] = np.concatenate(blocks) if blocks else np.zeros((1, 256), np.uint16)
     return features
 
 
@@ -194,15 +216,17 @@ def _prefixes(
     for bit in bits:
         pair: tuple[list[int], list[int]] = ([], [])
         for each, name in zip(pair, (side, f"{side}_not"), strict=True):
-            each += [
-                planes.setdefault(c[name], len(planes)) for c in bit.conditions if name in c
-            ]
+            each += [planes.setdefault(c[name], len(planes)) for c in bit.conditions if name in c]
         needs.append(pair)
     contents = [_contents(text, loaded) for text in planes]
     out.prefixes += sum(map(len, contents))
     both = sets.Prefixes.join(contents)
-    owner4 = np.repeat(np.arange(len(contents), dtype=np.uint32), [len(c.length4) for c in contents])
-    owner6 = np.repeat(np.arange(len(contents), dtype=np.uint32), [len(c.length6) for c in contents])
+    owner4 = np.repeat(
+        np.arange(len(contents), dtype=np.uint32), [len(c.length4) for c in contents]
+    )
+    owner6 = np.repeat(
+        np.arange(len(contents), dtype=np.uint32), [len(c.length6) for c in contents]
+    )
     root_bits, root, nodes, classes4 = _core.build_prefix4(both.address4, both.length4, owner4)
     lengths, keys, values, classes6 = _core.build_prefix6(both.address6, both.length6, owner6)
     out.config[f"{side}_root_bits"] = root_bits
@@ -217,6 +241,27 @@ def _prefixes(
     return np.array(
         [[all(has[p][i] for p in inside) for i in (0, 1)] for inside, _ in needs], bool
     ).reshape(-1, 2)
+
+
+def _direct(out: Tables, vectors: Vectors) -> None:
+    """With one dimension in use its classes are rules, and no vector is needed."""
+    first = first_rules(vectors.array())
+    out.arrays["classes"] = first[out.arrays["classes"]].astype(np.uint16)
+    for side, maps in (("source", "from"), ("destination", "to")):
+        if f"{maps}4_root" not in out.arrays:
+            continue
+        for family in ("4", "6"):
+            begin = int(out.config[f"{side}{family}_vector"]) + len(vectors)
+            rules = first[begin:].astype(np.uint32)
+            out.config[f"{side}{family}_vector"] = 0
+            if family == "6":
+                keys, found = out.hashes[f"{maps}6_keys"]
+                out.hashes[f"{maps}6_keys"] = (keys, rules[found])
+                continue
+            for name in (f"{maps}4_root", f"{maps}4_nodes"):
+                entries = out.arrays[name]
+                node = entries >> 31 != 0
+                out.arrays[name] = np.where(node, entries, rules[np.where(node, 0, entries)])
 
 
 def _contents(text: str, loaded: Mapping[str, sets.Prefixes]) -> sets.Prefixes:

@@ -119,10 +119,10 @@ class Filter:
         driver.chain.close()
 
     def refresh(self) -> None:
-        """Takes notice of what another process has put in its place (``wirepath filter reload``)."""
+        """Takes notice of what another process put in its place (``wirepath filter reload``)."""
         for driver in self._drivers.values():
             program = next((s.program_id for s in driver.chain.slots() if s.slot == _SLOT), None)
-            if program not in (None, driver.engine.program.id):
+            if program is not None and program != cast(Program, driver.engine.program).id:
                 driver.engine, toml = Engine.adopted(programs.adopt(program, name="filter"))
                 self.tables = driver.engine.tables
                 self.config = FilterConfig(**tomllib.loads(toml)[FilterConfig.table])
@@ -186,7 +186,8 @@ class Filter:
 
     def unblock(self, address: str | Address) -> bool:
         """Whether it was blocked."""
-        return any([engine.unblock(address) for engine in self._in_force()])
+        was = [engine.unblock(address) for engine in self._in_force()]  # in each of them
+        return any(was)
 
     def blocks(self) -> dict[Address, float]:
         """Blocked addresses and the seconds that are left."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -20,9 +20,8 @@ from .compile import CONFIG, Tables, watched
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-#: What became of a rule's packets. dropped: by it, or in a dry run: what would have been.
-COUNT = np.dtype(
-    [("packets", "u8"), ("bytes", "u8"), ("dropped_packets", "u8"), ("dropped_bytes", "u8")]
+_COUNT = np.dtype(
+    [("packets", "u8"), ("bytes", "u8"), ("over_packets", "u8"), ("over_bytes", "u8")]
 )
 #: The counters of src/programs/filter.c behind the eight of verdicts.
 COUNTERS = (
@@ -116,7 +115,10 @@ class Engine:
             tuple(about["features"]),
             about["rules"],
             about["prefixes"],
-            sizes={name: each.max_entries for name, each in program.maps.items() if "." not in name},
+            tuple(about["drops"]),
+            sizes={
+                name: each.max_entries for name, each in program.maps.items() if "." not in name
+            },
         )
         return cls(program, tables, time.monotonic_ns), about["toml"]
 
@@ -132,18 +134,29 @@ class Engine:
     def _load(self, name: str, keys: NDArray[Any], values: NDArray[Any]) -> None:
         done, error = self.raw.load(name, np.ascontiguousarray(keys), np.ascontiguousarray(values))
         if error:
-            raise PortError(-error, f"table {name} of the filter took {done} of {len(keys)} entries")
+            raise PortError(
+                -error, f"table {name} of the filter took {done} of {len(keys)} entries"
+            )
 
     # --- counts ---
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Packets and bytes by rule: those of the tables' names, in their order."""
+        """By rule, in the order of the tables' names: ``packets`` and ``bytes`` that it fitted,
+        ``dropped_packets`` and ``dropped_bytes`` of these (in a dry run: that would have been)."""
         _, values = self.raw.dump("counts")
-        rows = np.frombuffer(values, COUNT).reshape(len(self.tables.names), -1)
-        return {
-            name: {field: int(row[field].sum()) for field in COUNT.names or ()}
-            for name, row in zip(self.tables.names, rows, strict=True)
-        }
+        rows = np.frombuffer(values, _COUNT).reshape(len(self.tables.names), -1)
+        out = {}
+        for name, drops, row in zip(self.tables.names, self.tables.drops, rows, strict=True):
+            packets, size = int(row["packets"].sum()), int(row["bytes"].sum())
+            over = (int(row["over_packets"].sum()), int(row["over_bytes"].sum()))
+            dropped = (packets, size) if drops else over
+            out[name] = {
+                "packets": packets,
+                "bytes": size,
+                "dropped_packets": dropped[0],
+                "dropped_bytes": dropped[1],
+            }
+        return out
 
     def counters(self) -> dict[str, int]:
         """What became of packets, by reason; ``packets`` is all that were seen."""
@@ -227,9 +240,3 @@ def _address(key: bytes) -> Address:
     if high == 0 and low >> 32 == 0xFFFF:
         return ipaddress.IPv4Address(low & 0xFFFFFFFF)
     return ipaddress.IPv6Address(high << 64 | low)
-
-
-def totals(counts: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
-    """All rules together."""
-    fields = COUNT.names or ()
-    return {field: sum(row[field] for row in counts.values()) for field in fields}

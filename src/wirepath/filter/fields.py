@@ -90,7 +90,7 @@ def protocols(text: str) -> list[int]:
 
 
 def tcp_flags(text: str) -> tuple[int, int]:
-    """(flags looked at, those of them that must be set) of ``"syn,!ack"``, ``"none"``, ``"all"``."""
+    """(flags looked at, those of them that must be set) of ``syn,!ack``, ``none`` or ``all``."""
     if text == "none":
         return 0x3F, 0  # the six of RFC 793: a null scan may well carry ECN's
     if text == "all":

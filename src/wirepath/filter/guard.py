@@ -40,9 +40,7 @@ class Session:
                 ">HHIIBBHHH", self.client_port, self.server_port, 1, 1, 0x80, flags, 501, 0, 0
             ) + bytes(12 + payload)
             if client.version == 4:
-                header = struct.pack(
-                    ">BBHHHBBH", 0x45, 0, 20 + len(segment), 1, 0x4000, 64, 6, 0
-                )
+                header = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(segment), 1, 0x4000, 64, 6, 0)
                 kind = b"\x08\x00"
             else:
                 header = struct.pack(">IHBB", 0x60000000, len(segment), 6, 64)

@@ -1,4 +1,4 @@
-"""Rules of ``iptables-save`` and ``ip6tables-save``: chain INPUT of table filter, PREROUTING of raw."""
+"""Rules of ``iptables-save`` and ``ip6tables-save``: INPUT of table filter, PREROUTING of raw."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ def from_save(text: str) -> Imported:
     out = Imported()
     family = 6 if "ip6tables-save" in text else 4
     table = ""
-    for line in text.splitlines():
-        line = line.strip()
+    for line in map(str.strip, text.splitlines()):
         if line.startswith("*"):
             table = line[1:]
         elif line.startswith(":"):
@@ -31,7 +30,8 @@ def from_save(text: str) -> Imported:
         elif line.startswith("-A"):
             words = shlex.split(line)
             if (table, words[1]) not in _CHAINS:
-                why = f"chain {words[1]} of table {table} is not on the way in; jumps are not followed"
+                where = f"chain {words[1]} of table {table}"
+                why = f"{where} is not on the way in; jumps are not followed"
                 out.left_out.append((line, why))
                 continue
             try:
@@ -46,7 +46,7 @@ def from_save(text: str) -> Imported:
     return out
 
 
-def _rule(words: list[str]) -> dict[str, Any]:
+def _rule(words: list[str]) -> dict[str, Any]:  # noqa: PLR0912  # one an option
     found = Builder()
     action = None
     while words:

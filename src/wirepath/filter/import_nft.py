@@ -1,10 +1,9 @@
-"""Rules of nftables: its JSON, and its text brought to the same."""
+"""Rules of nftables as its JSON has them (libnftables-json(5))."""
 
 from __future__ import annotations
 
 import ipaddress
 import json
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -76,7 +75,10 @@ def _set(out: Imported, value: dict[str, Any]) -> None:
     if value.get("type") not in ("ipv4_addr", "ipv6_addr"):
         out.left_out.append((f"set {value.get('name')}", f"its type is {value.get('type')}"))
         return
-    items = [e["elem"]["val"] if isinstance(e, dict) and "elem" in e else e for e in value.get("elem", [])]
+    items = [
+        e["elem"]["val"] if isinstance(e, dict) and "elem" in e else e
+        for e in value.get("elem", [])
+    ]
     prefixes = [text for item in items for text in _prefix_texts(item)]
     if not prefixes:
         out.left_out.append((f"set {value['name']}", "it is empty: what fills it is not here"))
@@ -103,7 +105,9 @@ def _rule(expressions: list[dict[str, Any]], family: str) -> dict[str, Any]:
             case "reject":
                 raise NotExpressible("reject answers; drop is the nearest")
             case "limit":
-                raise NotExpressible('below its rate a limit goes on to the next rule; action = "limit" ends there')
+                raise NotExpressible(
+                    'below its rate a limit goes on to the next rule; action = "limit" ends there'
+                )
             case _:
                 raise NotExpressible(f"{kind} has no equal")
     if action is None:
@@ -127,8 +131,9 @@ def _match(found: Builder, value: dict[str, Any]) -> None:
         mask, want = _flags(left["&"][1]), _flags(right)
         if op != "==":
             raise NotExpressible("flags that are not a pattern")
-        names = [n if want & bit else f"!{n}" for n, bit in fields.TCP_FLAGS.items() if mask & bit]
-        found.put("tcp_flags", ",".join(names))
+        looked_at = {n: bit for n, bit in fields.TCP_FLAGS.items() if mask & bit}
+        named = [n if want & bit else f"!{n}" for n, bit in looked_at.items()]
+        found.put("tcp_flags", ",".join(named))
     elif "ct" in left:
         raise NotExpressible("it asks for the state of a connection, which a filter does not keep")
     else:
@@ -210,7 +215,7 @@ def _prefix_texts(item: object) -> Iterator[str]:
         yield f"{item['prefix']['addr']}/{item['prefix']['len']}"
     elif isinstance(item, dict) and "range" in item:
         first, last = map(ipaddress.ip_address, item["range"])
-        for each in ipaddress.summarize_address_range(first, last):  # type: ignore[type-var]
+        for each in ipaddress.summarize_address_range(first, last):
             yield str(each)
     else:
         raise NotExpressible(f"addresses {json.dumps(item)}")
@@ -239,126 +244,3 @@ def _number(value: object, names: dict[str, int]) -> int:
     if isinstance(value, str) and value.isdigit():
         return int(value)
     raise NotExpressible(f"{json.dumps(value)} is no number known here")
-
-
-# --- text ------------------------------------------------------------------------------------
-
-_TOKEN = re.compile(r'"[^"]*"|[{};]|!=|<=|>=|==|[<>=]|[^\s{};,"]+|,')
-
-
-def from_text(text: str) -> Imported:
-    """The output of ``nft list ruleset``, brought to the form of its JSON."""
-    items: list[dict[str, Any]] = []
-    stack: list[tuple[str, ...]] = []
-    lines = [line.split("#")[0].strip() for line in text.splitlines()]
-    queue = [line for line in "\n".join(lines).replace("\t", " ").split("\n") if line]
-    while queue:
-        line = queue.pop(0)
-        if line == "}":
-            if stack:
-                stack.pop()
-            continue
-        words = line.rstrip("{").split()
-        if line.endswith("{") and words[0] in ("table", "chain", "set", "map"):
-            stack.append(tuple(words))
-            if words[0] == "set":
-                items.append({"set": {"name": words[1], "elem": []}})
-            continue
-        while line.count("{") > line.count("}") and queue:
-            line += " " + queue.pop(0)
-        _line(items, stack, line)
-    return from_json(json.dumps({"nftables": items}))
-
-
-def _line(items: list[dict[str, Any]], stack: list[tuple[str, ...]], line: str) -> None:
-    inner = stack[-1] if stack else ("",)
-    if inner[0] == "set":
-        name, _, value = line.partition(" ")
-        target = items[-1]["set"]
-        if name == "type":
-            target["type"] = value.strip(" ;")
-        elif name == "elements":
-            listed = _TOKEN.findall(value)
-            target["elem"] = [_value(t) for t in listed if t not in ("=", "{", "}", ",")]
-    elif inner[0] == "chain":
-        family, table = stack[0][1:3] if len(stack[0]) > 2 else ("ip", stack[0][1])
-        if line.startswith("type "):
-            hook = re.search(r"hook (\w+)", line)
-            policy = re.search(r"policy (\w+)", line)
-            chain = {"family": family, "table": table, "name": inner[1]}
-            chain |= {"hook": hook[1]} if hook else {}
-            items.append({"chain": chain | ({"policy": policy[1]} if policy else {})})
-        else:
-            expr = list(_statements(_TOKEN.findall(line)))
-            rule = {"family": family, "table": table, "chain": inner[1], "expr": expr, "text": line}
-            comment = re.search(r'comment "([^"]*)"', line)
-            items.append({"rule": rule | ({"comment": comment[1]} if comment else {})})
-
-
-def _value(token: str) -> Any:  # noqa: ANN401  # as nft's JSON has it
-    token = token.strip('"')
-    if token.isdigit():
-        return int(token)
-    if re.fullmatch(r"0x[0-9a-f]+", token):
-        return int(token, 16)
-    if "/" in token and not token.startswith("@"):
-        address, _, length = token.partition("/")
-        return {"prefix": {"addr": address, "len": length}}
-    ends = token.split("-")
-    if len(ends) == 2 and all(re.fullmatch(r"[0-9.]+|[0-9a-f:]*:[0-9a-f:]*", e) for e in ends):
-        return {"range": [int(e) if e.isdigit() else e for e in ends]}
-    return token
-
-
-def _statements(tokens: list[str]) -> Iterator[dict[str, Any]]:
-    at = 0
-
-    def values() -> Any:  # noqa: ANN401
-        nonlocal at
-        if tokens[at : at + 1] == ["{"]:
-            end = tokens.index("}", at)
-            out = {"set": [_value(t) for t in tokens[at + 1 : end] if t != ","]}
-            at = end + 1
-            return out
-        out = [_value(tokens[at])]
-        at += 1
-        while tokens[at : at + 1] == [","]:
-            out.append(_value(tokens[at + 1]))
-            at += 2
-        return out[0] if len(out) == 1 else out
-
-    while at < len(tokens):
-        word = tokens[at]
-        if word in ("accept", "drop"):
-            yield {word: None}
-            at += 1
-        elif word == "counter":
-            yield {"counter": None}
-            at += 1
-            while tokens[at : at + 1] in (["packets"], ["bytes"]):
-                at += 2
-        elif word == "comment":
-            at += 2
-        elif word in ("ip", "ip6", "tcp", "udp", "th", "icmp", "icmpv6", "vlan", "sctp", "meta"):
-            name = tokens[at + 1] if at + 1 < len(tokens) else ""
-            at += 2
-            if at >= len(tokens):
-                yield {f"{word} {name}": None}
-                return
-            left: dict[str, Any] = {"payload": {"protocol": word, "field": name}}
-            if word == "meta":
-                left = {"meta": {"key": name}}
-            if (word, name) == ("tcp", "flags") and ("&" in tokens or "/" in "".join(tokens[at : at + 4])):
-                yield {" ".join(tokens): None}
-                return
-            op = "=="
-            if tokens[at] in ("!=", "==", "<", ">", "<=", ">="):
-                op = tokens[at]
-                at += 1
-            yield {"match": {"op": op, "left": left, "right": values()}}
-        elif word == "ct":
-            yield {"match": {"op": "==", "left": {"ct": {}}, "right": None}}
-            return
-        else:
-            yield {word: None}
-            return

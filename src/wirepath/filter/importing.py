@@ -1,4 +1,4 @@
-"""Rules of nftables and iptables as a filter's: the stateless part, and what is not of it by name."""
+"""Rules of nftables and iptables as a filter's: the stateless part, and the rest by name."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ class Imported:
             self.default = "drop"
         else:
             for family in self.policies:
-                self.add(f"policy of IPv{family}", {"name": f"policy IPv{family}", "family": family})
+                self.add(
+                    f"policy of IPv{family}", {"name": f"policy IPv{family}", "family": family}
+                )
 
 
 class Builder:
@@ -59,7 +61,9 @@ class Builder:
             raise NotExpressible(f"{name} is asked for twice")
         self.values[name] = value
 
-    def numbers(self, name: str, items: Iterable[fields.Range], top: int, *, inverted: bool) -> None:
+    def numbers(
+        self, name: str, items: Iterable[fields.Range], top: int, *, inverted: bool
+    ) -> None:
         """Ranges of numbers, or everything but them."""
         found = list(items)
         if any(not 0 <= low <= high <= top for low, high in found):
@@ -76,7 +80,7 @@ def read(path: str | Path) -> Imported:
 
     Raises ConfigError: the file cannot be read, or is none of the three.
     """
-    from . import import_iptables, import_nft  # noqa: PLC0415 -- they import this module
+    from . import import_iptables, import_nft, import_nft_text  # noqa: PLC0415 -- they import this module
 
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -92,6 +96,6 @@ def read(path: str | Path) -> Imported:
     if any(line.startswith("*") for line in lines):
         return import_iptables.from_save(text)
     if any(line.startswith("table ") for line in lines):
-        return import_nft.from_text(text)
+        return import_nft_text.from_text(text)
     must = "the output of `nft -j list ruleset`, `nft list ruleset` or `iptables-save`"
     raise ConfigError(problem("file", str(path), must))

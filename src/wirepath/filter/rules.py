@@ -19,7 +19,9 @@ ACTIONS = ("drop", "pass", "limit", "sample")
 _PREFIXES = "prefixes such as 10.0.0.0/8 or 2001:db8::/32, or @NAME of a set, with commas between"
 
 
-def _text(check: Callable[[str], object], must: str, description: str) -> Any:  # noqa: ANN401
+def _checked(check: Callable[[str], object]) -> AfterValidator:
+    """Takes a text where `check` reads it."""
+
     def checked(text: str | None) -> str | None:
         if text is not None:
             try:
@@ -28,21 +30,11 @@ def _text(check: Callable[[str], object], must: str, description: str) -> Any:  
                 raise ValueError(str(error)) from None
         return text
 
-    return Annotated[
-        str | None,
-        BeforeValidator(fields.joined),
-        AfterValidator(checked),
-        Must(must),
-        Field(description=description),
-    ]
+    return AfterValidator(checked)
 
 
-def _ranges(top: int, what: str, description: str) -> Any:  # noqa: ANN401
-    return _text(
-        lambda text: fields.ranges(text, top),
-        f"{what} from 0 to {top}, ranges (A-B) or several with commas between",
-        description,
-    )
+def _in(top: int) -> AfterValidator:
+    return _checked(lambda text: fields.ranges(text, top))
 
 
 def _vlan(text: str) -> None:
@@ -55,6 +47,63 @@ def _per(text: str) -> None:
         fields.per_lengths(text)
 
 
+def _known_signatures(text: str) -> None:
+    for name in fields.parts(text):
+        if name != "all" and name not in signatures.SIGNATURES:
+            raise ValueError("no such signature")
+
+
+_JOINED = BeforeValidator(fields.joined)
+_Prefixes = Annotated[str | None, _JOINED, _checked(fields.prefixes), Must(_PREFIXES)]
+_SetPrefixes = Annotated[
+    str | None,
+    _JOINED,
+    _checked(lambda text: [fields.network(part) for part in fields.parts(text)]),
+    Must("prefixes with commas between"),
+]
+_Protocols = Annotated[
+    str | None,
+    _JOINED,
+    _checked(fields.protocols),
+    Must("tcp, udp, icmp, icmpv6 … or numbers from 0 to 255, with commas between"),
+]
+_AND_RANGES = "ranges (A-B) or several with commas between"
+_Ports = Annotated[str | None, _JOINED, _in(65535), Must(f"ports from 0 to 65535, {_AND_RANGES}")]
+_Bytes = Annotated[str | None, _JOINED, _in(65535), Must(f"bytes from 0 to 65535, {_AND_RANGES}")]
+_Octets = Annotated[str | None, _JOINED, _in(255), Must(f"numbers from 0 to 255, {_AND_RANGES}")]
+_Flags = Annotated[
+    str | None,
+    _JOINED,
+    _checked(fields.tcp_flags),
+    Must("flags that are set, or with ! not set, such as syn,!ack; or none, or all"),
+]
+_Fragments = Annotated[
+    str | None,
+    _JOINED,
+    _checked(fields.fragments),
+    Must("no, first, later or yes (first and later), with commas between"),
+]
+_Vlans = Annotated[
+    str | None, _JOINED, _checked(_vlan), Must("VLAN numbers from 0 to 4095, ranges, none or any")
+]
+_Per = Annotated[
+    str,
+    _checked(_per),
+    Must("source, rule, or lengths of source prefixes: /24 (IPv4), /24,/56 (IPv4, IPv6)"),
+]
+_Signature = Annotated[
+    str | None,
+    _checked(signatures.SIGNATURES.__getitem__),
+    Must("the name of a signature (see `wirepath filter signatures`)"),
+]
+_Signatures = Annotated[
+    str | None,
+    _JOINED,
+    _checked(_known_signatures),
+    Must("names of signatures (see `wirepath filter signatures`), or all"),
+]
+
+
 class Set(Settings):
     """Prefixes under a name: ``@name`` in a rule."""
 
@@ -62,12 +111,9 @@ class Set(Settings):
         str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=63, description="name of the set"),
         Must("letters, digits, _, . and -"),
     ]  # fmt: skip
-    prefixes: _text(
-        lambda t: [fields.network(p) for p in fields.parts(t)], "prefixes with commas between",
-        "prefixes, with commas between",
-    ) = None  # type: ignore[valid-type]  # fmt: skip
+    prefixes: Annotated[_SetPrefixes, Field(description="prefixes, with commas between")] = None
     file: Annotated[
-        str | None, Field(min_length=1, description="file with a prefix a line; # begins a comment"),
+        str | None, Field(min_length=1, description="file, a prefix a line; # begins a comment"),
         Must("the path of a file"),
     ] = None  # fmt: skip
     url: Annotated[
@@ -96,37 +142,27 @@ class Rule(Settings):
         Must('"drop", "pass", "limit" or "sample"'),
     ] = "drop"
     signature: Annotated[
-        Literal[tuple(signatures.SIGNATURES)] | None,
-        Field(description="named signature that the packet must have as well"),
-        Must("the name of a signature (see `wirepath filter signatures`)"),
+        _Signature, Field(description="named signature that the packet must have as well")
     ] = None
     family: Annotated[
         Literal[4, 6] | None, Field(description="4 or 6: IPv4 or IPv6 only"), Must("4 or 6")
     ] = None
-    source: _text(fields.prefixes, _PREFIXES, "source prefixes") = None  # type: ignore[valid-type]
-    source_not: _text(fields.prefixes, _PREFIXES, "source prefixes left out") = None  # type: ignore[valid-type]
-    destination: _text(fields.prefixes, _PREFIXES, "destination prefixes") = None  # type: ignore[valid-type]
-    destination_not: _text(fields.prefixes, _PREFIXES, "destination prefixes left out") = None  # type: ignore[valid-type]
-    protocol: _text(
-        fields.protocols, "tcp, udp, icmp, icmpv6 … or numbers from 0 to 255, with commas between",
-        "protocols",
-    ) = None  # type: ignore[valid-type]  # fmt: skip
-    source_port: _ranges(65535, "ports", "source ports") = None  # type: ignore[valid-type]
-    destination_port: _ranges(65535, "ports", "destination ports") = None  # type: ignore[valid-type]
-    tcp_flags: _text(
-        fields.tcp_flags,
-        "flags that are set, or with ! not set, such as syn,!ack; or none, or all",
-        "TCP flags: syn,!ack",
-    ) = None  # type: ignore[valid-type]
-    icmp_type: _ranges(255, "types", "ICMP or ICMPv6 types") = None  # type: ignore[valid-type]
-    icmp_code: _ranges(255, "codes", "ICMP or ICMPv6 codes") = None  # type: ignore[valid-type]
-    fragment: _text(
-        fields.fragments, "no, first, later or yes (first and later), with commas between",
-        "which pieces of datagrams: no, first, later, yes",
-    ) = None  # type: ignore[valid-type]  # fmt: skip
+    source: Annotated[_Prefixes, Field(description="source prefixes")] = None
+    source_not: Annotated[_Prefixes, Field(description="source prefixes left out")] = None
+    destination: Annotated[_Prefixes, Field(description="destination prefixes")] = None
+    destination_not: Annotated[_Prefixes, Field(description="destination prefixes left out")] = None
+    protocol: Annotated[_Protocols, Field(description="protocols")] = None
+    source_port: Annotated[_Ports, Field(description="source ports")] = None
+    destination_port: Annotated[_Ports, Field(description="destination ports")] = None
+    tcp_flags: Annotated[_Flags, Field(description="TCP flags: syn,!ack")] = None
+    icmp_type: Annotated[_Octets, Field(description="ICMP or ICMPv6 types")] = None
+    icmp_code: Annotated[_Octets, Field(description="ICMP or ICMPv6 codes")] = None
+    fragment: Annotated[
+        _Fragments, Field(description="which pieces of datagrams: no, first, later, yes")
+    ] = None
     ip_options: Annotated[
         bool | None,
-        Field(description="with, or without, IPv4 options or IPv6 hop-by-hop, routing or destination headers"),
+        Field(description="with, or without, IPv4 options or IPv6 option or routing headers"),
         Must("true or false"),
     ] = None
     land: Annotated[
@@ -137,11 +173,9 @@ class Rule(Settings):
         bool | None, Field(description="source and destination port are the same"),
         Must("true or false"),
     ] = None  # fmt: skip
-    ttl: _ranges(255, "numbers", "TTL or hop limit") = None  # type: ignore[valid-type]
-    length: _ranges(65535, "bytes", "length of the IP packet, bytes") = None  # type: ignore[valid-type]
-    vlan: _text(
-        _vlan, "VLAN numbers from 0 to 4095, ranges, none or any", "outermost VLAN number"
-    ) = None  # type: ignore[valid-type]
+    ttl: Annotated[_Octets, Field(description="TTL or hop limit")] = None
+    length: Annotated[_Bytes, Field(description="length of the IP packet, bytes")] = None
+    vlan: Annotated[_Vlans, Field(description="outermost VLAN number")] = None
     packets: Annotated[
         int | None, Field(ge=1, le=10_000_000, description="limit: packets a second"),
     ] = None  # fmt: skip
@@ -153,12 +187,16 @@ class Rule(Settings):
     ] = 64  # fmt: skip
     burst_bits: Annotated[
         int | None,
-        Field(ge=600, le=1_000_000_000_000, description="limit: bits at once; none: a tenth of a second's, at least one jumbo frame"),
+        Field(
+            ge=600,
+            le=1_000_000_000_000,
+            description="limit: bits at once; none: those of a tenth of a second, or a jumbo frame",
+        ),
     ] = None
-    per: _text(
-        _per, "source, rule, or lengths of source prefixes: /24 (IPv4), /24,/56 (IPv4, IPv6)",
-        "limit: what has a bucket of its own: source, rule, or prefixes: /24 or /24,/56",
-    ) = "source"  # type: ignore[valid-type]  # fmt: skip
+    per: Annotated[
+        _Per,
+        Field(description="limit: what has a bucket of its own: source, rule, /24 or /24,/56"),
+    ] = "source"
     sample: Annotated[
         int | None, Field(ge=1, le=1_000_000, description="copy one in this many to the samples"),
     ] = None  # fmt: skip
@@ -183,7 +221,7 @@ class Rule(Settings):
     def from_text(cls, text: str) -> Rule:
         """``"drop protocol=udp source_port=53"``: the action, then field=value pairs."""
         words = shlex.split(text)
-        values: dict[str, object] = {}
+        values: dict[str, Any] = {}
         if words and "=" not in words[0]:
             values["action"] = words.pop(0)
         for word in words:
@@ -232,12 +270,6 @@ def _word(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _known_signatures(text: str) -> None:
-    for name in fields.parts(text):
-        if name != "all" and name not in signatures.SIGNATURES:
-            raise ValueError("no such signature")
-
-
 class FilterConfig(Settings):
     """A filter: rules, then signatures, then the default.
 
@@ -255,29 +287,32 @@ class FilterConfig(Settings):
     ] = "pass"
     malformed: Annotated[
         Literal["pass", "drop"],
-        Field(description="what is done with IP packets whose headers are cut short or contradict themselves"),
+        Field(description="what is done with IP packets whose headers are cut short or do not fit"),
         Must('"pass" or "drop"'),
     ] = "drop"
     dry_run: Annotated[
         bool, Field(description="count, but let every packet pass"), Must("true or false")
     ] = False
-    signatures: _text(
-        _known_signatures, "names of signatures (see `wirepath filter signatures`), or all",
-        "signatures dropped, after the rules",
-    ) = None  # type: ignore[valid-type]  # fmt: skip
+    signatures: Annotated[_Signatures, Field(description="signatures dropped, after the rules")] = (
+        None
+    )
     blocks: Annotated[
         int,
-        Field(ge=0, le=10_000_000, description="most temporary blocks of addresses; 0: none, and no price"),
+        Field(
+            ge=0,
+            le=10_000_000,
+            description="most temporary blocks of addresses; 0: none, and no price",
+        ),
     ] = 0
     sources: Annotated[
-        int, Field(ge=1, le=16_000_000, description="buckets of limits by source or prefix; the longest unused goes"),
+        int, Field(ge=1, le=16_000_000, description="buckets of limits; the longest unused goes"),
     ] = 65536  # fmt: skip
     sets: Annotated[
         tuple[Set, ...], Tables("sets", Set), Field(description="sets of prefixes"),
         Must("tables [[filter.sets]]"),
     ] = ()  # fmt: skip
     rules: Annotated[
-        tuple[Rule, ...], Tables("rules", Rule), Field(description="rules, the first that fits wins"),
+        tuple[Rule, ...], Tables("rules", Rule), Field(description="rules in their order"),
         Must("tables [[filter.rules]]"),
     ] = ()  # fmt: skip
 
@@ -287,7 +322,9 @@ class FilterConfig(Settings):
         sets = values.get("sets")
         rules = values.get("rules")
         names = [each.name for each in sets or ()]
-        out += [problem("sets.name", n, "given once") for n in {n for n in names if names.count(n) > 1}]
+        out += [
+            problem("sets.name", n, "given once") for n in {n for n in names if names.count(n) > 1}
+        ]
         if sets is not None:
             for i, rule in enumerate(rules or ()):
                 for field in ("source", "source_not", "destination", "destination_not"):
@@ -297,7 +334,9 @@ class FilterConfig(Settings):
                             must = f"a set of [[filter.sets]] (there is {known})"
                             out.append(problem(f"rules[{i}].{field}", f"@{name}", must))
         given = [rule.name for rule in rules or () if rule.name]
-        out += [problem("rules.name", n, "given once") for n in {n for n in given if given.count(n) > 1}]
+        out += [
+            problem("rules.name", n, "given once") for n in {n for n in given if given.count(n) > 1}
+        ]
         return out
 
     @property
@@ -311,6 +350,4 @@ class FilterConfig(Settings):
     def named_rules(self) -> list[tuple[str, Rule]]:
         """Rules and signatures in the order in which they are tried, each with its name."""
         out = [(rule.name or f"rule {i}", rule) for i, rule in enumerate(self.rules, 1)]
-        return out + [
-            (f"signature {name}", Rule(signature=name)) for name in self.signature_names
-        ]
+        return out + [(f"signature {name}", Rule(signature=name)) for name in self.signature_names]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -18,11 +19,11 @@ class Signature:
 
     help: str
     but: str
-    conditions: tuple[Mapping[str, object], ...]
+    conditions: tuple[Mapping[str, Any], ...]
 
 
-def _from_port(port: int, length: str | None = None) -> Mapping[str, object]:
-    found: dict[str, object] = {"protocol": "udp", "source_port": str(port), "fragment": "no,first"}
+def _from_port(port: int, length: str | None = None) -> Mapping[str, Any]:
+    found: dict[str, Any] = {"protocol": "udp", "source_port": str(port), "fragment": "no,first"}
     return found | ({"length": length} if length else {})
 
 

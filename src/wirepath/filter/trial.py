@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from .. import _core
 from ..errors import WirepathError
 from ..ports import open as open_port
+from ..programs import NativeProgram, Program
 from .compile import Tables
 from .engine import Engine
 
@@ -35,21 +37,22 @@ def try_out(tables: Tables, capture: str | Path) -> Trial:
 def run(tables: Tables, frames: Iterable[tuple[int, bytes]]) -> Trial:
     """The same of (time in ns, frame) pairs."""
     out = Trial()
-    native = Engine.native(tables, test=True)
-    kernel = None
+    native, kernel = Engine.native(tables, test=True), None
+    judge = cast(NativeProgram, native.program)
     try:
         kernel = Engine.kernel(tables, test=True)
     except (WirepathError, OSError) as error:
         out.kernel = str(error)
     total_ns = 0
     for time, frame in frames:
-        verdict = native.program.run(frame, time=time).verdict
+        verdict = judge.run(frame, time=time).verdict
         out.packets += 1
         out.dropped += verdict == "drop"
         if kernel is None:
             continue
-        kernel.program.set_time(time)
-        answer = kernel.program.run(frame)
+        driver = cast(Program, kernel.program)
+        driver.set_time(time)
+        answer = driver.run(frame)
         total_ns += answer.ns or 0
         # In the kernel the end of the chain is PASS.
         passed = "pass" if verdict == "next" else verdict

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .attach import SLOTS, Attached, Attachment, Chain, Slot, adopt, attach, attached, detach
+from .attach import Attached, Attachment, adopt, attach, attached
+from .chain import SLOTS, Chain, Slot, detach
 from .maps import Map, MapFull
 from .program import (
     VERDICTS,

@@ -79,7 +79,7 @@ class Btf:
             each = self._types[each.size]
         return each
 
-    def dtype(self, number: int) -> np.dtype[Any]:
+    def dtype(self, number: int) -> np.dtype[Any]:  # noqa: PLR0911 -- one for each kind
         """The dtype of a type. Network order where the type says so (``__be32``); what NumPy has
         no word for (unions, bit fields) as raw bytes."""
         each = self._types[number]

@@ -18,7 +18,10 @@ def module() -> ModuleType:
     except ImportError as error:
         missing = _core.PROGRAMS_MISSING
         if missing == "off":
-            why, mend = "it was switched off at build time", "reinstall without WIREPATH_PROGRAMS=OFF"
+            why, mend = (
+                "it was switched off at build time",
+                "reinstall without WIREPATH_PROGRAMS=OFF",
+            )
         elif missing:
             why = f"{missing.replace(' ', ', ')} missing when wirepath was built"
             mend = f"apt install {missing}, then reinstall wirepath"

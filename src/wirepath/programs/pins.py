@@ -23,7 +23,8 @@ class _StatFs(ctypes.Structure):
 def _is_bpf(path: Path) -> bool:
     out = _StatFs()
     libc = ctypes.CDLL(None, use_errno=True)
-    return libc.statfs(os.fsencode(path), ctypes.byref(out)) == 0 and out.type == _BPF_MAGIC
+    found = libc.statfs(os.fsencode(path), ctypes.byref(out)) == 0
+    return found and bool(out.type == _BPF_MAGIC)
 
 
 def folder(*, make: bool) -> Path | None:
@@ -54,7 +55,7 @@ def folder(*, make: bool) -> Path | None:
 
 def _place(interface: str) -> str:
     """An interface's name is its network namespace's own."""
-    return f"{interface}@{os.stat('/proc/thread-self/ns/net').st_ino}"
+    return f"{interface}@{Path('/proc/thread-self/ns/net').stat().st_ino}"
 
 
 def keep(interface: str, descriptors: Mapping[str, int]) -> Path:

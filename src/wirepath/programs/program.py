@@ -305,9 +305,7 @@ def load(
         function,
         kernel.interface_index(offload) if offload else 0,
     )
-    return Program(
-        native, found.name, layout, image=found.bpf, slot=given["slot"], test=test
-    )
+    return Program(native, found.name, layout, image=found.bpf, slot=given["slot"], test=test)
 
 
 def native(

@@ -119,7 +119,7 @@ def empty_ns(frame: bytes, repeat: int = _REPEAT) -> float:
 
     module = kernel.module()
     root = module.KernelProgram(module.builtin_object("root"))
-    return statistics.median(root.run(frame, repeat)[2] for _ in range(5))
+    return float(statistics.median(root.run(frame, repeat)[2] for _ in range(5)))
 
 
 def _fill(programs: list[Any], fill: Mapping[str, Mapping[Any, Any]] | None) -> None:
@@ -129,7 +129,7 @@ def _fill(programs: list[Any], fill: Mapping[str, Mapping[Any, Any]] | None) -> 
                 program.map(name)[key] = value
 
 
-def _one(
+def _one(  # noqa: PLR0917
     number: int,
     frame: bytes,
     time: int,
@@ -165,7 +165,9 @@ def _one(
 
 
 def _first_difference(a: bytes, b: bytes) -> int:
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    return next(
+        (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
+    )
 
 
 def _compare_maps(kernel_one: Program, native_one: NativeProgram) -> list[str]:

@@ -71,7 +71,7 @@ def _set_plain(into: NDArray[Any], value: object, dtype: np.dtype[Any], field: s
             raise ConfigError(problem(field, f"{len(value)} bytes", f"{dtype.itemsize} bytes"))
         value = np.frombuffer(value, dtype).reshape(dtype.shape or ())
     try:
-        into[...] = value  # type: ignore[assignment]
+        into[...] = value
     except (ValueError, TypeError, OverflowError) as error:
         raise ConfigError(problem(field, value, f"a value of type {dtype} ({error})")) from None
 
@@ -81,7 +81,9 @@ def array_of(values: object, dtype: np.dtype[Any], field: str) -> NDArray[Any]:
     try:
         made = np.ascontiguousarray(np.asarray(values, dtype.base if dtype.shape else dtype))
     except (ValueError, TypeError, OverflowError) as error:
-        raise ConfigError(f"{field} is not usable: it must be an array of {dtype} ({error})") from None
+        raise ConfigError(
+            f"{field} is not usable: it must be an array of {dtype} ({error})"
+        ) from None
     return made
 
 

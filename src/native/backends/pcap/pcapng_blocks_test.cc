@@ -3,7 +3,7 @@
 
 #include <doctest/doctest.h>
 
-#include <cstring>
+#include <algorithm>
 #include <random>
 #include <vector>
 
@@ -67,7 +67,7 @@ TEST_CASE("pcapng: every frame comes back from the reader, whatever its options"
     CHECK(packet.interface == s.interface);
     CHECK(packet.original == s.original);
     REQUIRE(packet.length == s.data.size());
-    CHECK(std::memcmp(packet.data, s.data.data(), s.data.size()) == 0);
+    CHECK(std::equal(s.data.begin(), s.data.end(), packet.data));
   }
   CHECK_FALSE(reader.next(packet));
   CHECK(reader.offset() == blocks.bytes().size());

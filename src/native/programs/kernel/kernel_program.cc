@@ -93,8 +93,6 @@ KernelProgram::KernelProgram(std::span<const unsigned char> image, const KernelC
   const Object object = open_object(image);
   configure(object.get(), config);
   bpf_program* program = choose(object.get(), config.program);
-  if (config.frags)
-    bpf_program__set_flags(program, bpf_program__flags(program) | BPF_F_XDP_HAS_FRAGS);
   if (config.offload_ifindex) {
     bpf_program__set_ifindex(program, config.offload_ifindex);
     bpf_map* map = nullptr;

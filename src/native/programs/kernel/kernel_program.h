@@ -19,7 +19,6 @@ struct KernelConfig {
   std::map<std::string, int> reuse{};         // maps to share: descriptors by name
   std::string program{};                      // function of the object; empty = its only one
   uint32_t offload_ifindex = 0;               // load onto this NIC
-  bool frags = false;                         // frames of several buffers (BPF_F_XDP_HAS_FRAGS)
 };
 
 struct RunResult {
