@@ -39,6 +39,7 @@ void bind_publisher(nb::module_& m);
 void bind_venues(nb::module_& m);
 void bind_line_reader(nb::module_& m);
 void bind_load(nb::module_& m);
+void bind_route(nb::module_& m);
 
 nb::object to_python(const Value& value);
 nb::dict to_python(const Info& info);

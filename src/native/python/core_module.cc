@@ -38,6 +38,7 @@ NB_MODULE(_core, m) {
   bind_feed_channel(m);
   bind_feed(m);
   bind_load(m);
+  bind_route(m);
   m.def(
       "now", [] { return wp::Clock::process().now(); },
       "Nanoseconds since the Unix epoch by the clock that the data path uses.");

@@ -19,6 +19,7 @@ from . import (
     lab,
     publish,
     report,
+    route,
     top,
     tune,
 )
@@ -67,3 +68,4 @@ app.command("tune")(tune.tune)
 app.command("report")(report.report)
 app.add_typer(bench.app, name="bench")
 app.add_typer(lab.app, name="lab")
+app.add_typer(route.app, name="route")
