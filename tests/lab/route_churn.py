@@ -1,5 +1,8 @@
-"""Runs in a network namespace of its own: random changes of its routes, and whether wirepath's
-tables say what the kernel's do. Prints one JSON object. `unshare --net python route_churn.py SEED`"""
+"""Random changes of the routes of a network namespace, and whether wirepath's tables say what the
+kernel's do. Prints one JSON object.
+
+    unshare --net python route_churn.py SEED CHANGES PROBES
+"""
 
 from __future__ import annotations
 
@@ -98,7 +101,7 @@ def a_prefix(rng: random.Random, family: int) -> str:
 def a_change(rng: random.Random) -> str:
     """One line for `ip -batch`."""
     family = rng.choice([4, 4, 6])
-    prefix, ip6 = a_prefix(rng, family), "-6 " if family == 6 else ""
+    prefix = a_prefix(rng, family)
     ways = GATEWAYS[family]
     dev = rng.choice(["a0", "b0"])
     via = f"via {rng.choice(ways[dev])} dev {dev}"
@@ -129,7 +132,7 @@ def a_change(rng: random.Random) -> str:
             4: "addr add 10.3.0.1/24 dev a0",
             5: "addr del 10.3.0.1/24 dev a0",
         }[rng.randrange(6)]
-    return f"{ip6}route {what}" if not ip6 else f"route {what}"
+    return f"route {what}"
 
 
 def kernel_routes() -> set[tuple[Any, ...]]:
@@ -154,39 +157,44 @@ def our_routes(table: RouteTable) -> set[tuple[Any, ...]]:
     }
 
 
+def refused(error: NetlinkError, group: int, kinds: set[HopKind]) -> tuple[bool, str]:
+    """Whether no answer of the kernel's is what our tables say, and which sort of address it is."""
+    expected = UNREACHED.get(error.code)
+    if expected in kinds:
+        return True, expected.name.lower()
+    # IPv6 has a route of its own that says unreachable where there is none.
+    return group == 0 and error.code in {errno.EHOSTUNREACH, errno.ENETUNREACH}, "none"
+
+
 def judged(ipr: IPRoute, address: str, forwarding: Forwarding) -> tuple[str, str]:
-    """What happens to an address ('' = as the kernel says), and of which sort it is."""
+    """What is wrong with an address ('' = as the kernel says), and of which sort it is."""
     packed = ip_address(address).packed
     group = forwarding.group_of(packed)
     members = forwarding.groups.group_members(group)
     kinds = {hop.kind for hop in members}
+    said = ""
     try:
         answer = ipr.route("get", dst=address)[0]
     except NetlinkError as error:
-        expected = UNREACHED.get(error.code)
-        if expected is None:
-            return ("" if not group else f"{address}: no route, ours {members}"), "none"
-        if expected in kinds:
-            return "", expected.name.lower()
-        # IPv6 has a route of its own that says unreachable where there is none.
-        if error.code in (errno.EHOSTUNREACH, errno.ENETUNREACH) and not group:
-            return "", "none"
-        return f"{address}: {error}, ours {members}", "refused"
-    gateway, out = answer.get_attr("RTA_GATEWAY"), answer.get_attr("RTA_OIF")
-    if (via := answer.get_attr("RTA_VIA")) is not None:
-        gateway = via["addr"]
-    if answer["type"] in (RouteType.BLACKHOLE, RouteType.UNREACHABLE, RouteType.PROHIBIT):
-        name = RouteType(answer["type"]).name
-        return ("" if HopKind[name] in kinds else f"{address}: {name}, {members}"), name.lower()
-    if answer["type"] != RouteType.UNICAST:
-        good = kinds == {HopKind.HOST}
-        return ("" if good else f"{address}: for the host, ours {members}"), "host"
-    if gateway is None:
-        on_link = any(hop.interface == out and hop.gateway in (None, packed) for hop in members)
-        return ("" if on_link else f"{address}: on link {out}, ours {members}"), "on link"
-    ways = {(hop.interface, hop.gateway and address_text(hop.gateway)) for hop in members}
-    good = (out, str(ip_address(gateway))) in ways
-    return ("" if good else f"{address}: via {gateway} on {out}, ours {members}"), "via"
+        good, sort = refused(error, group, kinds)
+        said = str(error)
+    else:
+        gateway, out = answer.get_attr("RTA_GATEWAY"), answer.get_attr("RTA_OIF")
+        if (via := answer.get_attr("RTA_VIA")) is not None:
+            gateway = via["addr"]
+        said = f"{RouteType(answer['type']).name} via {gateway} on {out}"
+        if answer["type"] in {RouteType.BLACKHOLE, RouteType.UNREACHABLE, RouteType.PROHIBIT}:
+            name = RouteType(answer["type"]).name
+            good, sort = HopKind[name] in kinds, name.lower()
+        elif answer["type"] != RouteType.UNICAST:
+            good, sort = kinds == {HopKind.HOST}, "host"
+        elif gateway is None:
+            good = any(h.interface == out and h.gateway in {None, packed} for h in members)
+            sort = "on link"
+        else:
+            ways = {(h.interface, h.gateway and address_text(h.gateway)) for h in members}
+            good, sort = (out, str(ip_address(gateway))) in ways, "via"
+    return ("" if good else f"{address}: {said}, ours {members}"), sort
 
 
 def addresses(rng: random.Random, n: int, table: RouteTable) -> list[str]:

@@ -168,6 +168,7 @@ class _Source:
 
 @app.command("show")
 def show(
+    *,
     fpm_dump: FpmDump = None,
     prefixes: PrefixFile = None,
     vrf: Vrf = None,
