@@ -79,8 +79,7 @@ def _said(script: str) -> list[dict[str, Any]]:
 
 
 def _skip_without(*kind: str) -> None:
-    command = ["ip", "link", "add", "a0", "type", "dummy"]
-    script = f"{' '.join(command)} && ip link add {' '.join(kind)}"
+    script = f"ip link add a0 type veth peer name a1 && ip link add {' '.join(kind)}"
     done = subprocess.run(
         ["unshare", "--net", "--", "sh", "-c", script],
         capture_output=True,

@@ -102,15 +102,12 @@ class _Source:
         except ValueError:
             raise ConfigError(problem("address", text, "an IPv4 or IPv6 address")) from None
         fib = self.forwarding.fibs[len(address)]
-        found = fib.native.match(address)
+        found = fib.match(text)
         out: dict[str, Any] = {"address": text, "prefix": None, "number": 0}
         if found is None:
             return out
-        length, number = found
-        seen = int(fib.native.lookup(address)[0])
-        assert seen == number, (text, seen, number)  # the trie and the set it was made from
-        out |= {"prefix": str(fib.match(text)[0]) if fib.match(text) else None, "number": number}
-        out["length"] = length
+        out["prefix"], number = found
+        out["number"] = number
         if self.lines is None:
             members = self.forwarding.groups.group_members(number)
             out["members"] = [
@@ -212,13 +209,27 @@ def show(
         return
     out = output.stdout()
     columns = ["prefix", *[name for name in (kept[0] if kept else {}) if name != "prefix"]]
-    out.print(output.table("Routes", columns, [[row[c] for c in columns] for row in kept]))
+    out.print(output.table("Routes", columns, [[_cell(row[c]) for c in columns] for row in kept]))
     if len(kept) < len(rows):
         out.print(f"{len(kept):,} of {len(rows):,} routes (--limit 0 shows all)")
     for name, memory in forwarding.items():
         out.print(f"{name}: {memory['prefixes']:,} prefixes in {memory['bytes'] / 2**20:.1f} MiB")
     for text in source.facts.get("unexpressed", []):
         out.print(f"not followed: {text}")
+
+
+def _cell(value: object) -> object:
+    """Paths and members as `ip route` writes them."""
+    if not isinstance(value, list):
+        return value
+    return "\n".join(
+        " ".join(
+            f"{word} {path[name]}"
+            for name, word in (("gateway", "via"), ("interface", "dev"), ("weight", "weight"))
+            if path[name] is not None
+        )
+        for path in value
+    )
 
 
 @app.command("lookup")
@@ -237,10 +248,14 @@ def lookup(
         return
     columns = ["address", "prefix", "line" if source.lines is not None else "members"]
     rows = [
-        [r["address"], r["prefix"] or "none", r["number"] if source.lines else r.get("members")]
+        [r["address"], r["prefix"] or "none", r["number"] if source.lines else _members(r)]
         for r in found
     ]
     output.stdout().print(output.table("Look-ups", columns, rows))
+
+
+def _members(found: dict[str, Any]) -> str:
+    return "\n".join(f"{m['kind']} {_cell([m])}" for m in found.get("members", []))
 
 
 @app.command("trace")
