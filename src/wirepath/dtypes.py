@@ -185,3 +185,41 @@ HEADERS = np.dtype(
 """A row of ``batch.headers()``, 64 bytes. Addresses are bytes in network order (IPv4 in the
 first four), numbers in host order; offsets in bytes from the start of the frame; ``layers`` is
 a bit set: 1 Ethernet, 2 VLAN, 4 IPv4, 8 IPv6, 16 UDP, 32 TCP, 64 fragment."""
+
+ROUTE_EVENT = np.dtype(
+    [
+        ("kind", "u1"),
+        ("removed", "u1"),
+        ("family", "u1"),
+        ("prefix_length", "u1"),
+        ("type", "u1"),
+        ("protocol", "u1"),
+        ("scope", "u1"),
+        ("tos", "u1"),
+        ("table", "<u4"),
+        ("metric", "<u4"),
+        ("interface", "<u4"),
+        ("next_hop_id", "<u4"),
+        ("weight", "<u4"),
+        ("flags", "<u4"),
+        ("mtu", "<u4"),
+        ("master", "<u4"),
+        ("state", "<u2"),
+        ("message_flags", "<u2"),
+        ("members", "<u2"),
+        ("gateway_family", "u1"),
+        ("bits", "u1"),
+        ("address", "V16"),
+        ("gateway", "V16"),
+        ("mac", "V6"),
+        ("vlan", "<u2"),
+        ("name", "S16"),
+        ("link_kind", "S16"),
+        ("error", "<i4"),
+        ("parent", "<u4"),
+    ]
+)
+"""What a source of routes said, 128 bytes (src/native/route/route_event.h). ``kind``: 1 route, 2
+member of the route or group before it, 3 next hop, 4 neighbour, 5 link, 6 address, 7 rule, 8 end of
+a dump, 9 answer to a request. Numbers are the kernel's of linux/rtnetlink.h; addresses are in
+network order, IPv4 in the first four bytes."""

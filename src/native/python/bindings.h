@@ -44,6 +44,7 @@ void bind_capture(nb::module_& m);
 void bind_prefix_table(nb::module_& m);
 void bind_maglev(nb::module_& m);
 void bind_program(nb::module_& m);
+void bind_route(nb::module_& m);
 
 nb::object to_python(const Value& value);
 nb::dict to_python(const Info& info);

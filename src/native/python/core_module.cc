@@ -44,6 +44,7 @@ NB_MODULE(_core, m) {
   bind_prefix_table(m);
   bind_maglev(m);
   bind_program(m);
+  bind_route(m);
   m.def(
       "now", [] { return wp::Clock::process().now(); },
       "Nanoseconds since the Unix epoch by the clock that the data path uses.");

@@ -595,3 +595,39 @@ maglev_table$:
         names: Sequence[str], weights: Sequence[int], *, size: int = 65537, algorithm: str = "wirepath"
     ) -> NDArray[np.uint32]:
         \doc
+
+\.Fib\.lookup$:
+    def lookup(self, addresses: _Buffer) -> NDArray[np.uint32]:
+        \doc
+
+\.Fib\.match$:
+    def match(self, address: bytes) -> tuple[int, int] | None:
+        \doc
+
+\.Fib\.dump$:
+    def dump(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint32]]:
+        \doc
+
+\.Fib\.memory$:
+    def memory(self) -> dict[str, int]:
+        \doc
+
+\.NextHops\.get$:
+    def get(self, next_hop: int) -> tuple[int, int, bytes, bytes, int, int]:
+        \doc
+
+\.RtnetlinkDecoder\.decode$:
+    def decode(self, data: _Buffer) -> NDArray[np.void]:
+        \doc
+
+\.RtnetlinkDecoder\.counters$:
+    @property
+    def counters(self) -> dict[str, int]: ...
+
+\.FpmStream\.feed$:
+    def feed(self, data: _Buffer) -> NDArray[np.void]:
+        \doc
+
+\.FpmStream\.counters$:
+    @property
+    def counters(self) -> dict[str, int]: ...

@@ -1,0 +1,265 @@
+"""Routing tables to what a data plane reads: forwarding tables, groups and next hops.
+
+The entry of a prefix is the number of a group. A next hop object has a group of its own, so that a
+change of it moves all its routes at once; a neighbour's new address is written into its next hop.
+Neither touches the forwarding table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from .. import _core
+from ..errors import ConfigError
+from ..settings import problem
+from .fib import Fib
+from .groups import Groups, HopKey
+from .model import Path, Prefix, Route, RouteType, masked
+from .table import Routes, RouteTable
+
+__all__ = ["Decision", "Forwarding"]
+
+LOCAL, MAIN, DEFAULT = 255, 254, 253
+_TO_TABLE = 1  # FR_ACT_TO_TBL
+
+
+class Decision(NamedTuple):
+    """The route that decides about an address."""
+
+    table: int
+    prefix: Prefix
+    route: Route
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The tables that are looked into, in turn, and the rules that do not fit into that."""
+
+    tables: tuple[int, ...]
+    unexpressed: tuple[str, ...] = ()
+
+
+class Forwarding:
+    """The forwarding tables of the default VRF, or of one named.
+
+    Args:
+        table: what the sources said.
+        vrf: name of a VRF's interface; None = what belongs to none.
+        fib4, fib6: tables to fill; made when None.
+        next_hops: ``_core.NextHops`` to fill; made when None.
+
+    :meth:`refresh` brings the forwarding tables up to date; readers go on meanwhile.
+    """
+
+    def __init__(
+        self,
+        table: RouteTable,
+        *,
+        vrf: str | None = None,
+        fib4: Fib | None = None,
+        fib6: Fib | None = None,
+        next_hops: _core.NextHops | None = None,
+    ) -> None:
+        self.table = table
+        self.vrf = vrf
+        self.fibs = {4: fib4 or Fib(4), 16: fib6 or Fib(6)}
+        self.groups = Groups(table, next_hops or _core.NextHops())
+        self.counters: dict[str, int] = {"refreshes": 0, "decided": 0, "not_installed": 0}
+        self.refused: dict[Prefix, str] = {}
+        self._changes = table.observe()
+        self._held: dict[Prefix, tuple[int, object]] = {}  # group, and by what key it is known
+        self.stacks = {size: self._stack(size) for size in (4, 16)}
+
+    # --- what decides ---------------------------------------------------------------------------
+    def match(self, address: bytes) -> Decision | None:
+        """The route that decides about an address, by rules and tables."""
+        for number in self.stacks[len(address)].tables:
+            if (routes := self.table.tables.get(number)) is None:
+                continue
+            found = routes.match(address)
+            if found is not None and found[1].type != RouteType.THROW:
+                return Decision(number, *found)
+        return None
+
+    def adjacency(self, address: bytes) -> Path | None:
+        """The way to an address on a link of ours whose neighbour is known."""
+        found = self.match(address)
+        if found is None or found.prefix[1] == len(address) * 8:
+            return None
+        path = self._on_link(found.route)
+        if path is None:
+            return None
+        neighbour = self.table.neighbours.get((path.interface, address))
+        if neighbour is None or not neighbour.usable:
+            return None
+        return Path(path.interface, address)
+
+    def _on_link(self, route: Route) -> Path | None:
+        if route.type != RouteType.UNICAST:
+            return None
+        if route.next_hop_id:
+            hop = self.table.next_hops.get((route.source, route.next_hop_id))
+            path = hop.path if hop else None
+        else:
+            path = route.paths[0] if len(route.paths) == 1 else None
+        return path if path and path.gateway is None and path.interface else None
+
+    # --- keeping up -----------------------------------------------------------------------------
+    def refresh(self) -> int:
+        """Takes all changes since the last call over; how many prefixes were decided anew."""
+        changes = self._changes
+        self.counters["refreshes"] += 1
+        if changes.rules or self._links_of_vrfs(changes.links):
+            before, self.stacks = self.stacks, {size: self._stack(size) for size in (4, 16)}
+            if before != self.stacks:
+                changes.routes |= {
+                    (t, p) for t, routes in self.table.tables.items() for p in routes.entries
+                }
+                changes.routes |= {(MAIN, p) for p in self._held}
+        self.groups.update(changes.links, changes.neighbours, changes.next_hops)
+        dirty = self._touched(changes.routes)
+        dirty |= self._adjacencies(dirty, changes.neighbours)
+        for prefix in dirty:
+            self._decide(prefix)
+        self.groups.collect()
+        self.counters["decided"] += len(dirty)
+        changes.routes.clear()
+        changes.neighbours.clear()
+        changes.next_hops.clear()
+        changes.links.clear()
+        changes.rules = False
+        return len(dirty)
+
+    def _stack(self, size: int) -> Stack:
+        vrf_table = self._vrf_table()
+        rules = sorted(self.table.rules[size], key=lambda r: r.priority)
+        if not rules:
+            extra = (vrf_table,) if vrf_table else ()
+            return Stack((LOCAL, *extra, MAIN, DEFAULT))
+        tables, odd = [], []
+        for rule in rules:
+            if rule.selective or (rule.action != _TO_TABLE and not rule.l3_master):
+                odd.append(f"rule {rule.priority} chooses by more than the table")
+            elif rule.l3_master:
+                tables += [vrf_table] if vrf_table else []
+            else:
+                tables.append(rule.table)
+        return Stack(tuple(dict.fromkeys(tables)), tuple(odd))
+
+    def _vrf_table(self) -> int:
+        if self.vrf is None:
+            return 0
+        vrfs = {link.name: link.table for link in self.table.links.values() if link.kind == "vrf"}
+        if self.vrf not in vrfs:
+            there = ", ".join(sorted(vrfs)) or "there is none"
+            raise ConfigError(problem("vrf", self.vrf, f"the name of a VRF ({there})"))
+        return vrfs[self.vrf]
+
+    def _links_of_vrfs(self, links: Iterable[int]) -> bool:
+        known = self.table.links
+        return self.vrf is not None and any(i in known and known[i].kind == "vrf" for i in links)
+
+    def _touched(self, routes: set[tuple[int, Prefix]]) -> set[Prefix]:
+        """The prefixes whose decision may have changed: those, and what they now overrule."""
+        dirty: set[Prefix] = set()
+        wide: dict[int, set[Prefix]] = {4: set(), 16: set()}
+        for number, prefix in routes:
+            size = len(prefix[0])
+            tables = self.stacks[size].tables
+            if number not in tables:
+                continue
+            dirty.add(prefix)
+            below = tables[tables.index(number) + 1 :]
+            if prefix[1] < size * 8 and any(self.table.tables.get(t) for t in below):
+                wide[size].add(prefix)
+        for size, prefixes in wide.items():
+            tables = self.stacks[size].tables
+            lengths = {length for _, length in prefixes}
+            if not lengths:
+                continue
+            for number in tables:
+                for prefix in self.table.tables.get(number, Routes()).entries:
+                    if len(prefix[0]) == size and any(
+                        n < prefix[1] and (masked(prefix[0], n), n) in prefixes for n in lengths
+                    ):
+                        dirty.add(prefix)
+        return dirty
+
+    def _adjacencies(self, dirty: set[Prefix], neighbours: set[tuple[int, bytes]]) -> set[Prefix]:
+        """Host prefixes of neighbours that changed, or whose link's route did."""
+        lengths: dict[int, set[int]] = {4: set(), 16: set()}
+        for address, length in dirty:
+            lengths[len(address)].add(length)
+        out: set[Prefix] = set()
+        for _, address in {*self.table.neighbours, *neighbours}:
+            covered = any((masked(address, n), n) in dirty for n in lengths[len(address)])
+            if covered or any(address == a for _, a in neighbours):
+                out.add((address, len(address) * 8))
+        return out
+
+    def _winner(self, prefix: Prefix) -> Route | None:
+        """The route to install for this very prefix; None = what covers it says the same."""
+        address, length = prefix
+        thrown = False
+        for number in self.stacks[len(address)].tables:
+            if (routes := self.table.tables.get(number)) is None:
+                continue
+            route = routes.best(prefix)
+            if route is None:
+                # A wider prefix of an earlier table goes before a narrower of a later.
+                found = routes.match(address, length)
+                if found is None:
+                    continue
+                if found[1].type != RouteType.THROW:
+                    return found[1] if thrown else None
+                route = found[1]
+            if route.type != RouteType.THROW:
+                return route
+            thrown = True
+        return None
+
+    def _decide(self, prefix: Prefix) -> None:
+        route = self._winner(prefix)
+        key: object | None = None
+        if route is not None:
+            key = self.groups.key_of(route, 4 if len(prefix[0]) == 4 else 16)
+        elif prefix[1] == len(prefix[0]) * 8 and (path := self.adjacency(prefix[0])) is not None:
+            key = self.groups.key_of(Route(paths=(path,)), len(prefix[0]))
+        held = self._held.get(prefix)
+        if held is not None and held[1] == key:
+            return
+        fib = self.fibs[len(prefix[0])]
+        if key is None:
+            if held is not None:
+                fib.native.remove(prefix[0], bytes([prefix[1]]))
+        else:
+            try:
+                group = self.groups.hold(key)
+                fib.native.add(prefix[0], bytes([prefix[1]]), group.to_bytes(4, "little"))
+            except ConfigError as error:
+                self.counters["not_installed"] += 1
+                self.refused[prefix] = str(error)
+                return
+            self._held[prefix] = (group, key)
+            self.refused.pop(prefix, None)
+        if held is not None:
+            self.groups.drop(held[1])
+            if key is None:
+                del self._held[prefix]
+
+    # --- reading --------------------------------------------------------------------------------
+    def group_of(self, address: bytes) -> int:
+        """What the forwarding table says: the number of a group, 0 = no route."""
+        return int(self.fibs[len(address)].native.lookup(address)[0])
+
+    def next_hop_of(self, address: bytes, flow_hash: int) -> HopKey | None:
+        """The next hop that a packet with this flow hash takes; None = no route."""
+        group = self.group_of(address)
+        return self.groups.hop_key(self.groups.native.select(group, flow_hash)) if group else None
+
+    def unexpressed(self) -> list[str]:
+        """Rules that the forwarding tables cannot follow."""
+        texts = [t for stack in self.stacks.values() for t in stack.unexpressed]
+        return list(dict.fromkeys(texts))
