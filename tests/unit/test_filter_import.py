@@ -170,6 +170,96 @@ def test_iptables_save(tmp_path):
     assert len(left) == 6
 
 
+def test_what_raw_accepts_is_still_for_input_to_judge(tmp_path):
+    text = """
+*filter
+:INPUT ACCEPT [0:0]
+-A INPUT -s 10.1.0.0/16 -j ACCEPT
+-A INPUT -s 10.0.0.0/8 -j DROP
+COMMIT
+*raw
+:PREROUTING ACCEPT [0:0]
+-A PREROUTING -s 10.0.0.0/8 -j ACCEPT
+-A PREROUTING -s 10.1.2.0/24 -j DROP
+COMMIT
+"""
+    found = imported(tmp_path, text)
+    assert [rule.text() for rule in found.rules] == [
+        "drop family=4 source=10.1.2.0/24",
+        "pass family=4 source=10.1.0.0/16",
+        "drop family=4 source=10.0.0.0/8",
+    ]
+    ((line, why),) = found.left_out
+    assert line == "-A PREROUTING -s 10.0.0.0/8 -j ACCEPT" and "INPUT still follows" in why
+    alone = imported(tmp_path, text[text.index("*raw") :])
+    assert [rule.action for rule in alone.rules] == ["pass", "drop"]
+
+
+@pytest.mark.parametrize(
+    "rule",
+    ["-A", '-A INPUT -s "10.0.0.1 -j DROP', "-A INPUT -j", "-A INPUT -p ipv6-icmp -m hl --hl-eq x"],
+)
+def test_a_line_of_iptables_that_cannot_be_read_is_left_out(tmp_path, rule):
+    found = imported(tmp_path, f"*filter\n:INPUT\n{rule}\nCOMMIT\n")
+    assert found.rules == [] and [line for line, _ in found.left_out] == [rule]
+
+
+CHAINS = """
+table inet late {
+    chain in {
+        type filter hook input priority filter; policy accept;
+        ip saddr 10.1.0.0/16 accept
+        ip saddr 10.0.0.0/8 drop
+    }
+}
+table ip early {
+    chain pre {
+        type filter hook prerouting priority raw; policy accept;
+        ip saddr 10.0.0.0/8 accept
+        ip saddr 10.1.2.0/24 drop
+    }
+}
+"""
+
+
+def test_what_one_chain_of_nftables_accepts_is_still_for_the_next_to_judge(tmp_path):
+    found = imported(tmp_path, CHAINS)
+    assert [rule.text() for rule in found.rules] == [
+        "drop family=4 source=10.1.2.0/24",
+        "pass family=4 source=10.1.0.0/16",
+        "drop family=4 source=10.0.0.0/8",
+    ]
+    assert [why for _, why in found.left_out] == [
+        "accept ends its own chain only, and another one follows"
+    ]
+    two = imported(
+        tmp_path, CHAINS.replace("hook prerouting priority raw", "hook input priority 1")
+    )
+    assert two.rules[0].text() == "drop family=4 source=10.0.0.0/8"
+    apart = imported(
+        tmp_path,
+        CHAINS.replace("inet late", "ip6 late").replace("ip saddr", "tcp dport 1 ip saddr"),
+    )
+    assert not any("another one follows" in why for _, why in apart.left_out)
+
+
+def test_flags_of_nftables_without_an_operator_are_any_of_them(tmp_path):
+    text = """table inet t {
+    chain in {
+        type filter hook input priority 0; policy accept;
+        tcp flags syn drop
+        tcp flags == fin drop
+        tcp flags syn,fin drop
+    }
+}"""
+    found = imported(tmp_path, text)
+    assert [rule.text() for rule in found.rules] == [
+        "drop tcp_flags=syn",
+        "drop tcp_flags='fin,!syn,!rst,!psh,!ack,!urg,!ece,!cwr'",
+    ]
+    assert [why for _, why in found.left_out] == ["any of several flags"]
+
+
 def test_rules_of_ip6tables_are_of_ipv6(tmp_path):
     found = imported(tmp_path, IPTABLES.replace("iptables-save", "ip6tables-save"))
     assert all(rule.family == 6 for rule in found.rules if "source" not in rule.conditions())

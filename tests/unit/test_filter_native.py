@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from filter_check import START, agree, write_pcap
@@ -10,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import wirepath as wp
-from wirepath.errors import ConfigError
-from wirepath.filter import FilterConfig, Rule, Set, compile_filter
+from wirepath.errors import ConfigError, PortError
+from wirepath.filter import Filter, FilterConfig, Rule, Set, compile_filter, control
 from wirepath.filter.engine import Engine
 from wirepath.frames import udp
 
@@ -50,6 +52,56 @@ def test_words_of_vectors_beyond_the_first_are_looked_at():
     ]
     agree(config, engine, run_of(engine), cases)
     assert [row["packets"] for row in engine.counts().values()][:512] == [1] * 512
+
+
+@pytest.mark.parametrize("side", ["source", "destination"])
+@pytest.mark.parametrize("left_out", ["2001:db8::/32", "10.0.0.0/8", "2001:db8::/32,10.0.0.0/8"])
+def test_a_rule_of_what_is_left_out_alone_takes_all_the_rest(side, left_out):
+    """Addresses in no prefix of the tables at all, which for IPv6 the search does not find."""
+    config = FilterConfig(rules=(Rule(**{f"{side}_not": left_out}),))
+    engine = native(config)
+    pairs = [("10.9.9.9", "192.0.2.9"), ("2001:db8::9", "2a00::9")]
+    cases = [
+        udp(b"", src=(a, 9), dst=(b, 9), dst_mac="02:00:00:00:00:02")
+        for pair in pairs
+        for a, b in (pair, pair[::-1])
+    ]
+    agree(config, engine, run_of(engine), cases)
+    outside = 4 - left_out.count("/")
+    assert engine.counts()["rule 1"]["packets"] == outside
+
+
+class _Slot:
+    """A chain that takes programs, or is gone."""
+
+    def __init__(self, gone=False):
+        self.gone, self.held = gone, []
+
+    def put(self, program, **how):
+        if self.gone:
+            raise PortError(19, "the chain is gone")
+        self.held.append(program)
+
+
+def test_a_reload_that_fails_at_one_interface_is_taken_back_at_the_others(monkeypatch):
+    old, new = FilterConfig(signatures="ntp"), FilterConfig(signatures="dns")
+    chains = {"first": _Slot(), "second": _Slot(gone=True)}
+    monkeypatch.setattr(Engine, "in_chain", lambda chain, tables: Engine.native(tables))
+    subject = Filter(old)
+    before = {name: Engine.native(subject.tables) for name in chains}
+    subject._drivers = {n: control._Driver(c, before[n], stays=False) for n, c in chains.items()}
+    with pytest.raises(PortError, match="gone"):
+        subject.reload(new, force=True)
+    assert subject.config == old and subject.engines() == list(before.values())
+    assert len(chains["first"].held) == 2 and chains["first"].held[-1] is before["first"].program
+
+
+@pytest.mark.parametrize("text", [b"", b"[1]", b'{"names": [], "config": "00"}', b"\xff"])
+def test_a_filter_of_another_version_is_told(text):
+    native = SimpleNamespace(dump=lambda name: (b"", text))
+    program = SimpleNamespace(name="filter", maps={"described": None}, native=native)
+    with pytest.raises(ConfigError, match="another version"):
+        Engine.adopted(program)
 
 
 def test_the_first_rule_wins_and_its_signature_is_the_reason():

@@ -6,6 +6,7 @@ import ipaddress
 import shutil
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 import wirepath as wp
 from wirepath import frames, programs
+from wirepath.programs import pins
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "programs" / "drop_port.c"
 EMPTY_CAPTURE = bytes.fromhex("4d3cb2a1020004000000000000000000ffff000001000000")
@@ -341,3 +343,20 @@ def test_adjusting_keeps_to_the_kernels_limits(tmp_path):
     assert run(len(frame) - 13, 0)[0] == "aborted"
     assert run(0, 3520 - len(frame))[0] == "tx"
     assert run(0, 3521 - len(frame)) == ("pass", frame)
+
+
+def test_pins_that_a_killed_process_left_are_no_part_of_the_next_chain(monkeypatch, tmp_path):
+    made = SimpleNamespace(pin=lambda fd, path: Path(path).write_text(str(fd)))
+    monkeypatch.setattr(pins, "folder", lambda make: tmp_path)
+    monkeypatch.setattr(pins.kernel, "module", lambda: made)
+    place = pins.keep("eth9", {"link": 3, "programs": 4})
+    (place / "link").unlink()
+    assert pins.keep("eth9", {"link": 5, "programs": 6}) == place
+    assert (place / "programs").read_text() == "6"
+    pins.keep("eth9", {"link": 7, "programs": 8})
+    assert (place / "programs").read_text() == "6"  # the chain that is there
+    gone = []
+    unlink = Path.unlink
+    monkeypatch.setattr(Path, "unlink", lambda self, **how: (gone.append(self.name), unlink(self)))
+    pins.drop("eth9")
+    assert gone == ["programs", "link"] and not place.exists()

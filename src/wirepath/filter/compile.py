@@ -104,7 +104,7 @@ def compile_filter(config: FilterConfig, *, folder: str | Path = ".") -> Tables:
         if any(side in c or f"{side}_not" in c for bit in bits for c in bit.conditions):
             features.append(side)
             families &= _prefixes(out, vectors, side, bits, loaded)
-    if len(features) == 1:
+    if len(features) == 1 and not _fits_no_prefix(out, vectors, features[0]):
         _direct(out, vectors)
         features.append("direct")
     else:
@@ -241,6 +241,14 @@ def _prefixes(
     return np.array(
         [[all(has[p][i] for p in inside) for i in (0, 1)] for inside, _ in needs], bool
     ).reshape(-1, 2)
+
+
+def _fits_no_prefix(out: Tables, vectors: Vectors, name: str) -> bool:
+    """Whether a rule (``source_not``) fits IPv6 addresses in no prefix at all: the search finds
+    nothing for them, which only a vector can tell from no rule."""
+    if name not in ("source", "destination"):
+        return False
+    return bool(vectors.array()[len(vectors) + int(out.config[f"{name}6_vector"])].any())
 
 
 def _direct(out: Tables, vectors: Vectors) -> None:

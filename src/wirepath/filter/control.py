@@ -3,6 +3,7 @@ rules that is changed all at once or not at all."""
 
 from __future__ import annotations
 
+import contextlib
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -159,10 +160,20 @@ class Filter:
             loaded[interface] = Engine.in_chain(driver.chain, tables)
             loaded[interface].adopt_blocks(driver.engine)
         # From here on nothing is left that could be refused but by a chain that is gone.
+        done: list[_Driver] = []
+        try:
+            for interface, engine in loaded.items():
+                driver = self._drivers[interface]
+                driver.chain.put(cast(Program, engine.program), stays=driver.stays, force=True)
+                done.append(driver)
+        except BaseException:
+            for driver in done:  # the rules that were there, or the places would differ
+                old = cast(Program, driver.engine.program)
+                with contextlib.suppress(WirepathError):
+                    driver.chain.put(old, stays=driver.stays, force=True)
+            raise
         for interface, engine in loaded.items():
-            driver = self._drivers[interface]
-            driver.chain.put(cast(Program, engine.program), stays=driver.stays, force=True)
-            driver.engine = engine
+            self._drivers[interface].engine = engine
         if native is not None:
             for stage in self._stages:
                 stage.replace(cast(NativeProgram, native.program))

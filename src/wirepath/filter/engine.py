@@ -107,20 +107,27 @@ class Engine:
         """
         if "described" not in program.maps:
             raise ConfigError(f"program {program.name} is no filter of wirepath's")
-        text = program.native.dump("described")[1].rstrip(b"\0")
-        about = json.loads(text)
-        tables = Tables(
-            tuple(about["names"]),
-            np.frombuffer(bytes.fromhex(about["config"]), CONFIG).reshape(()),
-            tuple(about["features"]),
-            about["rules"],
-            about["prefixes"],
-            tuple(about["drops"]),
-            sizes={
-                name: each.max_entries for name, each in program.maps.items() if "." not in name
-            },
-        )
-        return cls(program, tables, time.monotonic_ns), about["toml"]
+        try:
+            text = program.native.dump("described")[1].rstrip(b"\0")
+            about = json.loads(text)
+            tables = Tables(
+                tuple(about["names"]),
+                np.frombuffer(bytes.fromhex(about["config"]), CONFIG).reshape(()),
+                tuple(about["features"]),
+                about["rules"],
+                about["prefixes"],
+                tuple(about["drops"]),
+                sizes={
+                    name: each.max_entries for name, each in program.maps.items() if "." not in name
+                },
+            )
+            toml = str(about["toml"])
+        except (KeyError, TypeError, ValueError):
+            raise ConfigError(
+                f"program {program.name} is the filter of another version of wirepath's "
+                "(wirepath filter stop, then run it anew)"
+            ) from None
+        return cls(program, tables, time.monotonic_ns), toml
 
     def filled(self) -> Engine:
         """Puts the tables into the maps."""

@@ -19,31 +19,54 @@ def from_save(text: str) -> Imported:
     """What ``iptables-save`` prints. Rules of other chains and tables are left out by name."""
     out = Imported()
     family = 6 if "ip6tables-save" in text else 4
+    found, policies = _on_the_way_in(text, out)
+    if policies:
+        out.policies.add(family)
+    input_follows = ("filter", "INPUT") in policies or any(t == "filter" for t, _, _ in found)
+    # Packets see raw before filter, in whatever order the tables stand.
+    for table, line, words in sorted(found, key=lambda each: each[0] != "raw"):
+        try:
+            values = {"family": family, **_rule(words)}
+            if table == "raw" and values["action"] == "pass" and input_follows:
+                raise NotExpressible("ACCEPT in raw ends that chain only, and INPUT still follows")
+        except NotExpressible as error:
+            out.left_out.append((line, str(error)))
+        except (IndexError, ValueError):
+            out.left_out.append((line, "an option's value is missing or cannot be read"))
+        else:
+            if values.get("name") in {rule.name for rule in out.rules}:
+                values.pop("name", None)
+            out.add(line, values)
+    out.end()
+    return out
+
+
+def _on_the_way_in(
+    text: str, out: Imported
+) -> tuple[list[tuple[str, str, list[str]]], set[tuple[str, str]]]:
+    """(table, line, words of the rule) of each rule, and the chains whose policy is DROP."""
     table = ""
+    found: list[tuple[str, str, list[str]]] = []
+    policies: set[tuple[str, str]] = set()
     for line in map(str.strip, text.splitlines()):
         if line.startswith("*"):
             table = line[1:]
         elif line.startswith(":"):
-            chain, policy = line[1:].split()[:2]
-            if (table, chain) in _CHAINS and policy == "DROP":
-                out.policies.add(family)
+            if tuple(line[1:].split()[1:2]) == ("DROP",):
+                policies |= {(table, line[1:].split()[0])} & set(_CHAINS)
         elif line.startswith("-A"):
-            words = shlex.split(line)
-            if (table, words[1]) not in _CHAINS:
-                where = f"chain {words[1]} of table {table}"
+            try:
+                words = shlex.split(line)
+            except ValueError as error:
+                out.left_out.append((line, f"it cannot be read: {error}"))
+                continue
+            if (table, *words[1:2]) not in _CHAINS:
+                where = f"chain {' '.join(words[1:2])} of table {table}"
                 why = f"{where} is not on the way in; jumps are not followed"
                 out.left_out.append((line, why))
                 continue
-            try:
-                values = {"family": family, **_rule(words[2:])}
-            except NotExpressible as error:
-                out.left_out.append((line, str(error)))
-            else:
-                if values.get("name") in {rule.name for rule in out.rules}:
-                    values.pop("name", None)
-                out.add(line, values)
-    out.end()
-    return out
+            found.append((table, line, words[2:]))
+    return found, policies
 
 
 def _rule(words: list[str]) -> dict[str, Any]:  # noqa: PLR0912  # one an option

@@ -12,7 +12,8 @@ from . import fields
 from .importing import Builder, Imported, NotExpressible
 from .rules import Set
 
-_HOOKS = ("input", "prerouting", "ingress")
+_HOOKS = ("ingress", "prerouting", "input")  # in the order in which packets come by
+_PRIORITIES = {"raw": -300, "mangle": -150, "dstnat": -100, "filter": 0, "security": 50}
 _PREFIX_FIELDS = {"saddr": "source", "daddr": "destination"}
 _NUMBERS = {
     ("ip", "ttl"): ("ttl", 255), ("ip6", "hoplimit"): ("ttl", 255),
@@ -48,17 +49,22 @@ def from_json(text: str) -> Imported:
                 out.policies.add({"ip": 4, "ip6": 6}.get(value["family"], 0))
         elif kind == "set":
             _set(out, value)
-    for kind, value in found:
-        if kind != "rule":
-            continue
+    rules = [value for kind, value in found if kind == "rule"]
+    order = sorted(chains, key=lambda key: _place(chains[key]))  # stable
+    used = {_chain_of(rule) for rule in rules}
+    ends = [key for key in order if key in used or chains[key].get("policy") == "drop"]
+    rules.sort(key=lambda rule: order.index(key) if (key := _chain_of(rule)) in chains else -1)
+    for value in rules:
         shown = value.get("text") or json.dumps(value["expr"])
         shown = f"{value['family']} {value['table']} {value['chain']}: {shown}"
-        if (value["family"], value["table"], value["chain"]) not in chains:
+        if _chain_of(value) not in chains:
             why = "its chain does not stand at input, prerouting or ingress; jumps are not followed"
             out.left_out.append((shown, why))
             continue
         try:
             values = _rule(value["expr"], value["family"])
+            if values["action"] == "pass" and _is_followed(_chain_of(value), ends):
+                raise NotExpressible("accept ends its own chain only, and another one follows")
         except NotExpressible as error:
             out.left_out.append((shown, str(error)))
         else:
@@ -69,6 +75,27 @@ def from_json(text: str) -> Imported:
             out.add(shown, values)
     out.end()
     return out
+
+
+_Chain = tuple[str, str, str]
+
+
+def _chain_of(rule: dict[str, Any]) -> _Chain:
+    return rule["family"], rule["table"], rule["chain"]
+
+
+def _place(chain: dict[str, Any]) -> tuple[int, int]:
+    """Where packets come by a chain: by its hook, then by its priority."""
+    priority = chain.get("prio", 0)
+    if not isinstance(priority, int):
+        priority = _PRIORITIES.get(str(priority), 0)
+    return _HOOKS.index(chain["hook"]), priority
+
+
+def _is_followed(chain: _Chain, ends: list[_Chain]) -> bool:
+    """Whether a later chain has a say in packets that this one accepts."""
+    later = ends[ends.index(chain) + 1 :]
+    return any({chain[0], other[0]} != {"ip", "ip6"} for other in later)
 
 
 def _set(out: Imported, value: dict[str, Any]) -> None:
@@ -156,6 +183,15 @@ def _flags(value: object) -> int:
     raise NotExpressible(f"flags {value}")
 
 
+def _flags_alone(op: str, want: int) -> str:
+    """Flags without a mask: just these, or (``in``) any of them."""
+    if op == "in" and want.bit_count() == 1:
+        return next(n for n, bit in fields.TCP_FLAGS.items() if bit == want)
+    if op != "==":
+        raise NotExpressible("any of several flags" if op == "in" else f"flags {op}")
+    return ",".join(n if want & bit else f"!{n}" for n, bit in fields.TCP_FLAGS.items())
+
+
 def _payload(found: Builder, protocol: str, name: str, op: str, right: object) -> None:
     if protocol in ("ip", "ip6") and name in _PREFIX_FIELDS:
         found.put("family", 4 if protocol == "ip" else 6)
@@ -184,11 +220,7 @@ def _payload(found: Builder, protocol: str, name: str, op: str, right: object) -
         field, top = _NUMBERS[protocol, name]
         found.numbers(field, _ranges(op, right, top, {}), top, inverted=op == "!=")
     elif (protocol, name) == ("tcp", "flags"):
-        if op not in ("==",):
-            raise NotExpressible(f"flags {op}")
-        want = _flags(right)
-        names = [n if want & bit else f"!{n}" for n, bit in fields.TCP_FLAGS.items()]
-        found.put("tcp_flags", ",".join(names))
+        found.put("tcp_flags", _flags_alone(op, _flags(right)))
     else:
         raise NotExpressible(f"{protocol} {name} has no equal")
 

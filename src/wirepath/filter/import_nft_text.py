@@ -52,8 +52,10 @@ def _line(items: list[dict[str, Any]], stack: list[tuple[str, ...]], line: str) 
         if line.startswith("type "):
             hook = re.search(r"hook (\w+)", line)
             policy = re.search(r"policy (\w+)", line)
-            chain = {"family": family, "table": table, "name": inner[1]}
+            chain: dict[str, Any] = {"family": family, "table": table, "name": inner[1]}
             chain |= {"hook": hook[1]} if hook else {}
+            if priority := re.search(r"priority (-?\d+|\w+)", line):
+                chain["prio"] = _value(priority[1])
             items.append({"chain": chain | ({"policy": policy[1]} if policy else {})})
         else:
             expr = list(_statements(_TOKEN.findall(line)))
@@ -120,7 +122,8 @@ def _statements(tokens: list[str]) -> Iterator[dict[str, Any]]:
             ):
                 yield {" ".join(tokens): None}
                 return
-            op = "=="
+            # Without an operator flags are asked for any of them, all else for being equal.
+            op = "in" if (word, name) == ("tcp", "flags") else "=="
             if tokens[at] in ("!=", "==", "<", ">", "<=", ">="):
                 op = tokens[at]
                 at += 1

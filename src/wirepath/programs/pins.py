@@ -64,6 +64,8 @@ def keep(interface: str, descriptors: Mapping[str, int]) -> Path:
     assert base is not None
     # A bpf file system takes no dots at the beginning of a name, and nothing else amiss.
     place = base / _place(interface)
+    if not (place / "link").exists():
+        _remove(place)  # what a process that was killed has left is another chain's
     place.mkdir(mode=0o700, exist_ok=True)
     for name, fd in descriptors.items():
         if not (place / name).exists():
@@ -86,7 +88,7 @@ def kept(interface: str) -> bool:
 
 def _remove(place: Path) -> None:
     if place.is_dir():
-        for each in place.iterdir():
+        for each in sorted(place.iterdir(), key=lambda one: one.name == "link"):  # it goes last
             each.unlink(missing_ok=True)
         place.rmdir()
 
