@@ -138,6 +138,10 @@ def test_killed_it_is_gone_and_pinned_it_stays(bench):
     assert bench.cli("run", bench.device, *rule, "--pin", "--json")["pinned"]
     assert not bench.arrives(7001)
     assert bench.arrives(7002)
+    # What is pinned is not replaced by the way.
+    refused = bench.cli("run", bench.device, "--rule", "drop destination_port=7002", ok=False)
+    assert "a filter is in force" in refused.stderr
+    assert not bench.arrives(7001)
     # Another process adopts it, changes it, and ends as well.
     bench.cli("reload", bench.device, "--rule", "drop name=other destination_port=7002", "--json")
     assert bench.arrives(7001)

@@ -54,10 +54,10 @@ def switch(
         found = {str(number): control.ask(number) for number in numbers}
         return _show(found, as_json)
     request: dict[str, Any] = {"port": port, "reload": what == "reload", "changes": {}}
-    if flow:
-        request["changes"]["flows"] = [] if flow == ["none"] else flow
     if what is not None and what != "reload":
         request["changes"] |= _changes(what, pid, port)
+    if flow:
+        request["changes"]["flows"] = [] if flow == ["none"] else flow
     return _show({str(pid): control.ask(pid, **request)}, as_json)
 
 
@@ -78,7 +78,7 @@ def _changes(what: str, pid: int, port: str | None) -> dict[str, Any]:
         must = f"a share such as 10%, reload, or a way: {', '.join(policy)}"
         raise ConfigError(problem("WHAT", what, must))
     if named[0].kernel:
-        return {"share": 0.0}
+        return {"share": 0.0, "flows": []}  # everything, named flows too
     first = named[0].text
     return {"share": 100.0, "policy": [first, *(text for text in policy if text != first)]}
 

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self, cast
 
 from .. import programs
-from ..errors import ConfigError, WirepathError
+from ..errors import ConfigError, DeviceBusy, WirepathError
 from ..programs import Chain, NativeProgram, Program, ProgramStage
 from ..settings import problem
 from . import guard
@@ -90,8 +90,9 @@ class Filter:
         pin: it stays when this process has ended, until :meth:`detach` or ``wirepath filter stop``.
         force: also where it cuts a session into this host, or another process's filter is there.
 
-        Raises :class:`Refused` for a session that it would cut, and what
-        :class:`wirepath.programs.Chain` raises.
+        Raises :class:`Refused` for a session that it would cut, :class:`DeviceBusy` where a filter
+        is in force, pinned or of a running process, and what :class:`wirepath.programs.Chain`
+        raises.
         """
         if interface in self._drivers:
             raise ConfigError(problem("interface", interface, "one that it is not on already"))
@@ -99,6 +100,12 @@ class Filter:
             refuse_to_cut(self.tables, interface)
         chain = Chain(interface, mode)
         try:
+            if not force and any(each.slot == _SLOT for each in chain.slots()):
+                raise DeviceBusy(
+                    f"a filter is in force on {interface} already (wirepath filter reload "
+                    f"{interface} changes its rules, wirepath filter stop {interface} ends it, "
+                    "--force takes its place)"
+                )
             engine = Engine.in_chain(chain, self.tables)
             chain.put(cast(Program, engine.program), stays=pin, force=force)
             if pin:

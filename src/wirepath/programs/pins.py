@@ -39,6 +39,11 @@ def folder(*, make: bool) -> Path | None:
     elif not make:
         return None
     else:
+        if _mounts_end_with_us():
+            raise PortError(
+                "no bpf file system is to be seen, and what is mounted here would end with this "
+                "command, as below ip netns exec (nsenter --net=/run/netns/NAME COMMAND keeps it)"
+            )
         _OWN.mkdir(parents=True, exist_ok=True, mode=0o700)
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.mount(b"bpf", os.fsencode(_OWN), b"bpf", 0, b"mode=0700") != 0:
@@ -51,6 +56,14 @@ def folder(*, make: bool) -> Path | None:
     if make:
         out.mkdir(mode=0o700, exist_ok=True)
     return out if out.is_dir() else None
+
+
+def _mounts_end_with_us() -> bool:
+    """This is not the mount namespace of the first process: a mount is gone with its last user."""
+    try:
+        return Path("/proc/self/ns/mnt").readlink() != Path("/proc/1/ns/mnt").readlink()
+    except OSError:  # not root, who may not mount either
+        return False
 
 
 def _place(interface: str) -> str:

@@ -143,9 +143,10 @@ def ask(pid: int, **request: object) -> dict[str, Any]:
             peer.sendall((json.dumps(plain(request)) + "\n").encode())
             answer = json.loads(_line(peer))
     except (OSError, ValueError) as error:
+        why = error if path_of(pid).exists() else "it has no auto port"
         have = ", ".join(map(str, processes())) or "none"
         raise PortError(
-            f"process {pid} does not answer about switches: {error} "
+            f"process {pid} does not answer about switches: {why} "
             f"(processes of this user that have some: {have})"
         ) from None
     if "error" in answer:
