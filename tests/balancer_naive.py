@@ -375,10 +375,9 @@ def covered(inner: bytes, h: Headers) -> bool:
     """The packet has a checksum of its own over all of it, so that the outer one can be told."""
     if h.fragment or h.options:
         return False
-    if h.family == 4:
-        udp = h.protocol == 17 and inner[h.l4 - h.at + 6 : h.l4 - h.at + 8] == b"\0\0"
-        return h.ports and not udp
-    return h.ports or h.icmp is not None
+    if h.protocol == 17 and inner[h.l4 - h.at + 6 : h.l4 - h.at + 8] == b"\0\0":
+        return False
+    return h.ports or (h.family == 6 and h.icmp is not None)
 
 
 def covers_itself(frame: bytes) -> bool:

@@ -103,7 +103,8 @@ WP_INLINE __s64 lb_inner_sum(const struct wp_packet* p, const struct parsed* h, 
     return (__u16)~lb_fold(pseudo);
   }
   const __u8* ip = p->data + l3;
-  if (ip + 40 > p->end || !(h->flags & (PARSE_PORTS | PARSE_ICMP))) return -1;
+  if (ip + 48 > p->end || !(h->flags & (PARSE_PORTS | PARSE_ICMP))) return -1;
+  if (h->protocol == PARSE_UDP && wp_load16(ip + 46) == 0) return -1; /* RFC 6935 */
   /* Addresses and length stand in the header and in the pseudo-header, and cancel out. */
   const __u64 header = (__u64)lb_sum32(wp_load32(ip)) + wp_load16(ip + 6);
   return lb_fold(header + (__u16)~wp_be16(h->protocol));

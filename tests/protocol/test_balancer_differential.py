@@ -9,7 +9,7 @@ from ipaddress import ip_address
 
 import pytest
 from balancer_naive import covers_itself, headers
-from balancer_packets import damaged, ethernet, frames, ip4, packets_of, tcp
+from balancer_packets import damaged, ethernet, frames, ip4, ip6, packets_of, tcp, udp
 from balancer_three import DESTINATIONS, Three, configuration
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -107,6 +107,22 @@ def test_a_flood_of_new_flows_leaves_the_table_alone(bound: int) -> None:
     assert counters["unentered"] == 61 - 3 * bound if bound else counters["unentered"] == 62
     three.tables_are_same()
     assert len(three.kernel.maps["flows"]) == 3 * bound
+
+
+@pytest.mark.parametrize("payload", [b"", b"odd", bytes(100)])
+def test_no_outer_checksum_from_an_inner_one_that_is_not_there(payload: bytes) -> None:
+    """UDP over IPv6 may come without one (RFC 6935), as tunnels send it."""
+    three = Three(configuration(("gue",), (6,), mtu=1500))
+    datagrams = [
+        (address, ip6("2001:db8:9::1", address, 17, udp(4000, port, payload)))
+        for address in DESTINATIONS
+        if ":" in address
+        for port in (53, 80, 443)
+    ]
+    sent = [
+        three.same(ethernet(packet[:46] + bytes(2) + packet[48:]), 1) for _, packet in datagrams
+    ]
+    assert "tx" in sent
 
 
 CAPTURES = [

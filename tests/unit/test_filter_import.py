@@ -243,6 +243,41 @@ def test_what_one_chain_of_nftables_accepts_is_still_for_the_next_to_judge(tmp_p
     assert not any("another one follows" in why for _, why in apart.left_out)
 
 
+def test_sets_that_others_fill_and_rules_that_need_them(tmp_path):
+    text = """table ip t {
+    set later {
+        type ipv4_addr
+    }
+    set banned {
+        type ipv4_addr
+        flags timeout
+        elements = { 192.0.2.1 timeout 1h expires 5m3s, 192.0.2.2 }
+    }
+    chain in {
+        type filter hook input priority 0; policy accept;
+        ip saddr @later accept
+        ip saddr @banned drop
+        ip saddr { 192.0.2.3
+    }
+}"""
+    found = imported(tmp_path, text)
+    assert [each.prefixes for each in found.config().sets] == ["192.0.2.1,192.0.2.2"]
+    assert [rule.text() for rule in found.rules] == ["drop family=4 source=@banned"]
+    whys = [why for _, why in found.left_out]
+    assert (
+        "set later is not there, or was left out" in whys and "it neither accepts nor drops" in whys
+    )
+
+
+@pytest.mark.parametrize("expr", [None, [{"match": {"left": 5}}], [5], [{"match": {}}]])
+def test_a_rule_of_nftables_that_cannot_be_read_is_left_out(tmp_path, expr):
+    place = {"family": "ip", "table": "t"}
+    chain = {"chain": {**place, "name": "c", "hook": "input"}}
+    rule = {"rule": {**place, "chain": "c"} | ({"expr": expr} if expr else {})}
+    found = imported(tmp_path, json.dumps({"nftables": [chain, rule]}))
+    assert found.rules == [] and [why for _, why in found.left_out] == ["it cannot be read"]
+
+
 def test_flags_of_nftables_without_an_operator_are_any_of_them(tmp_path):
     text = """table inet t {
     chain in {

@@ -33,7 +33,7 @@ _ICMPV6 = {
 _SERVICES = {"ssh": 22, "domain": 53, "http": 80, "ntp": 123, "snmp": 161, "https": 443}
 
 
-def from_json(text: str) -> Imported:
+def from_json(text: str) -> Imported:  # noqa: PLR0912  # one a reason
     """The output of ``nft -j list ruleset``. Raises ConfigError where it is not that."""
     try:
         items = json.loads(text)["nftables"]
@@ -54,8 +54,9 @@ def from_json(text: str) -> Imported:
     used = {_chain_of(rule) for rule in rules}
     ends = [key for key in order if key in used or chains[key].get("policy") == "drop"]
     rules.sort(key=lambda rule: order.index(key) if (key := _chain_of(rule)) in chains else -1)
+    sets = {each.name for each in out.sets}
     for value in rules:
-        shown = value.get("text") or json.dumps(value["expr"])
+        shown = value.get("text") or json.dumps(value.get("expr"))
         shown = f"{value['family']} {value['table']} {value['chain']}: {shown}"
         if _chain_of(value) not in chains:
             why = "its chain does not stand at input, prerouting or ingress; jumps are not followed"
@@ -65,8 +66,11 @@ def from_json(text: str) -> Imported:
             values = _rule(value["expr"], value["family"])
             if values["action"] == "pass" and _is_followed(_chain_of(value), ends):
                 raise NotExpressible("accept ends its own chain only, and another one follows")
+            _need_sets(values, sets)
         except NotExpressible as error:
             out.left_out.append((shown, str(error)))
+        except (AttributeError, LookupError, TypeError, ValueError):
+            out.left_out.append((shown, "it cannot be read"))
         else:
             if isinstance(value.get("comment"), str):
                 values["name"] = value["comment"][:63]
@@ -111,6 +115,13 @@ def _set(out: Imported, value: dict[str, Any]) -> None:
         out.left_out.append((f"set {value['name']}", "it is empty: what fills it is not here"))
         return
     out.sets.append(Set(name=value["name"], prefixes=",".join(prefixes)))
+
+
+def _need_sets(values: dict[str, Any], sets: set[str]) -> None:
+    for name in ("source", "source_not", "destination", "destination_not"):
+        for part in str(values.get(name, "")).split(","):
+            if part.startswith("@") and part[1:] not in sets:
+                raise NotExpressible(f"set {part[1:]} is not there, or was left out")
 
 
 def _rule(expressions: list[dict[str, Any]], family: str) -> dict[str, Any]:

@@ -45,8 +45,9 @@ def _line(items: list[dict[str, Any]], stack: list[tuple[str, ...]], line: str) 
         if name == "type":
             target["type"] = value.strip(" ;")
         elif name == "elements":
-            listed = _TOKEN.findall(value)
-            target["elem"] = [_value(t) for t in listed if t not in ("=", "{", "}", ",")]
+            listed = value.strip(" ={}").split(",")
+            # Behind an address: how long it is in there, what it counts.
+            target["elem"] = [_value(words[0]) for each in listed if (words := each.split())]
     elif inner[0] == "chain":
         family, table = stack[0][1:3] if len(stack[0]) > 2 else ("ip", stack[0][1])
         if line.startswith("type "):
@@ -58,7 +59,10 @@ def _line(items: list[dict[str, Any]], stack: list[tuple[str, ...]], line: str) 
                 chain["prio"] = _value(priority[1])
             items.append({"chain": chain | ({"policy": policy[1]} if policy else {})})
         else:
-            expr = list(_statements(_TOKEN.findall(line)))
+            try:
+                expr = list(_statements(_TOKEN.findall(line)))
+            except (IndexError, ValueError):
+                expr = [{"this": None}]  # has no equal
             rule = {"family": family, "table": table, "chain": inner[1], "expr": expr, "text": line}
             comment = re.search(r'comment "([^"]*)"', line)
             items.append({"rule": rule | ({"comment": comment[1]} if comment else {})})
