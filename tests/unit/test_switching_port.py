@@ -15,6 +15,7 @@ import pytest
 
 import wirepath as wp
 from wirepath import _core, series
+from wirepath.cli import switch
 from wirepath.switching import control, ports
 
 
@@ -185,6 +186,8 @@ def test_the_command_without_a_process_and_with_a_wrong_one(flow, wirepath):
         listed = wirepath("switch", "--json").json
         assert listed[str(os.getpid())]["auto:lo"]["path"] == "null"
         assert wirepath("switch", os.getpid(), "socket").code == 0
+        # Everything by the kernel: named flows come back too.
+        assert switch._changes("socket", os.getpid(), None) == {"share": 0.0, "flows": []}
         bad = wirepath("switch", os.getpid(), "af_xpd")
         assert bad.code == 2
         assert "null, socket" in bad.err
