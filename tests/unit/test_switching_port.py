@@ -183,8 +183,11 @@ def test_the_command_without_a_process_and_with_a_wrong_one(flow, wirepath):
     assert wrong.code == 1
     assert "does not answer about switches" in wrong.err
     with on_loopback(flow, policy="null,socket"):
-        listed = wirepath("switch", "--json").json
-        assert listed[str(os.getpid())]["auto:lo"]["path"] == "null"
+        me = str(os.getpid())
+        until(
+            lambda: wirepath("switch", "--json").json[me]["auto:lo"]["path"] == "null",
+            "the way around the kernel",
+        )
         assert wirepath("switch", os.getpid(), "socket").code == 0
         # Everything by the kernel: named flows come back too.
         assert switch._changes("socket", os.getpid(), None) == {"share": 0.0, "flows": []}
