@@ -5,8 +5,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <cstring>
 #include <string_view>
 
 #include "core/clock.h"
@@ -57,7 +59,12 @@ TapSource::TapSource(const std::string& process, const std::string& port, uint64
   segment_ = std::make_unique<TapSegment>(
       TapSegment::create(request_, cell_->queues, ring_bytes, snap_length, filter));
   if (const unsigned user = telemetry_->user(); user != geteuid()) segment_->give_to(user);
-  for (uint32_t q = 0; q < segment_->queues(); q++) rings_.push_back(segment_->ring(q));
+  room_ = static_cast<uint32_t>(std::min<uint64_t>(snap_length, ring_bytes));
+  for (uint32_t q = 0; q < segment_->queues(); q++) {
+    rings_.push_back(segment_->ring(q));
+    copies_.push_back(
+        std::make_unique_for_overwrite<uint64_t[]>((sizeof(FrameRecord) + room_) / 8 + 1));
+  }
   uint64_t other = cell_->request.load();
   if (other != 0 && alive(*cell_))
     throw Error(ErrorKind::kBusy,
@@ -69,6 +76,17 @@ TapSource::TapSource(const std::string& process, const std::string& port, uint64
     throw Error(ErrorKind::kBusy,
                 port + " of process " + process + " has just been tapped by another process",
                 "end that one first");
+}
+
+const FrameRecord* TapSource::peek(uint32_t stream) noexcept {
+  FrameRing& ring = rings_[stream];
+  const FrameRecord* record = ring.peek();
+  if (!record) return nullptr;
+  auto* copy = reinterpret_cast<FrameRecord*>(copies_[stream].get());
+  *copy = *record;
+  copy->captured = std::min(ring.captured(), room_);
+  std::memcpy(copy->data(), record->data(), copy->captured);
+  return copy;
 }
 
 SourceCounts TapSource::counts(uint32_t) const noexcept {

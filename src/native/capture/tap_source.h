@@ -25,7 +25,7 @@ class TapSource : public FrameSource {
   TapSource& operator=(const TapSource&) = delete;
 
   uint32_t streams() const noexcept override { return static_cast<uint32_t>(rings_.size()); }
-  const FrameRecord* peek(uint32_t stream) noexcept override { return rings_[stream].peek(); }
+  const FrameRecord* peek(uint32_t stream) noexcept override;
   void consume(uint32_t stream, const FrameRecord* record) noexcept override {
     rings_[stream].consume(record);
   }
@@ -47,6 +47,10 @@ class TapSource : public FrameSource {
   uint64_t request_ = 0;
   std::unique_ptr<TapSegment> segment_;
   std::vector<FrameRing> rings_;
+  // Of each ring the record that was handed out: the process that is captured, which may be another
+  // user's, could change the one in the ring while it is being written.
+  std::vector<std::unique_ptr<uint64_t[]>> copies_;
+  uint32_t room_ = 0;  // for bytes of frame in each
 };
 
 }  // namespace wp::capture

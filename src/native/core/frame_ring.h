@@ -75,8 +75,10 @@ class FrameRing {
   void lose(uint32_t frames) noexcept;
 
   // --- consumer ---------------------------------------------------------------------------
-  const FrameRecord* peek() noexcept;  // nullptr: empty
-  void consume(const FrameRecord* record) noexcept;
+  const FrameRecord* peek() noexcept;                // nullptr: empty
+  void consume(const FrameRecord* record) noexcept;  // the one that was peeked at last
+  // Of that one: bytes of frame that are there. The record's own field may change at any time.
+  uint32_t captured() const noexcept { return peeked_captured_; }
   uint64_t broken() const noexcept { return broken_; }  // times that its content made no sense
 
   // --- anybody ----------------------------------------------------------------------------
@@ -93,12 +95,14 @@ class FrameRing {
 
   Shared* shared_ = nullptr;
   uint64_t capacity_ = 0;
-  uint64_t head_ = 0;         // producer: after what was reserved
-  uint64_t published_ = 0;    // producer: what the consumer knows of
-  uint64_t cached_tail_ = 0;  // producer
-  uint32_t lost_ = 0;         // producer: since the last record
-  uint64_t tail_ = 0;         // consumer
-  uint64_t broken_ = 0;       // consumer
+  uint64_t head_ = 0;             // producer: after what was reserved
+  uint64_t published_ = 0;        // producer: what the consumer knows of
+  uint64_t cached_tail_ = 0;      // producer
+  uint32_t lost_ = 0;             // producer: since the last record
+  uint64_t tail_ = 0;             // consumer
+  uint64_t peeked_bytes_ = 0;     // consumer: of the record that was peeked at, as judged
+  uint32_t peeked_captured_ = 0;  // consumer
+  uint64_t broken_ = 0;           // consumer
 };
 
 }  // namespace wp

@@ -128,6 +128,66 @@ TEST_CASE("frame ring: neither side believes what makes no sense") {
   CHECK(fitted <= 3);  // full, not overrun
 }
 
+TEST_CASE("frame ring: lengths that change after they were judged are not believed") {
+  Memory memory;
+  wp::FrameRing producer(memory.bytes, kCapacity), consumer(memory.bytes, kCapacity);
+  SUBCASE("by the producer: a record that is being read") {
+    REQUIRE(put(producer, 40, 1));
+    REQUIRE(put(producer, 16, 2));
+    producer.publish();
+    const wp::FrameRecord* record = consumer.peek();
+    REQUIRE(record);
+    memory.shared()->data[0] = 255;  // its bytes
+    memory.shared()->data[4] = 255;  // its captured
+    CHECK(consumer.captured() == 40);
+    consumer.consume(record);
+    record = consumer.peek();
+    REQUIRE(record);
+    CHECK(consumer.captured() == 16);
+    CHECK(record->data()[0] == 2);
+  }
+  SUBCASE("by the consumer: records that are being written") {
+    for (uint8_t n = 0; n < 4; n++) REQUIRE(put(producer, 800, n));
+    wp::FrameRecord* first = producer.first();
+    for (const uint32_t captured : {1u << 20, 4040u, 4016u, UINT32_MAX - 1, UINT32_MAX}) {
+      first->captured = captured;
+      CHECK(producer.next(first) == nullptr);
+    }
+    for (const uint32_t captured : {0u, 8u, 24u}) {
+      first->captured = captured;
+      uint32_t walked = 0;
+      for (wp::FrameRecord* r = first; r && walked < 1000; r = producer.next(r)) {
+        const auto offset = reinterpret_cast<uint8_t*>(r) - memory.shared()->data;
+        CHECK(offset + sizeof *r <= kCapacity);
+        walked++;
+      }
+      CHECK(walked < 1000);
+    }
+  }
+  SUBCASE("by the consumer: a tail that runs ahead of what was published") {
+    uint32_t fitted = 0;
+    for (; fitted < 100 && put(producer, 472, 1); fitted++)
+      memory.shared()->tail.store(512 * (uint64_t{fitted} + 1));
+    CHECK(fitted == 8);  // one round
+  }
+}
+
+TEST_CASE("frame ring: one that is taken over at an odd index keeps within its memory") {
+  constexpr size_t kBytes = wp::FrameRing::bytes_for(kCapacity);
+  auto* bytes = new (std::align_val_t{64}) uint8_t[kBytes + 64]();
+  auto* shared = reinterpret_cast<wp::FrameRing::Shared*>(bytes);
+  shared->head.store(kCapacity - 4);
+  shared->tail.store(kCapacity - 4);
+  wp::FrameRing producer(bytes, kCapacity), consumer(bytes, kCapacity);
+  REQUIRE(put(producer, 100, 7));
+  producer.publish();
+  CHECK(std::all_of(bytes + kBytes, bytes + kBytes + 64, [](uint8_t b) { return b == 0; }));
+  const wp::FrameRecord* record = consumer.peek();
+  REQUIRE(record);
+  CHECK(record->data()[0] == 7);
+  operator delete[](bytes, std::align_val_t{64});
+}
+
 TEST_CASE("frame ring: between two threads nothing is lost or torn but what is counted") {
   constexpr uint32_t kFrames = 200'000;
   const Memory memory(1 << 16);

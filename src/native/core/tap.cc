@@ -182,7 +182,7 @@ void Tap::sent(uint32_t queue, uint32_t frames) noexcept {
   for (uint32_t i = 0; i < q.leaving.size() && i < frames; i++) {
     unwanted += q.leaving[i] == Fate::kUnwanted;
     no_room += q.leaving[i] == Fate::kNoRoom;
-    if (q.leaving[i] != Fate::kRecorded) continue;
+    if (q.leaving[i] != Fate::kRecorded || !record) continue;  // none: the ring was tampered with
     record->cookie = 0;
     record = q.ring.next(record);
   }
