@@ -1445,6 +1445,127 @@ class PerfCounters:
         {event: {value, share, with_kernel, reason}}; value None where it cannot be had.
         """
 
+class Fib:
+    """See wirepath.route.Fib."""
+
+    def __init__(
+        self,
+        family: int,
+        entry_bytes: int = 4,
+        max_prefixes: int = 0,
+        max_groups: int = 0,
+        huge_pages: bool = True,
+    ) -> None: ...
+    def add(self, prefixes: object, lengths: object, next_hops: object) -> int:
+        """
+        Buffers: addresses in network order, u8 lengths, u32 next hops. How many were new.
+        """
+
+    def remove(self, prefixes: object, lengths: object) -> int:
+        """How many were there."""
+
+    def lookup(self, addresses: _Buffer) -> NDArray[np.uint32]:
+        """
+        u32 next hops of addresses in network order; 0 = none. Any thread, without a lock.
+        """
+
+    def match(self, address: bytes) -> tuple[int, int] | None:
+        """
+        (length, next hop) of the longest prefix that holds the address, or None.
+        """
+
+    def find(self, prefix: bytes, length: int) -> int:
+        """Next hop of this very prefix; 0 = not there."""
+
+    def dump(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint32]]:
+        """(prefixes, lengths, next hops) of all, in no order."""
+
+    def memory(self) -> dict[str, int]:
+        """Bytes by part, with their bounds."""
+
+    def __len__(self) -> int: ...
+    @property
+    def family(self) -> int: ...
+    @property
+    def entry_bytes(self) -> int: ...
+    @property
+    def max_prefixes(self) -> int: ...
+    @property
+    def max_next_hop(self) -> int: ...
+
+class NextHops:
+    """See wirepath.route.RouteTable."""
+
+    def __init__(
+        self, max_next_hops: int = 4095, max_groups: int = 4095, buckets: int = 128
+    ) -> None: ...
+    def set(
+        self,
+        next_hop: int,
+        kind: int,
+        interface: int = 0,
+        destination: bytes = ...,
+        source: bytes = ...,
+        mtu: int = 0,
+        vlan: int = 0,
+    ) -> None:
+        """Changes a next hop in place: a reader sees all of it or none."""
+
+    def get(self, next_hop: int) -> tuple[int, int, bytes, bytes, int, int]:
+        """(kind, interface, destination, source, mtu, vlan)"""
+
+    def set_group(self, group: int, members: Sequence[tuple[int, int]]) -> int:
+        """
+        Members are (next hop, weight). How many buckets moved to another member.
+        """
+
+    def select(self, group: int, hash: int) -> int:
+        """The member that a flow hash falls to; 0 = none."""
+
+    def buckets(self, group: int) -> list[int]: ...
+    @property
+    def max_next_hops(self) -> int: ...
+    @property
+    def max_groups(self) -> int: ...
+    @property
+    def bucket_count(self) -> int: ...
+    @property
+    def resident(self) -> int: ...
+    @property
+    def reserved(self) -> int: ...
+
+class RtnetlinkDecoder:
+    """rtnetlink messages to route events."""
+
+    def __init__(self) -> None: ...
+    def decode(self, data: _Buffer) -> NDArray[np.void]:
+        """
+        Whole netlink messages, as recv() gave them, to an array of dtypes.ROUTE_EVENT.
+        """
+
+    @property
+    def counters(self) -> dict[str, int]: ...
+
+class FpmStream:
+    """FRR's dplane_fpm_nl stream to route events."""
+
+    def __init__(self) -> None: ...
+    def feed(self, data: _Buffer) -> NDArray[np.void]:
+        """
+        The next bytes, cut anywhere; the events of the frames that are whole by now, as an array of dtypes.ROUTE_EVENT.
+        """
+
+    @property
+    def broken(self) -> bool:
+        """A header came that cannot be one: nothing after it is read."""
+
+    @property
+    def pending(self) -> int:
+        """Bytes held of a frame that is not whole."""
+
+    @property
+    def counters(self) -> dict[str, int]: ...
+
 def now() -> int:
     """Nanoseconds since the Unix epoch by the clock that the data path uses."""
 
