@@ -194,6 +194,34 @@ def test_a_vrf_has_tables_of_its_own(table: RouteTable) -> None:
     assert trace(red, "20.2.1.1").prefix == "20.0.0.0/8"
 
 
+def test_what_a_source_should_not_say_is_counted_or_goes_to_the_host(table: RouteTable) -> None:
+    table.apply(route("20.0.0.0/8", "10.1.0.2", 1, type=77), "fpm")
+    assert table.counters["unknown_types"] == 1
+    table.apply(route("20.1.2.3/8", "10.1.0.2", 1), "fpm")  # bits beyond its length
+    forwarding = Forwarding(table, next_hops=_core.NextHops(6, 6, 2))
+    forwarding.refresh()
+    assert trace(forwarding, "20.1.1.1").prefix == "20.0.0.0/8"
+    table.apply(route("21.0.0.0/8", next_hop_id=10))
+    forwarding.refresh()
+    assert trace(forwarding, "21.1.1.1").fate == "forwarded"
+    table.apply(object_of(3, "10.1.0.9", 1))
+    table.apply(group(10, 1, 2, 3))
+    forwarding.refresh()
+    assert trace(forwarding, "21.1.1.1").why == "more paths than a group has buckets"
+
+
+def test_a_group_that_finds_no_number_for_a_next_hop_stays_as_it_was(table: RouteTable) -> None:
+    table.apply(route("21.0.0.0/8", next_hop_id=10))
+    forwarding = Forwarding(table, next_hops=_core.NextHops(2, 6, 4))
+    table.neighbours.clear()  # whose own prefixes would take numbers too
+    forwarding.refresh()
+    table.apply(object_of(2, "10.2.0.9", 2))
+    forwarding.refresh()
+    assert forwarding.groups.not_updated == 1
+    said = {m["neighbour"] for m in trace(forwarding, "21.1.1.1").members}
+    assert said == {"10.1.0.2", "10.2.0.2"}
+
+
 def test_an_unknown_vrf_is_named(table: RouteTable) -> None:
     with pytest.raises(ConfigError, match='vrf = "red"'):
         Forwarding(table, vrf="red")

@@ -16,7 +16,7 @@ from .shell import BUILD, CI, ROOT, Stopwatch, jobs, logged, say, show_tail
 
 # Bytes of the longest input. A byte of cme_recovery is a packet and its snapshots: more of them
 # than fill what may be held, and the books, cost time and reach nothing new.
-_MAX_LEN, _MAX_LENS = 1024, {"cme_recovery": 256}
+_MAX_LEN, _MAX_LENS = 1024, {"cme_recovery": 48}
 _DONE = re.compile(r"Done (\d+) runs in (\d+) second")
 
 

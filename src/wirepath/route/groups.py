@@ -51,6 +51,7 @@ _OF_TYPE = {
 _NO_PATH = HopKey(HopKind.HOST, why="no path of the route is up")
 _NO_OBJECT = HopKey(HopKind.HOST, why="the next hop object is not known")
 _ENCAP = HopKey(HopKind.HOST, why="an encapsulation, which the host lays on")
+_TOO_MANY = HopKey(HopKind.HOST, why="more paths than a group has buckets")
 _ON_LINK = "on the link, and the neighbour is not known yet"
 
 
@@ -76,6 +77,7 @@ class Groups:
     def __init__(self, table: RouteTable, native: _core.NextHops) -> None:
         self.table = table
         self.native = native
+        self.not_updated = 0  # groups that could not follow a change, for want of numbers
         self._group_numbers = deque(range(1, native.max_groups + 1))
         self._hop_numbers = deque(range(1, native.max_next_hops + 1))
         self._groups: dict[object, int] = {}
@@ -159,7 +161,7 @@ class Groups:
                 out[self._hop_of(path, mtu)] += path.weight
         if not out:
             return {(fixed or _NO_PATH) if paths is not None else _NO_OBJECT: 1}
-        return dict(out)
+        return dict(out) if len(out) <= self.native.bucket_count else {_TOO_MANY: 1}
 
     def _paths_of_object(
         self, source: str, number: int, weight: int, depth: int
@@ -220,7 +222,10 @@ class Groups:
         if links or objects:
             for group in list(self._groups):
                 if not isinstance(group, HopKey):
-                    self._fill(group)
+                    try:
+                        self._fill(group)
+                    except ConfigError:  # no number is left for a new next hop: as it was
+                        self.not_updated += 1
 
     def _fill(self, key: object) -> None:
         members = self.members(key)

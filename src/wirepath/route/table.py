@@ -35,6 +35,8 @@ from .model import (
     sized,
 )
 
+_TYPES = frozenset(int(t) for t in RouteType)
+
 __all__ = ["Changes", "RouteTable", "Routes"]
 
 
@@ -298,13 +300,17 @@ class RouteTable:
             changes.routes.add((table, prefix))
 
     def _route(self, event: Event, members: list[Event], source: str) -> None:
+        if event.type not in _TYPES:
+            self.counters["unknown_types"] += 1
+            return
         if event.flags & CLONED or (event.type == RouteType.UNSPEC and not event.removed):
             self.counters["ignored"] += 1
             return
         if event.tos or event.bits & SELECTIVE:
             self.counters["unexpressed_routes"] += 1
             return
-        prefix = (sized(event, event.address), event.prefix_length)
+        length = event.prefix_length
+        prefix = (masked(sized(event, event.address), length), length)
         route = route_of(event, members, source)
         table = self.tables.setdefault(event.table, Routes())
         if event.removed:
