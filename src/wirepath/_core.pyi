@@ -1,6 +1,7 @@
 """Native core of wirepath. Import wirepath instead."""
 
 from collections.abc import Mapping, Sequence
+import enum
 
 from typing_extensions import CapsuleType
 
@@ -20,6 +21,8 @@ AF_XDP_MISSING: str
 EF_VI_MISSING: str
 
 DPDK_MISSING: str
+
+PROGRAMS_MISSING: str
 
 BATCH_ABI: int = 1
 
@@ -66,6 +69,18 @@ class Histogram:
     @staticmethod
     def bucket_lows() -> NDArray[np.int64]:
         """Lowest value (ns) of each bucket: ndarray of int64."""
+
+class CounterBlock:
+    """
+    Counters of this process's segment, named group/name, that Python writes.
+    """
+
+    def __init__(self, group: str, names: Sequence[str]) -> None: ...
+    def set(self, values: Sequence[int]) -> None:
+        """A value for each, in their order."""
+
+    def release(self) -> None:
+        """Take them out of the segment."""
 
 def telemetry_name() -> str:
     """Name of this process's counter segment; empty where it is private."""
@@ -304,6 +319,11 @@ class PortHandle:
     def poll(self, timeout_us: int) -> Batch | None: ...
     def tx(self, batch: Batch, queue: int = 0) -> int: ...
     def send(self, frames: Sequence[_Buffer], queue: int = 0) -> int: ...
+    def divert(self, share: int, named: Steering = ...) -> None:
+        """
+        Take this share of the flows, in 65536ths, and all to the destinations named.
+        """
+
     def close(self) -> None: ...
     def info(self) -> dict[str, Any]: ...
     def stats(self) -> dict[str, int]: ...
@@ -630,6 +650,7 @@ class Arbiter:
         next_sequence: int,
         resumed: bool,
         session_begin: int,
+        await_snapshot: bool,
         reorder_messages: int,
         reorder_ns: int,
         restart_packets: int,
@@ -1224,11 +1245,7 @@ class LineReader:
         symbols: SymbolTable,
         midnight_ns: int,
         channel: int,
-        units: int,
-        hold_ns: int,
-        hold_messages: int,
-        hold_bytes: int,
-        max_gaps: int,
+        arbiter: dict[str, Any],
     ) -> LineReader: ...
     def on_batch(self, batch: Batch) -> None: ...
     def flush(self) -> None: ...
@@ -1272,6 +1289,8 @@ class FeedChannel:
         types: Sequence[int] | None = None,
         schema: tuple[SbePlan, bytes] | None = None,
         symbol_table: SymbolTable | None = None,
+        messages: Sequence[tuple[int, int, int]] = ...,
+        message_bytes: int = 16777216,
     ) -> FeedChannel: ...
     @property
     def name(self) -> str: ...
@@ -1290,6 +1309,12 @@ class FeedChannel:
         is missing comes otherwise. 0: requests again.
         """
 
+    def hold(self, until: int) -> None:
+        """
+        A snapshot is under way: until that time, ns since the Unix epoch, what is missing is
+        neither asked for nor given up, whatever its age. 0: again from now on.
+        """
+
     def skip_to(self, next_sequence: int, unit: int = 0) -> None:
         """
         A snapshot has everything before this number: what is missing of it is given up as
@@ -1300,6 +1325,11 @@ class FeedChannel:
         """
         A message of a snapshot: filtered, decoded and put into the ring with the flag
         RECOVERED, outside the sequence. False: no room for it, counted.
+        """
+
+    def take_rows(self) -> dict[int, bytes]:
+        """
+        Rows of the declared messages that wait, packed, by type; one thread at a time.
         """
 
     def snapshot(self) -> dict[str, Any]:
@@ -1444,6 +1474,283 @@ class PerfCounters:
         """
         {event: {value, share, with_kernel, reason}}; value None where it cannot be had.
         """
+
+class SwitchCount(enum.Enum):
+    """Counters of a switch that the control thread writes."""
+
+    TRANSITIONS = 0
+
+    FALL_BACKS = 1
+
+    RETURNS = 2
+
+    REFUSALS = 3
+
+    CHANGES = 4
+
+    TROUBLES = 5
+
+class SwitchControl:
+    """Paths of an open `auto` port; wirepath.switching decides about them."""
+
+    def __init__(self, port: PortHandle) -> None: ...
+    def add(self, path: PortHandle, name: str, kernel: bool) -> int:
+        """Poll this port too from now on; its number."""
+
+    def rest(self, path: int, resting: bool, first: int = -1) -> None:
+        """
+        Look at it only now and then; read the path `first` empty before the others.
+        """
+
+    def take_away(self, path: int) -> None:
+        """Poll it no more."""
+
+    def gone(self, path: int) -> bool:
+        """Whoever drives the port knows, and nobody holds a frame of it."""
+
+    def forget(self, path: int) -> None:
+        """Keep its counters and let go of it; once gone()."""
+
+    def paths(self) -> list[dict[str, Any]]:
+        """What each path has delivered, and what of it is still out."""
+
+    def polls(self) -> int: ...
+    def claimed(self) -> bool: ...
+    def delivered(self) -> dict[str, int]: ...
+    def count(self, what: SwitchCount, n: int = 1) -> None: ...
+    def set_share(self, basis_points: int) -> None: ...
+
+def flow_hash(frame: bytes | bytearray | memoryview) -> int:
+    """
+    Hash of an Ethernet frame's flow: its lower 16 bits stand against a share in 65536ths.
+    """
+
+class FrameSource:
+    """Where captured frames come from."""
+
+    def counts(self, interface: int = 0) -> dict[str, int]:
+        """
+        Frames that came by (seen), and of those: unwanted by the filter (filtered), without
+        room on the way here (dropped). broken: times that a ring made no sense.
+        """
+
+    def stop(self) -> None:
+        """No more frames are wanted."""
+
+class TapSource(FrameSource):
+    """Frames of a port, by its tap."""
+
+    def __init__(
+        self, process: str, port: str, ring_bytes: int, snap_length: int, filter: bytes
+    ) -> None:
+        """
+        process: number of the process that has `port` (its spec) open. ring_bytes: of the
+        ring of each queue, a power of two. filter: classic BPF, b"" = every frame.
+        """
+
+    @property
+    def queues(self) -> int: ...
+    @property
+    def followers(self) -> int:
+        """Queues whose frames are copied by now; one that nobody polls is not."""
+
+    @property
+    def refused(self) -> bool:
+        """The process could not map the rings."""
+
+class RingBufferSource(FrameSource):
+    """Frames that an eBPF tap sends through a ring buffer."""
+
+    def __init__(self, map_fd: int, ring_bytes: int, snap_length: int, filter: bytes) -> None:
+        """
+        map_fd: of a BPF_MAP_TYPE_RINGBUF of ring_bytes with records of `struct tap_frame`;
+        it is duplicated. filter: classic BPF that is run here, b"" = every frame.
+        """
+
+    def set_lost(self, frames: int) -> None:
+        """
+        What the program counted as lost, also behind the last frame that came through.
+        """
+
+    def end(self) -> None:
+        """No more frames will come: what sent them has gone."""
+
+class CaptureSession:
+    """Takes frames from sources and writes them as pcapng."""
+
+    def __init__(
+        self,
+        sources: Sequence[FrameSource],
+        interfaces: Sequence[Sequence[dict[str, Any]]],
+        path: str,
+        fd: int,
+        file_bytes: int,
+        file_ns: int,
+        ring_files: int,
+        hardware: str,
+        os: str,
+        application: str,
+        comment: str,
+    ) -> None:
+        """
+        interfaces: for each source the descriptions of its interfaces (name, description,
+        hardware, os, filter, comment, snap_length, speed). fd: written to instead of path
+        where it is not negative. file_bytes, file_ns: a new file after so much, 0 = never;
+        ring_files: keep so many, 0 = all.
+        """
+
+    def run(self, seconds: float, most: int) -> bool:
+        """
+        Write frames for so long, without the GIL. False: `most` in all are written (0 = no
+        limit), or no more will come. Raises PortError where writing fails.
+        """
+
+    def finish(self, most: int) -> None:
+        """Stop the sources, write what they have, end the file."""
+
+    def set_device_counts(
+        self, interface: int, received: int | None, dropped: int | None, comment: str
+    ) -> None:
+        """
+        What the device received and lost since the capture began, for the end of the file.
+        """
+
+    def counts(self, interface: int = 0) -> dict[str, int]:
+        """Of an interface of the file: the source's counts, and delivered."""
+
+    @property
+    def written(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+    @property
+    def removed(self) -> int: ...
+    @property
+    def files(self) -> list[str]: ...
+
+def tap_ports(process: str) -> list[str]:
+    """Specs of the ports that a process has open and that can be tapped."""
+
+def run_bpf(filter: bytes, frame: bytes, original: int) -> int:
+    """What a classic BPF program says of a frame: 0 = not wanted."""
+
+def build_prefix4(
+    addresses: _Buffer,
+    lengths: _Buffer,
+    owners: _Buffer,
+    root_bits: int = 0,
+    longest: bool = False,
+) -> tuple[int, NDArray[np.uint32], NDArray[np.uint32], list[list[int]]]:
+    """
+    (root bits, root, nodes, owners of each class) of IPv4 prefixes: addresses and owners as
+    uint32, lengths as uint8 arrays. root_bits: 16 or 24; 0 chooses by size. longest: a class
+    has the owner of the longest prefix only, not those of all around an address.
+    Raises ConfigError: a length above 32, or bits set behind it.
+    """
+
+def build_prefix6(
+    addresses: _Buffer, lengths: _Buffer, owners: _Buffer, longest: bool = False
+) -> tuple[NDArray[np.uint8], NDArray[np.uint64], NDArray[np.uint32], list[list[int]]]:
+    """
+    (lengths in use, keys, class of each key, owners of each class) of IPv6 prefixes: addresses
+    as two uint64 each, the high one first, both in host order. A key is three uint64: high,
+    low, length. Raises ConfigError: a length above 128, or bits set behind it.
+    """
+
+NO_SERVER: int = 4294967295
+
+def maglev_table(
+    names: Sequence[str], weights: Sequence[int], *, size: int = 65537, algorithm: str = "wirepath"
+) -> NDArray[np.uint32]:
+    """
+    A weighted Maglev table: of each of its `size` slots (a prime) the index in `names`, as uint32; NO_SERVER where no server has a weight. The order of the names does not matter.
+
+    algorithm: "wirepath", or "cilium", whose tables equal those of Cilium's agent.
+    Raises ConfigError. Source: Eisenbud et al., Maglev, NSDI 2016, section 3.4.
+    """
+
+def builtin_programs() -> list[str]:
+    """Names of the packet programs that are part of wirepath."""
+
+class ProgramInstance:
+    """
+    A natively built packet program with maps of its own: a built-in
+    one by name, or from the shared object `path`. config: bytes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        path: str = "",
+        entries: Mapping[str, int] = {},
+        config: object | None = None,
+        slots: int = 1,
+        test_mode: bool = False,
+    ) -> None: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def config_size(self) -> int: ...
+    @property
+    def slots(self) -> int: ...
+    @property
+    def memory(self) -> int:
+        """Bytes reserved; untouched pages cost none."""
+
+    def run(
+        self,
+        frame: bytes | bytearray | memoryview,
+        queue: int = 0,
+        interface: int = 0,
+        time: int = 0,
+    ) -> tuple[int, int, bytes]:
+        """(verdict, target, frame afterwards)"""
+
+    def read_ring(self, map: str, most: int = 1024) -> list[bytes]:
+        """Records written since, at most `most`."""
+
+    def ring_dropped(self, map: str) -> int:
+        """Records that found the ring full."""
+
+    @property
+    def maps(self) -> list[dict[str, Any]]:
+        """
+        name, kind, key_size, value_size, max_entries, slots and value_stride of each map.
+        """
+
+    def get(self, map: str, key: bytes | bytearray | memoryview) -> bytes | None:
+        """All slots' values of an entry, or None."""
+
+    def put(self, map: str, key: object, value: object, how: int = 0) -> int:
+        """0 or -errno; how: 0 any, 1 new only, 2 existing only."""
+
+    def remove(self, map: str, key: object) -> int:
+        """0 or -errno."""
+
+    def load(self, map: str, keys: Any, values: Any, how: int = 0) -> tuple[int, int]:
+        """
+        Many entries, beside each other in two arrays: (how many went in, 0 or -errno).
+        """
+
+    def dump(self, map: str) -> tuple[bytes, bytes]:
+        """Every entry: (keys, values), beside each other."""
+
+    def size(self, map: str) -> int:
+        """Entries there are."""
+
+    def clear(self, map: str) -> None:
+        """No entries any more; of an array: zeros."""
+
+class ProgramStage(Stage):
+    """Runs a program over each batch of a worker."""
+
+    def __init__(self, instance: ProgramInstance, name: str) -> None: ...
+    def replace(self, instance: ProgramInstance) -> None:
+        """
+        Run another instance from the next batch on; returns once the old one is free.
+        """
+
+    @property
+    def instance(self) -> ProgramInstance: ...
 
 class Fib:
     """See wirepath.route.Fib."""
