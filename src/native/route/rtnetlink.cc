@@ -330,6 +330,11 @@ bool known_family(uint8_t family) {
   return family == AF_INET || family == AF_INET6;
 }
 
+/* The kernel's -errno as errno; of what no kernel says, whatever it wraps to. */
+int32_t negated(uint32_t error) {
+  return static_cast<int32_t>(0u - error);
+}
+
 enum class Outcome { kEvent, kUnknown, kMalformed };
 
 Outcome decode(const nlmsghdr& h, Span body, RouteEvent& e, std::vector<RouteEvent>& members) {
@@ -339,12 +344,12 @@ Outcome decode(const nlmsghdr& h, Span body, RouteEvent& e, std::vector<RouteEve
   switch (h.nlmsg_type) {
     case NLMSG_DONE:
       e.kind = static_cast<uint8_t>(EventKind::kDone);
-      e.error = body.size >= 4 ? -static_cast<int32_t>(body.number()) : 0;
+      e.error = body.size >= 4 ? negated(body.number()) : 0;
       return Outcome::kEvent;
     case NLMSG_ERROR:
       if (body.size < 4) return Outcome::kMalformed;
       e.kind = static_cast<uint8_t>(EventKind::kError);
-      e.error = -static_cast<int32_t>(Span{body.data, 4}.number());
+      e.error = negated(Span{body.data, 4}.number());
       return Outcome::kEvent;
     case RTM_DELROUTE:
       gone = true;
