@@ -103,7 +103,7 @@ def build(flavour: Flavour) -> bool:
         settings["CMAKE_CXX_COMPILER"] = flavour.compiler
         # C of the same family: packet programs are C, and sanitizers of two compilers do not mix.
         folder, _, name = flavour.compiler.rpartition("/")
-        for cxx_name, c_name in (("clang++", "clang"), ("g++", "gcc")):
+        for cxx_name, c_name in (("clang++", "clang"), ("g++", "gcc"), ("c++", "cc")):
             name = name.replace(cxx_name, c_name)
         c = f"{folder}/{name}" if folder else name
         settings["CMAKE_C_COMPILER"] = c
