@@ -210,9 +210,11 @@ class FeedClient(Intake):
         on_records: Callable[[NDArray[np.void]], object] | None = None,
         on_rows: Callable[[str, dict[str, NDArray[np.void]]], object] | None = None,
         on_progress: Progress | None = None,
+        stop: Callable[[], bool] | None = None,
     ) -> bool:
         """Take records out of the ring into the configured sinks and to ``on_records`` until the
-        feed has ended, a limit is reached, or Ctrl-C, and stop. True when interrupted.
+        feed has ended, a limit is reached, ``stop`` says so, or Ctrl-C, and stop. True when
+        interrupted or told to stop.
 
         follow: go on when all sessions have ended. on_rows: called with a channel's name and what
         :meth:`rows` has of it. on_progress: called about ten times a second.
@@ -247,6 +249,7 @@ class FeedClient(Intake):
             max_messages=max_messages,
             follow=follow,
             on_records=take,
+            stop=stop,
         )
         try:
             interrupted = consumer.run(on_progress)

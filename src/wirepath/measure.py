@@ -268,7 +268,8 @@ def measure(
 
 class Consumer:
     """Pops until the run is over: the source or the publisher has ended and nothing comes any
-    more, a limit is reached, or Ctrl-C. With ``follow`` an end of session does not end it."""
+    more, a limit is reached, ``stop`` says so, or Ctrl-C. With ``follow`` an end of session does
+    not end it."""
 
     def __init__(
         self,
@@ -281,10 +282,11 @@ class Consumer:
         max_messages: int | None = None,
         follow: bool = False,
         on_records: Records | None = None,
+        stop: Callable[[], bool] | None = None,
     ) -> None:
         self._client, self._stats, self._ring, self._process = client, stats, ring, process
         self._max_seconds, self._max_messages, self._follow = max_seconds, max_messages, follow
-        self._on_records = on_records
+        self._on_records, self._stop = on_records, stop
         self._begin = time.monotonic()
         self._first = self._last = 0.0  # when records were first and last popped
         self._frames, self._frames_at = -1, 0.0  # and when their number last changed
@@ -297,7 +299,7 @@ class Consumer:
         return max(self._last - self._first, 0.0)
 
     def run(self, on_progress: Progress | None = None) -> bool:
-        """True when interrupted."""
+        """True when interrupted, or told to stop."""
         interrupted = False
         shown = self._begin
         while True:
@@ -311,6 +313,8 @@ class Consumer:
                     on_progress(self._client, self._stats, now - self._begin)
                 if self._over(now, idle=not len(records)):
                     return interrupted
+                if self._stop is not None and self._stop():
+                    return True
             except KeyboardInterrupt:
                 if interrupted or self._process is None:
                     return True

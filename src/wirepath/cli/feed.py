@@ -22,6 +22,7 @@ from .exits import Exit
 from .feed_channels import NOTHING_CAME, Limits, feed_channels, feed_config
 from .live import live
 from .records import RecordFile
+from .stopping import stop_asked
 
 
 def feed(
@@ -152,6 +153,7 @@ def feed(
     client = IngestionClient(settings)
     with ExitStack() as stack:
         records = stack.enter_context(RecordFile(out)) if out is not None else None
+        stop = stack.enter_context(stop_asked())
         stack.enter_context(client)
         client.start_ingestion(ring, stats)
         if settings.live_timestamps and not quiet:
@@ -164,6 +166,7 @@ def feed(
             max_messages=max_messages,
             follow=follow,
             on_records=records.write if records else None,
+            stop=stop,
         )
         with live(f"feed {settings.port_spec}", quiet=quiet) as show:
             interrupted = consumer.run(show)

@@ -24,6 +24,7 @@ from . import output
 from .exits import Exit
 from .live import live
 from .records import RecordFile, RowFiles
+from .stopping import stop_asked
 
 
 class Limits(NamedTuple):
@@ -127,6 +128,7 @@ def feed_channels(
                 must = "left out: no channel declares messages ([[channel.message]])"
                 raise ConfigError(problem("--rows", str(rows), must))
             fields = stack.enter_context(RowFiles(rows))
+        stop = stack.enter_context(stop_asked())
         stack.enter_context(client)
         client.start_ingestion(ring, stats)
         if not quiet:
@@ -143,6 +145,7 @@ def feed_channels(
                 on_records=records.write if records else None,
                 on_rows=fields.write if fields else None,
                 on_progress=show,
+                stop=stop,
             )
     summary = client.summary() | {
         "consumed": client.consumed,
