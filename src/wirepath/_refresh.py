@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .ports import Port
 
 EVERY: Final = 0.5  # seconds
-_BACKENDS: Final = ("socket", "af_xdp", "dpdk", "ef_vi")  # whose counters are kept elsewhere
+_BACKENDS: Final = ("socket", "af_xdp", "dpdk", "ef_vi", "auto")  # kept elsewhere
 
 
 class _Refresher:

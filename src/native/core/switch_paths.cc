@@ -272,6 +272,8 @@ Stats SwitchPort::stats() {
   Stats out = Port::stats();  // of the switch itself
   for (auto& [name, value] : out) name = "switch." + name;
   const std::lock_guard lock(mutex_);
+  uint64_t& lost = entry(out, "drop.tx_no_path");
+  for (const auto& queue : queue_states_) lost += queue->tx_no_path.load(std::memory_order_relaxed);
   for (const auto& [name, value] : of_the_gone_) entry(out, name) += value;
   for (const Path& path : paths_) {
     if (!path.port) continue;

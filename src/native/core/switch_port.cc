@@ -139,14 +139,19 @@ void SwitchPort::release(uint32_t number, wp_batch& batch) noexcept {
   batch.count = 0;
 }
 
-// Frames leave by the path that they came from, the others by the first one.
+// Frames leave by the path that they came from, the others by the first one. A path without
+// room does not keep frames of the others back; what a sender may offer again, frames that are no
+// path's own, is one run.
 uint32_t SwitchPort::tx(uint32_t number, wp_batch& batch) noexcept {
   Queue& queue = *queue_states_[number];
   if (queue.wanted.load(std::memory_order_acquire) != queue.plan) adopt(queue);
   uint32_t sent = 0;
   each_run(batch, [&](wp_batch& run, uint32_t tag) {
     const bool own = tag < kTags && queue.plan->by_tag[tag].port;
-    if (!own && queue.plan->lanes.empty()) return;
+    if (!own && queue.plan->lanes.empty()) {
+      for (uint32_t i = 0; i < run.count; i++) add_to(queue.tx_no_path, run.verdict[i] == WP_TX);
+      return;
+    }
     const Lane& lane = own ? queue.plan->by_tag[tag] : queue.plan->lanes[0];
     const uint64_t bits = own ? uint64_t{tag} << kTagShift : 0;
     for (uint32_t i = 0; own && i < run.count; i++) run.handle[i] &= ~bits;

@@ -118,6 +118,7 @@ class SwitchPort final : public Port {
     // the driver's, read by the control thread
     alignas(64) std::atomic<uint64_t> known{0};  // number of the plan
     std::atomic<uint64_t> polls{0};
+    std::atomic<uint64_t> tx_no_path{0};  // frames while no path is open
     std::array<Cell, kMaxPaths> cells;
     // the control thread's
     std::vector<std::unique_ptr<Plan>> plans;

@@ -120,6 +120,12 @@ TEST_CASE("switch: a port without paths gives nothing and does not end") {
   CHECK(port->rx(0, *batch) == 0);
   CHECK_FALSE(port->finished());
   CHECK(port->capabilities().tx == false);
+  batch->count = 2;  // what is sent all the same is counted
+  batch->verdict[0] = WP_TX;
+  batch->verdict[1] = WP_DROP;
+  batch->handle[0] = batch->handle[1] = WP_NO_FRAME;
+  CHECK(port->tx(0, *batch) == 0);
+  CHECK(stat(*port, "drop.tx_no_path") == 1);
 }
 
 TEST_CASE("switch: frames of both paths, each given back where it came from") {

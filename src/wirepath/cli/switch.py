@@ -97,7 +97,9 @@ def _show(found: dict[str, dict[str, Any]], as_json: bool) -> None:
             held = {way: each["reason"] for way, each in info["ways"].items() if each["reason"]}
             why = "; ".join(f"{way}: {reason}" for way, reason in held.items())
             way = info["path"] or info["kernel"]
-            rows.append([pid, escape(spec), way, f"{info['share']:g} %", frames, escape(why)])
-    titles = ["process", "port", "path", "share", "frames", "not better because"]
+            share = f"{info['share']:.4g} %"  # it is kept in 65536ths
+            named = ", ".join(info["flows"])
+            rows.append([pid, escape(spec), way, share, named, frames, escape(why)])
+    titles = ["process", "port", "path", "share", "flows", "frames", "not better because"]
     console.print(output.table("switches", titles, rows))
     return None

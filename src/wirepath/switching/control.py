@@ -85,7 +85,7 @@ class _Server:
             return {"ports": _carry_out(json.loads(_line(peer)), self._ports())}
         except WirepathError as error:
             return {"error": str(error)}
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             return {"error": f"not a request of wirepath switch: {error}"}
 
 
