@@ -15,9 +15,9 @@
  *   WP_REDIRECT  forwarded, rewritten in place: out of the port that the verdict names (natively
  *                batch->target, the port's number within the worker)
  *   WP_DROP      with the reason's counter
- *   WP_NEXT      to the host's own stack, which also answers with ICMP: the frame as it came. Behind
- *                the last program of a chain that is PASS. Its reason is in a to_host_* counter
- * Every frame of an interface is in exactly one of forwarded, to_host and dropped of its counters.
+ *   WP_NEXT      to the host's own stack, which also answers with ICMP: the frame as it came.
+ * Behind the last program of a chain that is PASS. Its reason is in a to_host_* counter Every frame
+ * of an interface is in exactly one of forwarded, to_host and dropped of its counters.
  *
  * The forwarding tables are in maps with the bytes of route_fib.h (root4, groups4, state4, and the
  * same of IPv6), entries of 4 bytes; an entry is the number of a group of next hops in `buckets`.
@@ -45,12 +45,12 @@ struct route_buckets {
 };
 
 enum route_kind { /* as wp::route::NextHopKind */
-  ROUTE_NONE,
-  ROUTE_FORWARD,
-  ROUTE_HOST,
-  ROUTE_BLACKHOLE,
-  ROUTE_UNREACHABLE,
-  ROUTE_PROHIBIT,
+                  ROUTE_NONE,
+                  ROUTE_FORWARD,
+                  ROUTE_HOST,
+                  ROUTE_BLACKHOLE,
+                  ROUTE_UNREACHABLE,
+                  ROUTE_PROHIBIT,
 };
 
 struct route_next_hop {
@@ -72,17 +72,17 @@ struct route_reach {
   __u64 interfaces[ROUTE_INTERFACES / 64];
 };
 
-#define ROUTE_UP 1u           /* else everything goes to the host */
-#define ROUTE_RPF_STRICT4 2u  /* the source's route must lead out of the same interface, */
-#define ROUTE_RPF_LOOSE4 4u   /* or out of any */
+#define ROUTE_UP 1u          /* else everything goes to the host */
+#define ROUTE_RPF_STRICT4 2u /* the source's route must lead out of the same interface, */
+#define ROUTE_RPF_LOOSE4 4u  /* or out of any */
 #define ROUTE_RPF_STRICT6 8u
 #define ROUTE_RPF_LOOSE6 16u
 #define ROUTE_NO_IP4 32u /* IPv4 is not forwarded from here: to the host */
 #define ROUTE_NO_IP6 64u
 struct route_interface {
   __u32 index; /* the kernel's number of the interface, of a VLAN its own */
-  __u16 flags; /* ROUTE_... */
   __u8 mac[6]; /* frames to other addresses are for the host */
+  __u16 flags; /* ROUTE_... */
 };
 
 struct route_vlan_key { /* in `vlans`, whose values are numbers of interfaces */
