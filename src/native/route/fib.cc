@@ -28,7 +28,7 @@ class TrieFib final : public Fib {
       : options_(options),
         trie_(options.max_prefixes, static_cast<uint32_t>(options.max_groups),
               // An IPv6 root is nearly empty: huge pages would make its bound its use.
-              options.huge_pages && options.family == 4) {}
+              options.huge_pages && options.family == 4, options.place) {}
 
   void lookup(const uint8_t* addresses, size_t n, uint32_t* next_hops) const noexcept override {
     // The root's entries are all fetched before the first of them is waited for.
