@@ -57,6 +57,16 @@ class Worker(Running):
         self._ports.append(port)
         return number
 
+    def add_host(self, number: int, host: Port) -> int:
+        """Let ``host`` (:class:`wirepath.hosts.HostPort`) stand for port ``number`` in the host's
+        own stack: frames of the port that are PASS, or that no packet program decided, are sent
+        there; frames that the kernel sends there leave by the port, and no stage sees them. Queue
+        q of the one goes with q of the other. Returns its number, behind those of the ports.
+        """
+        mine = self._worker.add_host(number, host.native)
+        self._ports.append(host)
+        return mine
+
     def add_stage(self, stage: AnyStage, state: NDArray[Any] | None = None) -> None:
         """Run ``stage`` over every batch, after those added before.
 

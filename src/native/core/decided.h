@@ -15,7 +15,7 @@ class Decided {
   explicit Decided(uint32_t capacity) : apart_(capacity) {}
 
   // Leaves the undecided frames in `batch`, in their order and as they came (WP_DROP), and sets the
-  // others apart. Returns how many are left.
+  // others apart. Returns how many are left; where none is, `batch` stays as it is.
   uint32_t set_apart(wp_batch& batch) noexcept {
     uint32_t left = 0;
     for (uint32_t i = 0; i < batch.count; i++) left += batch.verdict[i] == kUndecided;
@@ -23,6 +23,7 @@ class Decided {
       if (left) std::memset(batch.verdict, WP_DROP, left);
       return left;
     }
+    if (left == 0) return 0;
     wp_batch& apart = *apart_;
     uint32_t to = 0;
     for (uint32_t i = 0; i < batch.count; i++) {

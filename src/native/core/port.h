@@ -91,12 +91,20 @@ class Port {
     return 0;
   }
 
-  // tx(), with the frames shown to whoever has tapped the port.
-  uint32_t send(uint32_t queue, wp_batch& batch) noexcept {
+  // Ports that answer the same, and not null, send each other's frames without a copy.
+  virtual const void* frame_memory() const noexcept { return nullptr; }
+  // tx() of frames of a port with the same frame_memory(): those queued leave as they are, and
+  // their handle becomes WP_NO_FRAME.
+  virtual uint32_t tx_lent(uint32_t queue, wp_batch& batch) noexcept { return tx(queue, batch); }
+  // So many frames of the latest burst of `queue` left that way, by another port.
+  virtual void lent(uint32_t queue, uint32_t frames) noexcept { (void)queue, (void)frames; }
+
+  // tx(), or tx_lent(), with the frames shown to whoever has tapped the port.
+  uint32_t send(uint32_t queue, wp_batch& batch, bool lent = false) noexcept {
     const bool tapped = tap_.on();
     if (tapped) [[unlikely]]
       tap_.sending(queue, batch, clock_.now());
-    const uint32_t queued = tx(queue, batch);
+    const uint32_t queued = lent ? tx_lent(queue, batch) : tx(queue, batch);
     if (tapped) [[unlikely]]
       tap_.sent(queue, queued);
     return queued;

@@ -18,35 +18,10 @@
 namespace wp {
 namespace {
 
-enum : size_t {
-  kBursts,
-  kIdlePolls,
-  kFrames,
-  kVerdict0,
-  kPassUnsupported = kVerdict0 + WP_VERDICTS,
-  kBadVerdict,
-  kBadTarget,
-  kTxUnsupported,
-  kKeepUnsupported,
-  kCounters
-};
-constexpr std::array<const char*, kCounters> kNames{"bursts",
-                                                    "idle_polls",
-                                                    "frames",
-                                                    "verdict.aborted",
-                                                    "verdict.drop",
-                                                    "verdict.pass",
-                                                    "verdict.tx",
-                                                    "verdict.redirect",
-                                                    "verdict.keep",
-                                                    "drop.pass_unsupported",
-                                                    "drop.bad_verdict",
-                                                    "drop.bad_target",
-                                                    "drop.tx_unsupported",
-                                                    "drop.keep_unsupported"};
-
 constexpr uint32_t kBurstsBetweenIdleCalls = 256;
 constexpr int kMaxFds = 64;
+// A host port costs a system call to look at, and is the slow path.
+constexpr uint32_t kRoundsBetweenHosts = 16;
 
 // Sending from Python takes a queue for some microseconds.
 constexpr int kClaimTries = 100;
@@ -68,7 +43,7 @@ Worker::Worker(WorkerConfig config)
     : config_(std::move(config)),
       number_(next_number()),
       batch_(checked_batch_size(config_.batch_size)),
-      outbound_(config_.batch_size),
+      carrier_(config_.batch_size),
       decided_(config_.batch_size) {
   if (config_.cpu_core && (*config_.cpu_core < 0 || *config_.cpu_core >= CPU_SETSIZE))
     throw config_error("cpu_core", std::to_string(*config_.cpu_core), "a core of this machine");
@@ -107,10 +82,22 @@ uint16_t Worker::add_port(std::shared_ptr<Port> port, std::vector<uint32_t> queu
           "below " + std::to_string(port->queues()) + ", the queues of " + port->spec());
     sources_.push_back({number, q});
   }
-  queues_.push_back(std::move(queues));
+  ends_.push_back({.queues = std::move(queues)});
   specs_.push_back(port->spec());
   ports_.push_back(std::move(port));
   return number;
+}
+
+uint16_t Worker::add_host(uint16_t number, std::shared_ptr<Port> host) {
+  if (number >= ends_.size() || ends_[number].host >= 0 || ends_[number].network >= 0)
+    throw config_error("port", std::to_string(number),
+                       "the number of a port that was added, and has no host's end yet");
+  const size_t had = sources_.size();
+  const uint16_t mine = add_port(std::move(host), ends_[number].queues);
+  for (size_t i = had; i < sources_.size(); i++) sources_[i].host = true;
+  ends_[number].host = mine;
+  ends_[mine].network = number;
+  return mine;
 }
 
 void Worker::add_stage(std::shared_ptr<Stage> stage) {
@@ -137,7 +124,8 @@ void Worker::start() {
   try {
     attach_stages();
     telemetry_ = &Telemetry::process();
-    if (!counters_) counters_ = telemetry_->counters("worker/" + config_.name, kNames);
+    if (!counters_) counters_ = telemetry_->counters("worker/" + config_.name, kWorkerCounterNames);
+    carrier_.begin(ports_, ends_, counters_);
     running_.store(true, std::memory_order_release);
     thread_ = std::thread([this] { run(); });
   } catch (...) {
@@ -245,27 +233,13 @@ void Worker::run() noexcept {
   pthread_setname_np(pthread_self(), config_.name.substr(0, 15).c_str());
   Clock& clock = Clock::process();
   for (const auto& stage : stages_) stage->enter();
-  uint32_t since_idle = 0;
+  uint32_t since_idle = 0, round = 0;
   while (!stop_.load(std::memory_order_relaxed)) {
     uint32_t frames = 0;
+    const bool hosts = ++round % kRoundsBetweenHosts == 0;
     for (Source& source : sources_) {
-      Port& port = *ports_[source.port];
-      port.collect_returned(source.queue);
-      const int64_t before = clock.now();
-      const uint32_t n = port.rx(source.queue, *batch_);
-      if (n < source.full_burst && source.polled_until != INT64_MAX) source.polled_until = before;
-      if (n == 0) continue;
-      frames += n;
-      batch_->port = source.port;
-      batch_->queue = static_cast<uint16_t>(source.queue);
-      a_frame_.store(batch_->data[0], std::memory_order_relaxed);
-      if (port.tap().on()) [[unlikely]]
-        process_tapped(source);
-      else
-        process(source);
-      port.release(source.queue, *batch_);
-      counters_[kBursts].add(1);
-      counters_[kFrames].add(n);
+      if (source.host && !hosts && frames != 0) continue;
+      frames += poll(source, clock);
       if (failed_) break;
     }
     note_polled();
@@ -278,8 +252,9 @@ void Worker::run() noexcept {
     for (const Source source : sources_) ports_[source.port]->tap().idle(source.queue);
     if (frames != 0) continue;
     counters_[kIdlePolls].add(1);
-    if (config_.stop_when_finished &&
-        std::ranges::all_of(ports_, [](const auto& p) { return p->finished(); }))
+    if (config_.stop_when_finished && std::ranges::all_of(sources_, [this](const Source& source) {
+          return source.host || ports_[source.port]->finished();
+        }))
       break;
     wait_for_work();
   }
@@ -292,13 +267,38 @@ void Worker::run() noexcept {
   ended_.notify_all();
 }
 
+uint32_t Worker::poll(Source& source, Clock& clock) noexcept {
+  Port& port = *ports_[source.port];
+  port.collect_returned(source.queue);
+  const int64_t before = clock.now();
+  const uint32_t n = port.rx(source.queue, *batch_);
+  if (n < source.full_burst && source.polled_until != INT64_MAX) source.polled_until = before;
+  if (n == 0) return 0;
+  batch_->port = source.port;
+  batch_->queue = static_cast<uint16_t>(source.queue);
+  if (source.host) {
+    carrier_.from_host(source.port, source.queue, *batch_);
+    port.release(source.queue, *batch_);
+    return n;
+  }
+  a_frame_.store(batch_->data[0], std::memory_order_relaxed);
+  if (port.tap().on()) [[unlikely]]
+    process_tapped(source);
+  else
+    process(source);
+  port.release(source.queue, *batch_);
+  counters_[kBursts].add(1);
+  counters_[kFrames].add(n);
+  return n;
+}
+
 // Frames of a capture, or made up, wait nowhere: their stamps are all the time there is.
 void Worker::begin_polling(int64_t now) noexcept {
   for (Source& source : sources_) {
     const Port& port = *ports_[source.port];
     const Capabilities can = port.capabilities();
     source.full_burst = std::min(config_.batch_size, port.full_burst());
-    source.polled_until = can.finite || !can.wire ? INT64_MAX : now;
+    source.polled_until = can.finite || !can.wire || source.host ? INT64_MAX : now;
   }
   note_polled();
 }
@@ -309,105 +309,40 @@ void Worker::note_polled() noexcept {
   polled_until_ = least;
 }
 
-void Worker::process(Source source) noexcept {
-  const bool fine = run_stages();
-  carry_out(source, holding_ && fine);  // the one that holds, the last, may not have seen them
+void Worker::process(const Source& source) noexcept {
+  const bool fine = run_stages(source);  // the one that holds, the last, may not have seen them
+  carrier_.carry_out(source.port, source.queue, *batch_, holding_ && fine);
 }
 
-void Worker::process_tapped(Source source) noexcept {
+void Worker::process_tapped(const Source& source) noexcept {
   Tap& tap = ports_[source.port]->tap();
   tap.received(source.queue, *batch_);
-  const bool fine = run_stages();
+  const bool fine = run_stages(source);
   tap.judged(source.queue, *batch_);
-  carry_out(source, holding_ && fine);
+  carrier_.carry_out(source.port, source.queue, *batch_, holding_ && fine);
 }
 
-bool Worker::run_stages() noexcept {
+bool Worker::run_stages(const Source& source) noexcept {
   bool fine = true;
+  const Stage* const last = stages_.empty() ? nullptr : stages_.back().get();
   for (const auto& stage : stages_) {
     fine = stage->process(*batch_);
     if (!fine) {
       fail(stage);
       break;
     }
-    if (stage->decides() && decided_.set_apart(*batch_) == 0) break;
+    if (stage->decides() && stage.get() != last && decided_.set_apart(*batch_) == 0) break;
   }
   decided_.put_back(*batch_);
+  if (last && last->decides()) settle(ends_[source.port].host >= 0 ? WP_PASS : WP_DROP);
   return fine;
 }
 
-void Worker::send_back(Source source, uint32_t frames) noexcept {
-  if (ports_[source.port]->capabilities().tx)
-    ports_[source.port]->send(source.queue, *batch_);
-  else
-    counters_[kTxUnsupported].add(frames);
-}
-
-// Counts every verdict and sends what is to be sent. The common case, all frames alike, is one
-// compare of the array with itself, a byte further.
-void Worker::carry_out(Source source, bool held) noexcept {
-  wp_batch& batch = *batch_;
-  if (batch.count == 0) return;  // a stage took them all out
-  const uint8_t first = batch.verdict[0];
-  if ((first == WP_DROP || first == WP_TX || (first == WP_KEEP && held)) &&
-      std::memcmp(batch.verdict, batch.verdict + 1, batch.count - 1) == 0) [[likely]] {
-    counters_[kVerdict0 + first].add(batch.count);
-    if (first == WP_TX) send_back(source, batch.count);
-    return;
-  }
-  uint32_t by_verdict[256] = {};
-  for (uint32_t i = 0; i < batch.count; i++) by_verdict[batch.verdict[i]]++;
-  for (size_t v = 0; v < WP_VERDICTS; v++)
-    if (by_verdict[v]) counters_[kVerdict0 + v].add(by_verdict[v]);
-  const uint32_t plain = by_verdict[WP_ABORTED] + by_verdict[WP_DROP] + by_verdict[WP_TX] +
-                         (held ? by_verdict[WP_KEEP] : 0);
-  if (by_verdict[WP_TX]) send_back(source, by_verdict[WP_TX]);
-  if (plain == batch.count) [[likely]]
-    return;
-  const Capabilities& can = ports_[source.port]->capabilities();
-  for (uint32_t i = 0; i < batch.count; i++) {
-    switch (batch.verdict[i]) {
-      case WP_ABORTED:
-      case WP_DROP:
-      case WP_TX:
-        break;
-      case WP_KEEP:
-        if (held) break;
-        counters_[kKeepUnsupported].add(1);
-        batch.verdict[i] = WP_DROP;
-        break;
-      case WP_PASS:
-        if (!can.pass) counters_[kPassUnsupported].add(1);
-        break;
-      case WP_REDIRECT:
-        if (batch.target[i] >= ports_.size()) counters_[kBadTarget].add(1);
-        break;
-      default:
-        counters_[kBadVerdict].add(1);
-        batch.verdict[i] = WP_DROP;  // an unknown verdict must not leak the frame
-    }
-  }
-  // One burst per target port, out of a queue that no other worker has: the frames are copied by
-  // the sending port, then released here.
-  for (uint16_t target = 0; by_verdict[WP_REDIRECT] && target < ports_.size(); target++) {
-    wp_batch& out = *outbound_;
-    out.count = 0;
-    for (uint32_t i = 0; i < batch.count; i++) {
-      if (batch.verdict[i] != WP_REDIRECT || batch.target[i] != target) continue;
-      out.data[out.count] = batch.data[i];
-      out.length[out.count] = batch.length[i];
-      out.timestamp[out.count] = batch.timestamp[i];
-      out.hash[out.count] = batch.hash[i];
-      out.handle[out.count] = WP_NO_FRAME;
-      out.verdict[out.count] = WP_TX;
-      out.count++;
-    }
-    if (out.count == 0) continue;
-    if (ports_[target]->capabilities().tx)
-      ports_[target]->send(queues_[target][source.queue % queues_[target].size()], out);
-    else
-      counters_[kTxUnsupported].add(out.count);
-  }
+// What no stage decided is the host's, where there is one, and else done with.
+void Worker::settle(uint8_t verdict) noexcept {
+  uint8_t* verdicts = batch_->verdict;
+  for (uint32_t i = 0; i < batch_->count; i++)
+    verdicts[i] = verdicts[i] == kUndecided ? verdict : verdicts[i];
 }
 
 void Worker::wait_for_work() noexcept {
@@ -439,8 +374,8 @@ void Worker::wait_for_work() noexcept {
 
 std::vector<std::pair<std::string, uint64_t>> Worker::stats() const {
   std::vector<std::pair<std::string, uint64_t>> out;
-  for (size_t i = 0; i < kNames.size(); i++)
-    out.emplace_back(kNames[i], counters_ ? counters_[i].value() : 0);
+  for (size_t i = 0; i < kWorkerCounterNames.size(); i++)
+    out.emplace_back(kWorkerCounterNames[i], counters_ ? counters_[i].value() : 0);
   return out;
 }
 

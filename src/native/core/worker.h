@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "core/batch_storage.h"
+#include "core/carrier.h"
 #include "core/decided.h"
 #include "core/port.h"
 #include "core/stage.h"
@@ -44,6 +45,10 @@ class Worker {
   // Before start. `queues` of the port that this worker drives; empty = all of them.
   // Returns the port's number, for WP_REDIRECT.
   uint16_t add_port(std::shared_ptr<Port> port, std::vector<uint32_t> queues = {});
+  // `host`: what stands for port `number` in the host's own stack. Frames that its stages PASS are
+  // sent there; frames that come from there leave by the port, and no stage sees them. Its queue q
+  // goes with the port's q. Returns its number.
+  uint16_t add_host(uint16_t number, std::shared_ptr<Port> host);
   void add_stage(std::shared_ptr<Stage> stage);
 
   // Throws kConfig when there is nothing to do, the core does not exist, or it ran before.
@@ -71,13 +76,14 @@ class Worker {
     uint32_t queue;
     uint32_t full_burst = 0;
     int64_t polled_until = 0;  // whatever came before was found
+    bool host = false;
   };
   void run() noexcept;
-  void process(Source source) noexcept;
-  void process_tapped(Source source) noexcept;
-  bool run_stages() noexcept;
-  void carry_out(Source source, bool held) noexcept;
-  void send_back(Source source, uint32_t frames) noexcept;
+  void process(const Source& source) noexcept;
+  void process_tapped(const Source& source) noexcept;
+  bool run_stages(const Source& source) noexcept;
+  void settle(uint8_t verdict) noexcept;
+  uint32_t poll(Source& source, Clock& clock) noexcept;
   void begin_polling(int64_t now) noexcept;
   void note_polled() noexcept;
   void wait_for_work() noexcept;
@@ -92,13 +98,13 @@ class Worker {
   const WorkerConfig config_;
   const uint64_t number_;                     // of all workers of this process
   std::vector<std::shared_ptr<Port>> ports_;  // until joined: a worker at rest keeps none open
+  std::vector<Carrier::End> ends_;            // of each port
   std::vector<std::string> specs_;            // of each port
   std::vector<std::shared_ptr<Stage>> stages_;
   std::vector<Source> sources_;
-  int64_t polled_until_ = 0;                   // the least of the sources'
-  std::vector<std::vector<uint32_t>> queues_;  // of each port: those that are this worker's
+  int64_t polled_until_ = 0;  // the least of the sources'
   BatchStorage batch_;
-  BatchStorage outbound_;
+  Carrier carrier_;
   Decided decided_;
   Telemetry* telemetry_ = nullptr;
   Counter* counters_ = nullptr;

@@ -26,6 +26,7 @@ void bind_batch(nb::module_& m);
 void bind_port(nb::module_& m);
 void bind_stage(nb::module_& m);
 void bind_hand_off(nb::module_& m);
+void bind_host(nb::module_& m);
 void bind_worker(nb::module_& m);
 void bind_feed(nb::module_& m);
 void bind_feed_channel(nb::module_& m);

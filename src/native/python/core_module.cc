@@ -26,6 +26,7 @@ NB_MODULE(_core, m) {
   bind_port(m);
   bind_stage(m);
   bind_hand_off(m);
+  bind_host(m);
   bind_worker(m);
   bind_itch(m);
   bind_book(m);

@@ -52,6 +52,13 @@ void bind_worker(nb::module_& m) {
             return w.add_port(port.shared(), std::move(queues));
           },
           nb::arg("port"), nb::arg("queues") = std::vector<uint32_t>{})
+      .def(
+          "add_host",
+          [](PyWorker& w, uint16_t number, PortHandle& host) {
+            return w.add_host(number, host.shared());
+          },
+          nb::arg("number"), nb::arg("host"),
+          "What stands for port `number` in the host's own stack.")
       .def("add_stage", &PyWorker::add_stage, nb::arg("stage"))
       .def("start", &PyWorker::start)
       .def("stop", &PyWorker::stop, "Ask it to stop; returns at once.")

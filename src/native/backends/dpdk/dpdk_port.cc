@@ -31,6 +31,17 @@ std::mutex& control() {
   return *one;
 }
 
+// Under control(). A device's ring may hold frames of a port that has been closed: their buffers go
+// with the last port.
+struct Lenders {
+  size_t open_ports = 0;
+  std::vector<std::unique_ptr<Pool>> closed;
+};
+Lenders& lenders() {
+  static Lenders* const one = new Lenders;
+  return *one;
+}
+
 uint32_t usable_cores() {
   cpu_set_t set;
   CPU_ZERO(&set);
@@ -59,6 +70,7 @@ DpdkPort::DpdkPort(const PortConfig& config) : Port(config), settings_(config) {
   try {
     open(config);
     monitor_ = std::thread([this] { watch(); });
+    lenders().open_ports++;
   } catch (...) {
     // Here, under the lock: in the order in which the destructor would.
     if (watched_) unwatch();
@@ -89,6 +101,10 @@ DpdkPort::~DpdkPort() {
   flow_.reset();
   device_.reset();
   xdp_sockets_.close_left();
+  Lenders& all = lenders();
+  for (const auto& queue : bound_)
+    if (queue->lender()) all.closed.push_back(queue->take_pool());
+  if (--all.open_ports == 0) all.closed.clear();
 }
 
 // Refused while the callback runs, and what it writes to is about to go.
@@ -311,6 +327,15 @@ uint32_t DpdkPort::rx(uint32_t queue, wp_batch& batch) noexcept {
 }
 uint32_t DpdkPort::tx(uint32_t queue, wp_batch& batch) noexcept {
   return bound_[queue]->tx(batch);
+}
+const void* DpdkPort::frame_memory() const noexcept {
+  return &lenders();
+}
+uint32_t DpdkPort::tx_lent(uint32_t queue, wp_batch& batch) noexcept {
+  return bound_[queue]->tx_lent(batch);
+}
+void DpdkPort::lent(uint32_t queue, uint32_t frames) noexcept {
+  bound_[queue]->lent(frames);
 }
 void DpdkPort::release(uint32_t queue, wp_batch& batch) noexcept {
   bound_[queue]->release(batch);

@@ -36,6 +36,9 @@ class DpdkPort final : public Port {
 
   uint32_t rx(uint32_t queue, wp_batch& batch) noexcept override;
   uint32_t tx(uint32_t queue, wp_batch& batch) noexcept override;
+  const void* frame_memory() const noexcept override;  // all of EAL's is one
+  uint32_t tx_lent(uint32_t queue, wp_batch& batch) noexcept override;
+  void lent(uint32_t queue, uint32_t frames) noexcept override;
   void release(uint32_t queue, wp_batch& batch) noexcept override;
   bool wait(uint32_t queue, int64_t timeout_us) noexcept override;
   Info info() const override;

@@ -195,12 +195,27 @@ void Queue::release(wp_batch& batch) noexcept {
 
 // --- transmit -----------------------------------------------------------------------------------
 
-// The frame as an mbuf that the driver may have: our own as it is, any other as a copy.
-rte_mbuf* Queue::prepare(wp_batch& batch, uint32_t i, bool& own) noexcept {
+namespace {
+
+// The mbuf of another port of ours, if the frame lies in it.
+rte_mbuf* borrowed(uint64_t handle, const uint8_t* data, uint32_t length) noexcept {
+  if (handle == WP_NO_FRAME) return nullptr;
+  auto* m = reinterpret_cast<rte_mbuf*>(handle);
+  const auto* buffer = static_cast<const uint8_t*>(m->buf_addr);
+  const bool whole = data >= buffer && data + length <= buffer + m->buf_len;
+  return whole && RTE_MBUF_DIRECT(m) ? m : nullptr;
+}
+
+}  // namespace
+
+// The frame as an mbuf that the driver may have: our own, or one that was lent, as it is; any other
+// as a copy.
+rte_mbuf* Queue::prepare(wp_batch& batch, uint32_t i, bool lent, bool& taken) noexcept {
   const uint32_t length = batch.length[i];
-  rte_mbuf* m = pool_->owned(batch.handle[i], batch.data[i], length);
-  own = m != nullptr;
-  if (own) [[likely]] {
+  rte_mbuf* m = lent ? borrowed(batch.handle[i], batch.data[i], length)
+                     : pool_->owned(batch.handle[i], batch.data[i], length);
+  taken = m != nullptr;
+  if (taken) [[likely]] {
     m->data_off = static_cast<uint16_t>(batch.data[i] - static_cast<uint8_t*>(m->buf_addr));
     m->ol_flags = 0;
   } else {
@@ -272,6 +287,15 @@ void Queue::count_refused(uint32_t frames) noexcept {
 uint32_t Queue::tx(wp_batch& batch) noexcept {
   enter_thread();
   if (uint64_t all = 0; is_burst(batch, all)) return tx_burst(batch, all);
+  return send_each(batch, false);
+}
+
+uint32_t Queue::tx_lent(wp_batch& batch) noexcept {
+  enter_thread();
+  return send_each(batch, true);
+}
+
+uint32_t Queue::send_each(wp_batch& batch, bool lent) noexcept {
   uint32_t n = 0, full = 0, too_long = 0, invalid = 0, no_queue = 0, own_frames = 0;
   uint64_t bytes = 0;
   for (uint32_t i = 0; i < batch.count; i++) {
@@ -284,26 +308,26 @@ uint32_t Queue::tx(wp_batch& batch) noexcept {
       (!config_.tx ? no_queue : length < kEthernetHeader ? invalid : full ? full : too_long)++;
       continue;
     }
-    bool own = false;
-    rte_mbuf* m = prepare(batch, i, own);
+    bool taken = false;
+    rte_mbuf* m = prepare(batch, i, lent, taken);
     if (!m) [[unlikely]] {
       full++;
       continue;
     }
-    if (own) batch.handle[i] = WP_NO_FRAME;
-    own_frames += own;
+    if (taken) batch.handle[i] = WP_NO_FRAME;
+    own_frames += taken && !lent;
     bytes += length;
     scratch_[n] = m;
-    positions_[n++] = i << 1 | static_cast<uint32_t>(own);
+    positions_[n++] = i << 1 | static_cast<uint32_t>(taken);
   }
   const uint32_t sent = n ? transmit(scratch_.data(), n) : 0;
-  // Those that found no room are as they were: ours with their handle, copies gone.
+  // Those that found no room are as they were: with their handle, copies gone.
   for (uint32_t k = sent; k < n; k++) {
     const uint32_t i = positions_[k] >> 1;
     bytes -= batch.length[i];
     if (positions_[k] & 1) {
       batch.handle[i] = reinterpret_cast<uint64_t>(scratch_[k]);
-      own_frames--;
+      own_frames -= !lent;
     } else {
       rte_pktmbuf_free(scratch_[k]);
     }

@@ -5,6 +5,7 @@
 
 #include <rte_mbuf.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -60,6 +61,13 @@ class Queue {
 
   uint32_t rx(wp_batch& batch) noexcept;
   uint32_t tx(wp_batch& batch) noexcept;
+  // As tx, of frames that another port of this process received.
+  uint32_t tx_lent(wp_batch& batch) noexcept;
+  // So many frames of the latest burst another port has sent.
+  void lent(uint32_t frames) noexcept {
+    lender_ = true;
+    handed_out_ -= std::min(frames, handed_out_);
+  }
   void release(wp_batch& batch) noexcept;
   // Nothing here can be waited on: sleeps for a moment where the last poll found nothing.
   bool wait(int64_t timeout_us) noexcept;
@@ -68,6 +76,9 @@ class Queue {
   bool send(const std::vector<std::vector<uint8_t>>& frames) noexcept;
 
   const Pool& pool() const noexcept { return *pool_; }
+  // Other ports' rings may have buffers of this pool: who closes the queue keeps it for them.
+  bool lender() const noexcept { return lender_; }
+  std::unique_ptr<Pool> take_pool() noexcept { return std::move(pool_); }
 
  private:
   uint32_t poll(wp_batch& batch) noexcept;
@@ -77,7 +88,8 @@ class Queue {
   uint32_t tx_burst(wp_batch& batch, uint64_t bytes) noexcept;
   void count_refused(uint32_t frames) noexcept;
   uint32_t transmit(rte_mbuf** frames, uint32_t n) noexcept;
-  rte_mbuf* prepare(wp_batch& batch, uint32_t i, bool& own) noexcept;
+  uint32_t send_each(wp_batch& batch, bool lent) noexcept;
+  rte_mbuf* prepare(wp_batch& batch, uint32_t i, bool lent, bool& taken) noexcept;
   void stamp(wp_batch& batch, uint32_t n) noexcept;
   void enter_thread() noexcept;
 
@@ -86,8 +98,9 @@ class Queue {
   Counter* counters_;
   Clock& clock_;
   uint32_t handed_out_ = 0;
+  bool lender_ = false;
   std::vector<rte_mbuf*> scratch_;   // frames to free, or to send
-  std::vector<uint32_t> positions_;  // of those to send, doubled, + 1 for a frame of ours
+  std::vector<uint32_t> positions_;  // of those to send, doubled, + 1 for a frame not copied
   std::vector<uint64_t> burst_;      // handles of the latest burst received
   uint32_t burst_count_ = 0;
 };
