@@ -50,7 +50,17 @@ def _open(settings: Settings) -> Iterator[Mapping[str, Contestant | Unavailable]
     contestants["nothing"] = runs("driver", "tcp", "nothing")
     contestants["native"] = runs("null", "udp", "established")
     contestants["worker"] = runs("null", "udp", "nothing")
+    lacking = _no_memif()
+    contestants["memif"] = lacking or runs("memif", "udp", "established")
+    contestants["memif worker"] = lacking or runs("memif", "udp", "nothing")
     yield contestants
+
+
+def _no_memif() -> Unavailable | None:
+    from wirepath import backends  # noqa: PLC0415 -- --list needs no built package
+
+    dpdk = next(each for each in backends() if each.name == "dpdk")
+    return None if dpdk.available else Unavailable(f"dpdk: {dpdk.reason} ({dpdk.mend})")
 
 
 def _line(name: str, what: str, ours: str, yardstick: str, note: str) -> Line:
@@ -83,6 +93,13 @@ BALANCER = Group(
             "native",
             "worker",
             "the yardstick is the worker without a stage",
+        ),
+        _line(
+            "balancer_memif",
+            "UDP within IPIP as a native stage, in and out of a DPDK memif",
+            "memif",
+            "memif worker",
+            "time by the clock; the yardstick is a worker that takes each frame and drops it",
         ),
     ),
     _open,

@@ -17,7 +17,7 @@ from shared_data import ROOT
 
 from wirepath.lab import Lab
 
-VIP, PORT = "10.99.0.1", 8000
+VIP, VIP6, PORT = "10.99.0.1", "2001:db8:99::1", 8000
 SERVERS = ("s1", "s2", "s3", "s4")
 PEERS = ROOT / "tests" / "balancer_peers.py"
 WIREPATH = [sys.executable, "-m", "wirepath"]
@@ -66,10 +66,20 @@ class Clients:
 
 
 class BalancerLab:
-    """mode: how servers are reached. With dsr all are on one switch, else around a router."""
+    """mode: how servers are reached. With dsr all are on one switch, else around a router.
+    families: of the VIP, and of the servers' addresses."""
 
-    def __init__(self, name: str, folder: Path, mode: str, balancers: int = 1) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        mode: str,
+        balancers: int = 1,
+        families: tuple[int, int] = (4, 4),
+    ) -> None:
         self.mode = mode
+        self.families = families
+        self.vip = VIP6 if families[0] == 6 else VIP
         self.folder = folder
         self.balancers = [f"lb{i + 1}" for i in range(balancers)]
         hosts = ["client", "router", *self.balancers, *SERVERS]
@@ -120,32 +130,40 @@ class BalancerLab:
         return process
 
     def address(self, host: str) -> str:
-        return self.lab[host].interface.ipv4
+        interface = self.lab[host].interface
+        return str(interface.ipv6 if self.families[1] == 6 else interface.ipv4)
+
+    def _to_vip(self, host: str, hop: Any) -> None:
+        """A route to the VIP over an interface of the next host."""
+        six = self.families[0] == 6
+        route = (f"{self.vip}/{128 if six else 32}", "via", hop.ipv6 if six else hop.ipv4)
+        self.run(host, "ip", "route", "add", *route)
 
     def _addresses(self) -> None:
         for server in SERVERS:
             if self.mode == "dsr":  # the VIP is not to be answered for on the switch
                 for name, value in (("arp_ignore", 1), ("arp_announce", 2)):
                     self.run(server, "sysctl", "-qw", f"net.ipv4.conf.all.{name}={value}")
-            self.run(server, "ip", "address", "add", f"{VIP}/32", "dev", "lo")
+            # IPv6 answers for an address only where it is.
+            prefix = f"{self.vip}/{128 if self.families[0] == 6 else 32}"
+            self.run(server, "ip", "address", "add", prefix, "dev", "lo")
         if self.mode == "dsr":
-            self.run("client", "ip", "route", "add", f"{VIP}/32", "via", self.address("lb1"))
+            self._to_vip("client", self.lab["lb1"].interface)
             return
         # Clients' packets have room for an outer header on the wider links behind the router.
         for host in ("client", "router"):
             self.run(host, "ip", "link", "set", "wp0", "mtu", "1500")
-        gateway = self.lab["client"].interface.peer.ipv4
-        self.run("client", "ip", "route", "add", f"{VIP}/32", "via", gateway)
+        self._to_vip("client", self.lab["client"].interface.peer)
         self.run("router", "sysctl", "-qw", "net.ipv4.fib_multipath_hash_policy=1")
         if len(self.balancers) == 1:
-            self.run("router", "ip", "route", "add", f"{VIP}/32", "via", self.address("lb1"))
+            self._to_vip("router", self.lab["lb1"].interface)
 
     def serve(self, server: str) -> None:
         """Its service, and the decapsulating program in front of it."""
         if self.mode != "dsr":
-            endpoint = ("--endpoint", self.address(server), "--vip", VIP)
+            endpoint = ("--endpoint", self.address(server), "--vip", self.vip)
             self.start(f"{server} decap", server, *WIREPATH, "lb", "decap", "wp0", *endpoint)
-        script = (sys.executable, str(PEERS), "serve", server, VIP, str(PORT))
+        script = (sys.executable, str(PEERS), "serve", server, self.vip, str(PORT))
         process = self.start(f"{server} service", server, *script, stdout=subprocess.PIPE)
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
@@ -158,7 +176,7 @@ class BalancerLab:
         if self.mode != "dsr":
             lines.append(f"mtu = {MTU}")
         lines += [f"{name} = {json.dumps(value)}" for name, value in values.items()]
-        lines += ["[[balancer.vip]]", 'name = "web"', f'address = "{VIP}"', f"port = {PORT}"]
+        lines += ["[[balancer.vip]]", 'name = "web"', f'address = "{self.vip}"', f"port = {PORT}"]
         lines += ["check_interval = 1.0", "check_timeout = 1.0", "rise = 1", "fall = 6"]
         for server in SERVERS:
             lines += ["[[balancer.server]]", f'name = "{server}"']
@@ -188,7 +206,7 @@ class BalancerLab:
         return {s["name"]: s["state"] for s in servers}
 
     def connect(self, count: int) -> Clients:
-        script = (sys.executable, str(PEERS), "connect", VIP, str(PORT))
+        script = (sys.executable, str(PEERS), "connect", self.vip, str(PORT))
         name = f"clients {len(self.running)}"
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         return Clients(self.start(name, "client", *script, str(count), **pipes))

@@ -270,7 +270,8 @@ class NaiveBalancer:
         error = False
         if is_error(h) and not h.bad and not h.fragment:
             q = ip_headers(frame, h.l4 + 8, 0x0800 if h.family == 4 else 0x86DD, quoted=True)
-            if q.ports and q.source == h.destination:
+            # Eight bytes of transport within the error itself; what is behind is padding.
+            if q.ports and q.l4 + 8 <= h.end and q.source == h.destination:
                 error = True
                 source, dest, protocol = q.destination, q.source, q.protocol
                 sport, dport = q.dport, q.sport

@@ -12,5 +12,12 @@ struct decap_endpoint {
   __u32 address[4]; /* network order, IPv4 in the first word */
   __u32 family;
 };
+/* Of a packet's outer headers. */
+struct decap_outer {
+  __u64 l3, l4, end; /* offsets in the frame, the last one behind the packet */
+  __u64 pseudo;      /* sum over what UDP's checksum covers beside the datagram */
+  __u32 gue;
+  __u32 protocol;
+};
 
 #endif

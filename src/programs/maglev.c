@@ -114,7 +114,8 @@ WP_INLINE __u32 lb_slot(const struct wp_packet* p, const struct lb_vip* vip, __u
 }
 
 /* Remembers where the flow goes, unless too many new ones come: then the table is left to those
- * that are in it, and the others go by the Maglev table alone. */
+ * that are in it, and the others go by the Maglev table alone. So do those for which the table has
+ * no room at the moment. */
 WP_INLINE void lb_enter(struct wp_packet* p, const struct lb_flow* flow, __u32 number,
                         const struct lb_server* server, __u64 now) {
   const __u32 zero = 0;
@@ -124,7 +125,7 @@ WP_INLINE void lb_enter(struct wp_packet* p, const struct lb_flow* flow, __u32 n
     return;
   }
   const struct lb_connection connection = {now, number, server->generation};
-  wp_update(p, flows, flow, &connection, WP_ANY);
+  if (wp_update(p, flows, flow, &connection, WP_ANY)) wp_count(p, unentered);
 }
 
 WP_INLINE int lb_takes(const struct lb_server* server, int begins) {

@@ -7,8 +7,12 @@
  * are linked with release stores, and one that is taken out is used again only when every worker
  * that might still see it has passed on (epochs). Writers take the lock of a shard; LRU kinds of
  * some size have 16 shards, the others one, whose bound is exact. LRU: second chance over the
- * nodes of the shard. LPM is a hash over (length, masked address), asked from the longest length
- * in use down. Per-CPU kinds have one value a slot, and a slot is one worker's.
+ * nodes of the shard, for so many of them as a worker has time for. LPM is a hash over (length,
+ * masked address), asked from the longest length in use down. Per-CPU kinds have one value a slot,
+ * and a slot is one worker's.
+ *
+ * A hash entry is replaced as a whole. A value of an array kind stays where it is and changes word
+ * by word (8 bytes), as in the kernel: no word is ever torn, two of them may be of two values.
  */
 #ifndef WIREPATH_NATIVE_MAP_H
 #define WIREPATH_NATIVE_MAP_H
@@ -44,6 +48,8 @@ enum wp_map_kind {
 #define WP_SPARE_NODES                                                       \
   1024 /* taken out and perhaps still seen: more than a worker's few packets \
         */
+
+#define WP_EVICT_TRIES 64 /* used nodes that get a second chance each time: the lock is held */
 
 struct wp_map_decl {
   const char* name;
@@ -136,6 +142,22 @@ WP_MAP_INLINE int wp_kind_is_percpu(__u32 kind) {
          kind == WP_KIND_LRU_PERCPU_HASH;
 }
 
+/* Values begin on a word and have room for whole ones, so that a copy tears none. */
+typedef __u64 __attribute__((may_alias)) wp_word;
+WP_MAP_INLINE void wp_words_write(void* to, const void* from, __u32 bytes) {
+  for (__u32 at = 0; at < bytes; at += 8) {
+    __u64 word = 0;
+    memcpy(&word, (const __u8*)from + at, bytes - at < 8 ? bytes - at : 8);
+    __atomic_store_n((wp_word*)((__u8*)to + at), word, __ATOMIC_RELAXED);
+  }
+}
+WP_MAP_INLINE void wp_words_read(void* to, const void* from, __u32 bytes) {
+  for (__u32 at = 0; at < bytes; at += 8) {
+    const __u64 word = __atomic_load_n((const wp_word*)((const __u8*)from + at), __ATOMIC_RELAXED);
+    memcpy((__u8*)to + at, &word, bytes - at < 8 ? bytes - at : 8);
+  }
+}
+
 /* Folded 64x64 multiplication, word by word. The seed differs from map to map and run to run, so
  * that nobody outside can choose keys of one bucket. */
 WP_MAP_INLINE __u64 wp_hash_mix(__u64 a, __u64 b) {
@@ -189,12 +211,15 @@ WP_MAP_INLINE struct wp_shard* wp_shard_of(const struct wp_map* m, __u64 hash) {
 
 WP_MAP_INLINE struct wp_node* wp_find(const struct wp_map* m, const void* key, __u32 key_size,
                                       __u32 stride, __u64 hash) {
+  /* In one order with the epochs, on every kind of CPU: whoever takes a node out sees that we are
+   * here, or we don't see the node any more (a plain load on x86-64, an acquiring one on AArch64).
+   */
   const struct wp_shard* s = wp_shard_of(m, hash);
-  __u32 number = __atomic_load_n(&s->heads[(__u32)hash & s->mask], __ATOMIC_ACQUIRE);
+  __u32 number = __atomic_load_n(&s->heads[(__u32)hash & s->mask], __ATOMIC_SEQ_CST);
   while (number) {
     struct wp_node* n = wp_node_at(m, number, stride);
     if (n->hash == (__u32)hash && memcmp(wp_node_key(n), key, key_size) == 0) return n;
-    number = __atomic_load_n(&n->next, __ATOMIC_ACQUIRE);
+    number = __atomic_load_n(&n->next, __ATOMIC_SEQ_CST);
   }
   return NULL;
 }

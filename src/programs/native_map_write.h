@@ -15,7 +15,7 @@ WP_MAP_INLINE void wp_shard_unlink(struct wp_map* m, struct wp_shard* s, struct 
                                    __u32 number, __u32 instead) {
   __u32* at = &s->heads[gone->hash & s->mask];
   while (*at != number) at = &wp_node_at(m, *at, m->node_stride)->next;
-  __atomic_store_n(at, instead, __ATOMIC_RELEASE);
+  __atomic_store_n(at, instead, __ATOMIC_SEQ_CST); /* see wp_find */
   gone->state = WP_NODE_LIMBO;
   gone->link = 0;
   gone->epoch = __atomic_fetch_add(&m->epochs->now, 1, __ATOMIC_SEQ_CST);
@@ -54,16 +54,19 @@ WP_MAP_INLINE void wp_lpm_count(struct wp_map* m, const void* key, int by) {
     __atomic_fetch_or(&m->lengths[bits / 64], bit, __ATOMIC_RELEASE);
 }
 
-/* Second chance: what was used since the hand last came by stays once more. */
+/* Second chance: what was used since the hand last came by stays once more. Where so many in a row
+ * were used the next one goes all the same, or a worker would walk the whole shard under its lock
+ * whenever everything is in use. */
 WP_MAP_INLINE int wp_shard_evict(struct wp_map* m, struct wp_shard* s) {
+  __u32 spared = 0;
   for (__u32 tries = 0; tries < 2 * s->nodes; tries++) {
-    const __u32 number = s->first + s->hand + 1;
-    s->hand = s->hand + 1 == s->nodes ? 0 : s->hand + 1;
-    if (number > s->first + s->fresh) continue;
+    if (s->hand >= s->fresh) s->hand = 0;
+    const __u32 number = s->first + s->hand++ + 1;
     struct wp_node* n = wp_node_at(m, number, m->node_stride);
-    if (n->state != WP_NODE_LIVE) continue;
-    if (__atomic_load_n(&n->used, __ATOMIC_RELAXED)) {
+    if (n->state != WP_NODE_LIVE) continue; /* spares: these only */
+    if (spared < WP_EVICT_TRIES && __atomic_load_n(&n->used, __ATOMIC_RELAXED)) {
       __atomic_store_n(&n->used, 0, __ATOMIC_RELAXED);
+      spared++;
       continue;
     }
     wp_shard_unlink(m, s, n, number, n->next);
@@ -99,7 +102,7 @@ WP_MAP_CALL int wp_hash_update(struct wp_map* m, const void* key, const void* va
     failed = -ENOENT;
   } else if (old && m->slots > 1 && slot >= 0) {
     /* The slot's own worker: nobody else writes there. */
-    memcpy((__u8*)old + m->value_at + (__u64)slot * m->value_stride, value, m->value_size);
+    wp_words_write((__u8*)old + m->value_at + (__u64)slot * m->value_stride, value, m->value_size);
   } else {
     if (!old && s->live >= s->max) {
       if (!wp_kind_is_lru(m->kind))
@@ -160,8 +163,8 @@ WP_MAP_INLINE int wp_map_update(struct wp_map* m, __u32 kind, const void* key, c
     for (__u32 i = 0; i < m->slots; i++) {
       if (slot >= 0 && m->slots > 1 && (__u32)slot != i) continue;
       const __u8* from = (const __u8*)value + (slot < 0 ? (__u64)i * m->value_stride : 0);
-      memcpy(m->memory + ((__u64)i * m->max_entries + index) * m->value_stride, from,
-             m->value_size);
+      wp_words_write(m->memory + ((__u64)i * m->max_entries + index) * m->value_stride, from,
+                     m->value_size);
     }
     return 0;
   }

@@ -251,7 +251,8 @@ PARSE_INLINE int parse_is_icmp_error(const struct parsed* h) {
   return h->icmp_type < 128;
 }
 
-/* The packet that the ICMP error `outer` quotes: from whoever got the error, to where it failed. */
+/* The packet that the ICMP error `outer` quotes: from whoever got the error, to where it failed.
+ * What stands behind the error's own end, such as padding, is no quotation. */
 PARSE_INLINE void parse_quoted(const __u8* data, const __u8* end, const struct parsed* outer,
                                struct parsed* h) {
   __builtin_memset(h, 0, sizeof(*h));
@@ -261,6 +262,10 @@ PARSE_INLINE void parse_quoted(const __u8* data, const __u8* end, const struct p
     parse_ip4(data, end, at, h, 1);
   else
     parse_ip6(data, end, at, h, 1);
+  if (h->l4 + 8 > outer->l4_end) {
+    h->flags &= (__u16) ~(PARSE_PORTS | PARSE_ICMP);
+    h->flags |= PARSE_TRUNCATED;
+  }
 }
 
 #endif

@@ -45,7 +45,8 @@
  *   wp_lookup(p, name, &key)                pointer to the value, or NULL
  *   wp_update(p, name, &key, &value, how)   how: WP_ANY, WP_NOEXIST, WP_EXIST; 0 or -errno
  *   wp_delete(p, name, &key)                0 or -errno
- * The value stays readable until the program returns, also where another CPU deletes the entry.
+ * The value stays readable until the program returns, also where another CPU deletes the entry. An
+ * update replaces a hash entry as a whole, and changes an ARRAY value where it is, word by word.
  * Values that several CPUs change: wp_add(&v->count, n), wp_cas(&v->word, old, new), wp_read(),
  * wp_write(); per-CPU values and p's own counters are changed plainly.
  *

@@ -1744,9 +1744,10 @@ class ProgramStage(Stage):
     """Runs a program over each batch of a worker."""
 
     def __init__(self, instance: ProgramInstance, name: str) -> None: ...
-    def replace(self, instance: ProgramInstance) -> None:
+    def replace(self, instance: ProgramInstance, seconds: float = 5.0) -> None:
         """
         Run another instance from the next batch on; returns once the old one is free.
+        Raises DeviceBusy, and all stays, where the worker takes no batch within `seconds`.
         """
 
     @property

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections import Counter
 from collections.abc import Iterator
 from ipaddress import ip_address
 
 import pytest
 from balancer_naive import covers_itself, headers
-from balancer_packets import damaged, ethernet, frames, ip4, ip6, packets_of, tcp, udp
+from balancer_packets import (
+    CLIENTS4,
+    CLIENTS6,
+    damaged,
+    ethernet,
+    frames,
+    ip4,
+    ip6,
+    packets_of,
+    tcp,
+    udp,
+)
 from balancer_three import DESTINATIONS, Three, configuration
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -123,6 +135,25 @@ def test_no_outer_checksum_from_an_inner_one_that_is_not_there(payload: bytes) -
         three.same(ethernet(packet[:46] + bytes(2) + packet[48:]), 1) for _, packet in datagrams
     ]
     assert "tx" in sent
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_quotation_ends_with_the_error_that_quotes_it(family: int) -> None:
+    """What stands behind an ICMP error, as padding or a trailer, sends it to no server."""
+    three = Three(configuration(("ipip",), (4,), mtu=1480))
+    if family == 4:
+        client, vip, make, kind = CLIENTS4[0], "192.0.2.10", ip4, (1, 3)
+    else:
+        client, vip, make, kind = CLIENTS6[0], "2001:db8:1::10", ip6, (58, 1)
+    port = 80 if family == 4 else 443
+    about = make(vip, client, 6, tcp(port, 2000, 0x10))
+    head = 20 if family == 4 else 40
+    for quoted in (head - 1, head, head + 7, head + 8, len(about)):
+        body = struct.pack(">BBHI", kind[1], 4, 0, 0) + about[:quoted]
+        error = make("203.0.113.1" if family == 4 else CLIENTS6[1], vip, kind[0], body)
+        said = three.same(ethernet(error) + about[quoted:], three.now)
+        assert said == ("tx" if quoted >= head + 8 else "next"), quoted
+    assert three.native.counters()["icmp_forwarded"] == 2
 
 
 CAPTURES = [

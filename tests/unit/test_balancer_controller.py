@@ -15,7 +15,7 @@ from wirepath.balancer.controller import (
     SetTable,
     Told,
 )
-from wirepath.balancer.state import Kept, RealState
+from wirepath.balancer.state import Kept, RealState, Room
 from wirepath.balancer.tables import shares
 from wirepath.errors import ConfigError
 
@@ -201,6 +201,75 @@ def test_reload_drains_those_who_leave_and_numbers_are_not_shared() -> None:
     assert back.generation > leaving.generation
     with pytest.raises(ConfigError, match=r"table_size = 251 .* restart"):
         controller.reload(again.replace(table_size=251), 21.0)
+
+
+def test_a_reload_without_room_for_it_changes_nothing() -> None:
+    controller = Controller(config(), room=Room(vips=2, reals=6))
+    plane = Plane()
+    plane.apply(controller.start(0.0))
+    for i in range(4):
+        plane.apply(controller.checked("web", f"s{i}", True, 0.0))
+    before, states = controller.kept(), dict(plane.reals)
+    others = BalancerConfig(
+        interface="wp0",
+        table_size=SIZE,
+        vip=[v.replace(servers=("t0", "t1", "t2")) for v in config().vip],
+        server=[{"name": f"t{i}", "address": f"10.0.1.{i + 1}"} for i in range(3)],
+    )
+    with pytest.raises(ConfigError, match=r"3 servers .* new, beside 4 .* room for 6"):
+        controller.reload(others, 1.0)
+    assert controller.kept() == before
+    assert controller.config == config()
+    assert controller.tick(2.0, {}) == []
+    assert plane.reals == states
+    # With room for it again it goes: two leave, and three come once these are drained.
+    smaller = config(2, drain_idle=5.0)
+    plane.apply(controller.reload(smaller, 10.0))
+    plane.apply(controller.tick(15.1, {}))
+    plane.apply(controller.reload(others, 16.0))
+    numbers = [r.number for r in controller.vips["web"].reals.values()]
+    assert len(set(numbers)) == 5
+    assert max(numbers) <= 6
+    three_vips = [{"name": f"v{i}", "address": f"192.0.2.{i}", "port": 1} for i in range(3)]
+    with pytest.raises(ConfigError, match=r"vip = 3 is not usable: .*at most 2"):
+        controller.reload(others.replace(vip=three_vips), 17.0)
+
+
+def test_a_start_that_finds_all_numbers_kept_says_what_to_do() -> None:
+    kept = Kept({"old": (0, 0)}, {f"old/s{i}": (i + 1, 1, 1) for i in range(3)}, 3)
+    with pytest.raises(ConfigError, match=r"all 3 records .* lb unpin"):
+        Controller(config(), kept, Room(vips=4, reals=3)).start(0.0)
+
+
+def test_another_address_is_another_record_and_the_old_one_takes_nothing() -> None:
+    controller, plane = started()
+    old = controller.vips["web"].reals["s1"].number
+    moved = config()
+    servers = [s.replace(address="10.0.9.9") if s.name == "s1" else s for s in moved.server]
+    changes = plane.apply(controller.reload(moved.replace(server=tuple(servers)), 1.0))
+    new = controller.vips["web"].reals["s1"].number
+    assert new != old
+    assert plane.reals[old].state is RealState.DOWN
+    assert plane.reals[old].server.address == "10.0.0.2"
+    assert plane.reals[new].server.address == "10.0.9.9"
+    kinds = [(type(c).__name__, getattr(c, "number", None)) for c in changes]
+    # The table lets go of the old record before that goes down.
+    assert kinds.index(("SetTable", 0)) < kinds.index(("SetReal", old))
+    plane.apply(controller.checked("web", "s1", True, 2.0))
+    assert plane.reals[new].state is RealState.UP
+    # Its number is free again.
+    plane.apply(controller.reload(config(5).replace(server=(*servers, config(5).server[4])), 3.0))
+    assert controller.vips["web"].reals["s4"].number == old
+
+
+@pytest.mark.parametrize(
+    "values", [{"mtu": 9000}, {"udp_timeout": 1.0}, {"source4": "10.9.9.9"}, {"quic_config": 3}]
+)
+def test_what_the_running_program_was_made_with_needs_a_restart(values: dict[str, object]) -> None:
+    controller, _ = started()
+    name = next(iter(values))
+    with pytest.raises(ConfigError, match=rf"{name} = .* restart the balancer"):
+        controller.reload(config(**values), 1.0)
 
 
 def test_reload_removes_a_service() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from wirepath.balancer.config import VipConfig
 from wirepath.balancer.grpc_health import HealthCall
-from wirepath.balancer.health import Outcome, check
+from wirepath.balancer.health import Outcome, check, failed
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -101,6 +101,20 @@ def test_udp_wants_an_answer(answers: bool) -> None:
 
     outcome = asyncio.run(run())
     assert outcome == (Outcome(True) if answers else Outcome(False, "no answer in 0.5 s"))
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(111, "Connect call failed ('10.0.0.1', 80)"), "connection refused"),
+        (OSError(0, "10.0.0.9 does not answer on eth1"), "10.0.0.9 does not answer on eth1"),
+        (ConnectionResetError("Connection lost"), "Connection lost"),
+        (socket.gaierror(-2, "Name or service not known"), "Name or service not known"),
+        (ConnectionAbortedError(), "the connection broke off (ConnectionAbortedError)"),
+    ],
+)
+def test_every_failure_says_why(error: OSError, reason: str) -> None:
+    assert failed(error) == Outcome(False, reason)
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:

@@ -152,6 +152,11 @@ void ProgramStage::attach(const StageContext& context) {
     current_->slot = static_cast<int>(current_->instance->take_slot(batch_size_));
   in_place_.clear();
   for (const auto& port : context.ports) in_place_.push_back(port->capabilities().writable);
+}
+
+// Only here, since a worker that was told of its stages may still not start.
+void ProgramStage::enter() noexcept {
+  const std::lock_guard lock(mutex_);
   now_ = current_.get();
   running_.store(true, std::memory_order_release);
 }
@@ -173,19 +178,30 @@ void ProgramStage::end(int64_t) noexcept {
 }
 
 void ProgramStage::take_pending() noexcept {
-  now_ = pending_.load(std::memory_order_acquire);
-  pending_.store(nullptr, std::memory_order_release);  // the old one is free from here on
+  // The old one is free from here on. Null where the control side has taken its own back.
+  if (Use* next = pending_.exchange(nullptr, std::memory_order_acq_rel)) now_ = next;
 }
 
-void ProgramStage::replace(std::shared_ptr<NativeInstance> instance) {
+void ProgramStage::replace(std::shared_ptr<NativeInstance> instance,
+                           std::chrono::nanoseconds patience) {
   const std::lock_guard lock(mutex_);
   auto use = std::make_unique<Use>(std::move(instance));
+  if (batch_size_ != 0) use->slot = static_cast<int>(use->instance->take_slot(batch_size_));
   if (running_.load(std::memory_order_acquire)) {
-    use->slot = static_cast<int>(use->instance->take_slot(batch_size_));
     pending_.store(use.get(), std::memory_order_release);
-    while (pending_.load(std::memory_order_acquire) && running_.load(std::memory_order_acquire))
+    const auto end = std::chrono::steady_clock::now() + patience;
+    while (pending_.load(std::memory_order_acquire) && running_.load(std::memory_order_acquire) &&
+           std::chrono::steady_clock::now() < end)
       nap();
-    pending_.store(nullptr, std::memory_order_release);
+    // A worker that has ended looks at nothing any more; one that is late may take it just now.
+    const bool missed = pending_.exchange(nullptr, std::memory_order_acq_rel) != nullptr;
+    if (missed && running_.load(std::memory_order_acquire))
+      throw Error(ErrorKind::kBusy,
+                  "the worker of stage " + name_ + " has not come to its next batch in " +
+                      std::to_string(
+                          std::chrono::duration_cast<std::chrono::milliseconds>(patience).count()) +
+                      " ms, so that it still runs the old program",
+                  "see what the stages beside it wait for, or stop the worker first");
   }
   current_.swap(use);
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -81,14 +82,17 @@ class ProgramStage final : public Stage {
 
   const char* name() const noexcept override { return name_.c_str(); }
   void attach(const StageContext& context) override;
+  void enter() noexcept override;
   bool process(wp_batch& batch) noexcept override;
   bool idle(int64_t now) noexcept override;
   void end(int64_t now) noexcept override;
   bool decides() const noexcept override { return true; }
 
   // Another instance of the same or another program from the next batch on; returns once the
-  // worker no longer runs the old one. Control thread.
-  void replace(std::shared_ptr<NativeInstance> instance);
+  // worker no longer runs the old one. Throws kBusy, and all stays as it was, where the worker has
+  // not come to a next batch or an idle moment within `patience`. Control thread.
+  void replace(std::shared_ptr<NativeInstance> instance,
+               std::chrono::nanoseconds patience = std::chrono::seconds(5));
   std::shared_ptr<NativeInstance> instance();
 
  private:
@@ -103,11 +107,11 @@ class ProgramStage final : public Stage {
   void take_pending() noexcept;
 
   std::string name_;
-  std::mutex mutex_;              // of the control side
+  std::mutex mutex_;              // of the control side, and of the worker's first and last moment
   std::unique_ptr<Use> current_;  // what the control side handed over last
   Use* now_ = nullptr;            // what the worker runs
   std::atomic<Use*> pending_{nullptr};
-  std::atomic<bool> running_{false};
+  std::atomic<bool> running_{false};  // between enter() and end(): the worker may use now_
   uint32_t batch_size_ = 0;
   std::vector<uint8_t> in_place_;  // by port
 };

@@ -126,9 +126,9 @@ bool NativeMap::get(const uint8_t* key, uint8_t* values) const noexcept {
     std::memcpy(&index, key, 4);
     if (index >= map_.max_entries) return false;
     for (uint32_t i = 0; i < map_.slots; i++)
-      std::memcpy(values + size_t{i} * map_.value_stride,
-                  map_.memory + (size_t{i} * map_.max_entries + index) * map_.value_stride,
-                  map_.value_size);
+      wp_words_read(values + size_t{i} * map_.value_stride,
+                    map_.memory + (size_t{i} * map_.max_entries + index) * map_.value_stride,
+                    map_.value_size);
     return true;
   }
   if (map_.kind == WP_KIND_RING) return false;
@@ -139,7 +139,8 @@ bool NativeMap::get(const uint8_t* key, uint8_t* values) const noexcept {
   wp_node* n = lpm ? wp_lpm_find(&map_, key, map_.key_size, map_.node_stride)
                    : wp_find(&map_, key, map_.key_size, map_.node_stride, hash);
   if (!n) return false;
-  std::memcpy(values, reinterpret_cast<uint8_t*>(n) + map_.value_at, shape_.value_bytes());
+  wp_words_read(values, reinterpret_cast<uint8_t*>(n) + map_.value_at,
+                static_cast<uint32_t>(shape_.value_bytes()));
   return true;
 }
 
@@ -188,7 +189,8 @@ void NativeMap::dump(std::vector<uint8_t>& keys, std::vector<uint8_t>& values) c
       const uint8_t* key = wp_node_key(n);
       const uint8_t* value = reinterpret_cast<uint8_t*>(n) + map_.value_at;
       keys.insert(keys.end(), key, key + map_.key_size);
-      values.insert(values.end(), value, value + each);
+      values.resize(values.size() + each);
+      wp_words_read(&values[values.size() - each], value, static_cast<uint32_t>(each));
     }
   }
 }
@@ -205,7 +207,8 @@ size_t NativeMap::size() const noexcept {
 
 void NativeMap::clear() noexcept {
   if (wp_kind_is_array(map_.kind)) {
-    std::memset(map_.memory, 0, map_.memory_bytes);
+    for (uint64_t at = 0; at < map_.memory_bytes; at += 8)  // workers may read or count meanwhile
+      __atomic_store_n(reinterpret_cast<uint64_t*>(map_.memory + at), 0, __ATOMIC_RELAXED);
     return;
   }
   for (wp_shard& shard : shards_) {

@@ -152,6 +152,27 @@ TEST_CASE("an LRU map stays within its bound and keeps what is used") {
   }
 }
 
+TEST_CASE("an LRU map in which all is in use walks a little, and takes the next") {
+  constexpr uint32_t kMax = 4000;  // one shard
+  const auto e = epochs(1);
+  NativeMap map(decl(WP_KIND_LRU_HASH, 4, 4, kMax), 0, 1, e.get());
+  const auto use = [&](uint32_t key) {
+    return wp_map_lookup(map.raw(), WP_KIND_LRU_HASH, 4, 4, &key, 0) != nullptr;
+  };
+  for (uint32_t key = 0; key < kMax; key++) REQUIRE(map.put(bytes(&key), bytes(&key), 0) == 0);
+  for (uint32_t key = 0; key < kMax; key++) REQUIRE(use(key));
+  wp_shard& shard = map.raw()->shard[0];
+  const uint32_t before = shard.hand;
+  REQUIRE(map.put(bytes(&kMax), bytes(&kMax), 0) == 0);
+  CHECK(shard.hand - before == WP_EVICT_TRIES + 1);
+  CHECK(map.size() == kMax);
+  CHECK(use(kMax));
+  // Of those it passed each has had its chance: not used since, they are the next to go.
+  uint32_t gone = 0;
+  for (uint32_t key = 0; key < kMax; key++) gone += !use(key);
+  CHECK(gone == 1);
+}
+
 TEST_CASE("per-CPU values: each slot has its own, a new entry is zero for the others") {
   const auto e = epochs(3);
   const auto check = [&]<uint32_t kind>() {
@@ -244,6 +265,36 @@ TEST_CASE("readers see whole entries while others write, replace and delete") {
   for (auto& thread : threads) thread.join();
   CHECK(torn == 0);
   CHECK(hits > 0);
+}
+
+TEST_CASE("a word of an array value is never torn while it is written") {
+  const auto e = epochs(1);
+  NativeMap map(decl(WP_KIND_ARRAY, 4, 12, 4), 0, 1, e.get());
+  const uint32_t key = 2;
+  std::atomic<bool> stop{false};
+  std::atomic<uint64_t> torn{0}, seen{0};
+  std::thread reader([&] {
+    const auto* value =
+        static_cast<const uint64_t*>(wp_map_lookup(map.raw(), WP_KIND_ARRAY, 4, 12, &key, 0));
+    uint64_t last = 0;
+    while (!stop.load(std::memory_order_relaxed)) {
+      const uint64_t word = __atomic_load_n(value, __ATOMIC_RELAXED);
+      if (word >> 32 != (word & 0xffffffff)) torn++;
+      if (word != last) seen++;
+      last = word;
+    }
+  });
+  for (uint32_t i = 1; i < 200'000 || seen == 0; i++) {
+    const uint32_t value[3] = {i, i, i};
+    REQUIRE(map.put(bytes(&key), bytes(value), 0) == 0);
+    uint32_t back[3] = {};
+    REQUIRE(map.get(bytes(&key), reinterpret_cast<uint8_t*>(back)));
+    REQUIRE(back[2] == i);
+  }
+  stop = true;
+  reader.join();
+  CHECK(torn == 0);
+  CHECK(seen > 0);
 }
 
 TEST_CASE("several workers write into one LRU map at a time") {

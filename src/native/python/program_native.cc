@@ -3,6 +3,9 @@
 #include <dlfcn.h>
 #include <nanobind/ndarray.h>
 
+#include <algorithm>
+#include <chrono>
+
 #include "programs/native_instance.h"
 #include "python/bindings.h"
 #include "python/program_maps.h"
@@ -120,9 +123,16 @@ void bind_program(nb::module_& m) {
   nb::class_<ProgramStage, Stage>(m, "ProgramStage", "Runs a program over each batch of a worker.")
       .def(nb::init<std::shared_ptr<NativeInstance>, std::string>(), nb::arg("instance"),
            nb::arg("name"))
-      .def("replace", &ProgramStage::replace, nb::arg("instance"),
-           nb::call_guard<nb::gil_scoped_release>(),
-           "Run another instance from the next batch on; returns once the old one is free.")
+      .def(
+          "replace",
+          [](ProgramStage& self, std::shared_ptr<NativeInstance> instance, double seconds) {
+            const auto patience = std::chrono::duration<double>(std::clamp(seconds, 0.0, 3600.0));
+            self.replace(std::move(instance),
+                         std::chrono::duration_cast<std::chrono::nanoseconds>(patience));
+          },
+          nb::arg("instance"), nb::arg("seconds") = 5.0, nb::call_guard<nb::gil_scoped_release>(),
+          "Run another instance from the next batch on; returns once the old one is free.\n"
+          "Raises DeviceBusy, and all stays, where the worker takes no batch within `seconds`.")
       .def_prop_ro("instance", &ProgramStage::instance);
 }
 

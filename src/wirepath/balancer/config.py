@@ -350,6 +350,16 @@ class BalancerConfig(Settings):
         by_name = {s.name: s for s in self.server}
         return [by_name[name] for name in vip.servers]
 
+    def checks_through_tunnel(self) -> list[VipConfig]:
+        """Services whose checks go as their packets do."""
+        return [v for v in self.vip if v.check_through == "tunnel" and v.check != "none"]
+
+    def tunnel_families(self) -> set[int]:
+        """Families of which tunnelled packets and checks need a source address."""
+        tunnelled = [s for s in self.server if self.mode_of(s) != "dsr"]
+        needed = {6 if ":" in s.address else 4 for s in tunnelled}
+        return needed | {v.network.version for v in self.checks_through_tunnel()}
+
     def mode_of(self, server: ServerConfig) -> Mode:
         """How a server is reached."""
         return server.mode or self.mode

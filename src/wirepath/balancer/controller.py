@@ -12,8 +12,15 @@ from dataclasses import dataclass
 from ..errors import ConfigError
 from ..settings import nearest, problem
 from .config import MAX_WEIGHT, BalancerConfig, ServerConfig, VipConfig
-from .state import Kept, Numbers, Real, RealState, Vip, reals_of, servers_wanted
+from .state import Kept, Numbers, Real, RealState, Room, Vip, reals_of, servers_wanted
 from .tables import Moved, Table, build, hash_name, moved
+
+#: What the running program, its maps or its announcer were made with.
+_FIXED = (
+    *("interface", "attach", "pin", "table_size", "algorithm", "connections", "udp_timeout"),
+    *("new_flows_per_second", "icmp_errors_per_second", "mtu", "source4", "source6"),
+    *("quic_config", "announce", "announce_as", "announce_vtysh"),
+)
 
 
 @dataclass(frozen=True)
@@ -67,21 +74,26 @@ Change = SetReal | SetTable | RemoveVip | Announce | Told
 class Controller:
     """The state of a balancer. Every method that changes it returns what has to be done.
 
-    Times are seconds of any clock that never goes back, given by the caller.
+    Times are seconds of any clock that never goes back, given by the caller. ``room``: numbers that
+    the data path has room for.
 
     Raises:
         ConfigError: a service, server or value that does not exist or is out of range.
     """
 
-    def __init__(self, config: BalancerConfig, kept: Kept | None = None) -> None:
-        kept = kept or Kept.nothing()
+    def __init__(
+        self, config: BalancerConfig, kept: Kept | None = None, room: Room | None = None
+    ) -> None:
+        kept, room = kept or Kept.nothing(), room or Room()
         self.config = config
         self.vips: dict[str, Vip] = {}
         self._kept = kept
-        self._vip_numbers = Numbers(0, (number for number, _ in kept.vips.values()))
-        self._real_numbers = Numbers(1, (number for number, _, _ in kept.reals.values()))
+        self._room = room
+        self._vip_numbers = Numbers(0, room.vips, (n for n, _ in kept.vips.values()))
+        self._real_numbers = Numbers(1, room.reals, (n for n, _, _ in kept.reals.values()))
         self._generation = kept.generation
         self._records: dict[int, SetReal] = {}
+        self._left: list[SetReal] = []  # records that servers had before they got another address
         self._started = False
 
     # --- what there is -----------------------------------------------------------------------
@@ -102,13 +114,13 @@ class Controller:
 
     def reload(self, config: BalancerConfig, now: float) -> list[Change]:
         """Go over to another configuration: services and servers come, change and leave. Servers
-        that leave a service are drained first."""
-        fixed = ("interface", "table_size", "algorithm", "connections", "pin", "attach")
-        changed = [name for name in fixed if getattr(config, name) != getattr(self.config, name)]
+        that leave a service are drained first. Where it raises, nothing has changed."""
+        changed = [name for name in _FIXED if getattr(config, name) != getattr(self.config, name)]
         if changed:
             name = changed[0]
             must = f"{getattr(self.config, name)!r}, as it is: restart the balancer to change it"
             raise ConfigError(problem(name, getattr(config, name), must))
+        self._room.check(self.vips, config)
         self.config = config
         return self._sync(config, now)
 
@@ -162,9 +174,11 @@ class Controller:
             vip.reals[server.name] = real
             return
         if real.server.address != server.address:
+            # A record of its own: the data path might read half of this and half of that one.
+            self._left.append(self._record(vip, real, RealState.DOWN))
             self._generation += 1
-            real.generation, real.healthy = self._generation, None
-            real.good = real.bad = 0
+            real.number, real.generation = self._real_numbers.take(), self._generation
+            real.healthy, real.good, real.bad, real.packets = None, 0, 0, 0
         if real.leaving:
             real.leaving, real.drained, real.draining = False, False, None
         if real.server.weight != server.weight:
@@ -310,6 +324,10 @@ class Controller:
             if wanted != vip.announced:
                 vip.announced = wanted
                 announcements.append(Announce(vip.config, wanted))
+        falling += [record for record in self._left if self._is_new(record)]
+        for record in self._left:
+            self._real_numbers.give_back(record.number)
+        self._left.clear()
         return rising + tables + falling + announcements
 
     def _is_new(self, record: SetReal) -> bool:

@@ -27,11 +27,7 @@ def sources_of(config: BalancerConfig) -> dict[int, str]:
     Raises ConfigError: a server's family has none.
     """
     given = {4: config.source4, 6: config.source6}
-    tunnelled = [s for s in config.server if config.mode_of(s) != "dsr"]
-    needed = {6 if ":" in s.address else 4 for s in tunnelled}
-    needed |= {
-        v.network.version for v in config.vip if v.check_through == "tunnel" and v.check != "none"
-    }
+    needed = config.tunnel_families()
     if all(given[family] for family in needed):
         return {family: address for family, address in given.items() if address}
     found = neighbours.link(config.interface).addresses

@@ -120,4 +120,6 @@ class HealthCall:
         if status == _SERVING:
             self.serving = True
         else:
-            self._end(f"status {status}, not SERVING")
+            # Of a service that they do not know, servers send an empty answer, then the error.
+            also = "" if status else " (the server may not know the service asked for)"
+            self._end(f"status {status}, not SERVING{also}")

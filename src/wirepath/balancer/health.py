@@ -29,9 +29,11 @@ class Outcome:
 
 
 def failed(error: OSError) -> Outcome:
-    """A system's error as an outcome."""
-    known = os.strerror(error.errno).lower() if error.errno else error.strerror
-    return Outcome(False, known or "failed")
+    """A system's error as an outcome, which always says something."""
+    if error.errno and error.errno > 0:  # asyncio gives words of its own, and addresses
+        return Outcome(False, os.strerror(error.errno).lower())
+    text = error.strerror or str(error)
+    return Outcome(False, text or f"the connection broke off ({type(error).__name__})")
 
 
 async def check(vip: VipConfig, sock: socket.socket, host: str, port: int) -> Outcome:

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError
-from ..settings import problem
 from . import layout
 from .config import BalancerConfig, ServerConfig, VipConfig
 from .controller import RemoveVip, SetReal, SetTable
-from .state import RealState
+from .state import RealState, Room
 
 Rows = NDArray[Any]
 
@@ -84,13 +83,21 @@ class Plane:
                 "the new services need what the running program was loaded without: prefixes, "
                 "QUIC or a kind of service that there was none of (restart the balancer)"
             )
-        room = self._room["vip_counters"]
-        if len(config.vip) > room:
-            raise ConfigError(problem("vip", len(config.vip), f"at most {room} without a restart"))
+
+    @property
+    def room(self) -> Room:
+        """How many services and servers there can be."""
+        # Number 0 is no server.
+        return Room(self._room["vip_counters"], self._room["servers"] - 1)
 
     def configure(self, config: BalancerConfig) -> None:
-        """Another configuration, whose changes follow."""
-        self._config = config
+        """Another configuration, whose changes follow. What is not theirs is written here."""
+        before, self._config = self._config, config
+        if (before.mode, before.gue_port) != (config.mode, config.gue_port):
+            for change in list(self._records.values()):
+                self.real(change)
+        if before.echo != config.echo:
+            self._services_changed()
 
     def adopt(self, groups: Mapping[str, int]) -> None:
         """The maps are those of a process before; `groups` is what its :attr:`groups` were."""
@@ -220,7 +227,8 @@ class Plane:
         for service in self._services.values():
             if not service.config.quic:
                 continue
-            for record in self._records.values():
+            # Of two records with an ID, one of a server that left or moved, the later one.
+            for record in sorted(self._records.values(), key=lambda r: r.generation):
                 same = record.vip.name == service.config.name
                 if same and record.server.quic_id is not None:
                     wanted[service.number << 16 | record.server.quic_id] = record.number

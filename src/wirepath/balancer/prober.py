@@ -7,6 +7,8 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pyroute2.netlink.exceptions import NetlinkError
+
 from ..errors import WirepathError
 from . import neighbours
 from .config import BalancerConfig, ServerConfig, VipConfig
@@ -141,8 +143,8 @@ class Prober:
             return await check(vip, sock, server.address, vip.checked_port)
         except OSError as error:
             return failed(error)
-        except WirepathError as error:
-            return Outcome(False, str(error))
+        except (WirepathError, NetlinkError) as error:
+            return Outcome(False, str(error) or type(error).__name__)
 
     async def _through(
         self, tunnel: CheckTunnel, vip: VipConfig, kind: socket.SocketKind, way: Way

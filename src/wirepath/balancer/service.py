@@ -11,7 +11,7 @@ from time import time
 from typing import Any
 
 from ..errors import ConfigError, WirepathError
-from ..settings import nearest, problem
+from ..settings import missing, nearest, problem
 from .announce import Announcer
 from .cells import Cells
 from .config import BalancerConfig, Network, ServerConfig
@@ -53,9 +53,9 @@ class Service:
     ) -> None:
         self.config = config
         self._sources = sources
-        self._controller = Controller(config, Kept.of(kept) if kept else None)
         self._stations = Stations(config.interface)
         self._plane = Plane(maps, config, self._stations.mac)
+        self._controller = Controller(config, Kept.of(kept) if kept else None, self._plane.room)
         if kept:
             self._plane.adopt(kept["groups"])
             for address, mac in self._plane.stations().items():
@@ -69,6 +69,7 @@ class Service:
         self._events: deque[tuple[float, str]] = deque(maxlen=_EVENTS)
         self._cells = Cells(config.interface)
         self._moved: dict[str, float] = {}
+        self._has_tunnel = False
 
     # --- life --------------------------------------------------------------------------------
 
@@ -98,9 +99,9 @@ class Service:
     async def _tunnel(
         self, stack: contextlib.AsyncExitStack, loop: asyncio.AbstractEventLoop
     ) -> CheckTunnel | None:
-        through = [v for v in self.config.vip if v.check_through == "tunnel" and v.check != "none"]
-        if not through:
+        if not self.config.checks_through_tunnel():
             return None
+        self._has_tunnel = True
         tunnel = CheckTunnel(self.config.interface, self._sources)
         await asyncio.to_thread(tunnel.open)
         stack.push_async_callback(asyncio.to_thread, tunnel.close)
@@ -228,8 +229,18 @@ class Service:
         return {"events": [text for _, text in list(self._events)[before:]]}
 
     def reload(self, config: BalancerConfig, now: float) -> None:
-        """Go over to another configuration. Raises ConfigError: only a restart can do that."""
+        """Go over to another configuration. Raises ConfigError: only a restart can do that; then
+        nothing has changed."""
         self._plane.check(config)
+        lacking = config.tunnel_families() - self._sources.keys()
+        if lacking:
+            must = "an address, and the balancer began without one (restart it)"
+            raise ConfigError(missing(f"source{min(lacking)}", must))
+        if config.checks_through_tunnel() and not self._has_tunnel:
+            raise ConfigError(
+                'a check with check_through = "tunnel" needs what the balancer began without '
+                '(restart it, or give the service check_through = "direct")'
+            )
         changes = self._controller.reload(config, now)
         self.config = config
         self._plane.configure(config)

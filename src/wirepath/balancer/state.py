@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
-from .config import BalancerConfig, ServerConfig, VipConfig
+from ..errors import ConfigError
+from ..settings import problem
+from .config import MAX_REALS, BalancerConfig, ServerConfig, VipConfig
 from .tables import SCALE, Table
 
 #: Steps in which a slow start raises a weight, each with a table of its own.
@@ -133,17 +135,52 @@ class Kept:
         }
 
 
-class Numbers:
-    """Gives numbers from `first` on, the lowest that is free."""
+@dataclass(frozen=True)
+class Room:
+    """How many numbers the maps of the data path have room for."""
 
-    def __init__(self, first: int, taken: Iterable[int] = ()) -> None:
-        self._first = first
+    vips: int = 1 << 20
+    reals: int = MAX_REALS
+
+    def check(self, vips: Mapping[str, Vip], config: BalancerConfig) -> None:
+        """Raises ConfigError: `config` needs more, beside the servers that still drain."""
+        if len(config.vip) > self.vips:
+            must = f"at most {self.vips} without a restart"
+            raise ConfigError(problem("vip", len(config.vip), must))
+        wanted = servers_wanted(config)
+        needed = new = 0
+        for name, servers in wanted.items():
+            have = vips[name].reals if name in vips else {}
+            # A server with another address has both records for a moment.
+            fresh = [s for s in servers if s.name not in have or _moved(have[s.name], s)]
+            needed, new = needed + len(have) + len(fresh), new + len(fresh)
+        if needed > self.reals:
+            raise ConfigError(
+                f"{new} servers of services are new, beside {needed - new} that there are or that "
+                f"still drain: the running program has room for {self.reals} (reload again when "
+                "drains are over, or restart the balancer)"
+            )
+
+
+def _moved(real: Real, server: ServerConfig) -> bool:
+    return real.server.address != server.address
+
+
+class Numbers:
+    """Gives numbers from `first` on, the lowest that is free; `room` of them."""
+
+    def __init__(self, first: int, room: int, taken: Iterable[int] = ()) -> None:
+        self._range = range(first, first + room)
         self._taken = set(taken)
 
     def take(self) -> int:
-        number = self._first
-        while number in self._taken:
-            number += 1
+        """Raises ConfigError: all are taken."""
+        number = next((n for n in self._range if n not in self._taken), None)
+        if number is None:
+            raise ConfigError(
+                f"all {len(self._range)} records of services or servers are taken, by those of the "
+                "process before (wirepath lb unpin takes them away)"
+            )
         self._taken.add(number)
         return number
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import fcntl
 import os
 import socket
@@ -122,7 +121,7 @@ class CheckTunnel:
         """A socket whose packets go that way, whatever address it is connected to. Closing it is
         the caller's affair, and :meth:`forget` of its port."""
         if family not in self._sources:
-            raise OSError(errno.EADDRNOTAVAIL, f"the interface has no IPv{family} address")
+            raise OSError(0, f"the balancer has no IPv{family} address to check from")
         sock = socket.socket(_FAMILIES[family], kind)
         try:
             sock.setblocking(False)

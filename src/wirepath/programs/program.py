@@ -255,10 +255,14 @@ class ProgramStage(Stage):
         super().__init__(self._stage, None, f"packet program {program.name}")
         self.program = program
 
-    def replace(self, program: NativeProgram) -> None:
+    def replace(self, program: NativeProgram, seconds: float = 5.0) -> None:
         """Run another instance from the worker's next batch on; returns once the old one is free.
-        Nothing is lost in between."""
-        self._stage.replace(program.native)
+        Nothing is lost in between.
+
+        Raises :class:`DeviceBusy`, and the old one stays, where the worker has not come to its next
+        batch within ``seconds``: a stage beside this one blocks it.
+        """
+        self._stage.replace(program.native, seconds)
         self.program = program
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
@@ -102,11 +103,64 @@ def _compiled(path: Path, content: bytes, *, bpf: bool, native: bool) -> Source:
 def _build_folder() -> Path:
     global _folder  # noqa: PLW0603 -- one a process
     if _folder is None:
-        _folder = tempfile.TemporaryDirectory(prefix="wirepath-programs-")
-    return Path(_folder.name)
+        _folder = BuildFolder(Path(tempfile.gettempdir()))
+    return _folder.path
 
 
-_folder: tempfile.TemporaryDirectory[str] | None = None
+class BuildFolder:
+    """A folder for what was compiled, from here to the end of the process; making one removes those
+    of processes of this user that were killed.
+
+    A folder is somebody's as long as it is locked, which ends with the process however it ends.
+    Where the file system has no locks nothing is ever removed but at a process's own end.
+    """
+
+    def __init__(self, base: Path) -> None:
+        for left in base.glob(_PREFIX + "*"):
+            _remove_unused(left)
+        for _ in range(_TRIES):
+            self._folder = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=base)
+            self.path = Path(self._folder.name)
+            self._lock = _locked(self.path)
+            # Another process that looks for folders left behind may have seen this one unlocked.
+            if self._lock is not None and self.path.is_dir():
+                break
+            self._folder.cleanup()
+
+    def close(self) -> None:
+        """Remove it now."""
+        self._folder.cleanup()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _locked(folder: Path) -> int | None:
+    """A descriptor that holds the folder; None: it is gone, somebody else's, or in use."""
+    try:
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        if os.fstat(fd).st_uid != os.geteuid():
+            raise PermissionError
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        return None
+    return fd
+
+
+def _remove_unused(folder: Path) -> None:
+    fd = _locked(folder)
+    if fd is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(fd)
+
+
+_PREFIX = "wirepath-programs-"
+_TRIES = 10
+_folder: BuildFolder | None = None
 
 
 def _tool(names: tuple[str, ...], what: str, package: str) -> str:
