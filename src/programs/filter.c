@@ -3,6 +3,7 @@
 // ports, flags, …) is looked up once and gives a vector of the rules that it leaves possible;
 // the first bit of what they have in common is the rule (Lakshman and Stiliadis, "High-Speed
 // Policy-based Packet Forwarding", SIGCOMM 1998). wirepath/filter/compile.py fills the tables.
+#include "programs/filter_cookie.h"
 #include "programs/filter_packet.h"
 #include "programs/filter_shared.h"
 #include "programs/program.h"
@@ -15,10 +16,14 @@ WP_CONFIG(struct filter_config);
   COUNT(sampled)                     \
   COUNT(samples_lost)                \
   COUNT(buckets_missed)              \
+  COUNT(cookies_sent)                \
+  COUNT(cookies_right)               \
+  COUNT(cookies_declined)            \
   DROP(rule)                         \
   DROP(signature)                    \
   DROP(limit)                        \
   DROP(blocked)                      \
+  DROP(cookie)                       \
   DROP(malformed)                    \
   DROP(unmatched)
 WP_COUNTERS(FILTER_COUNTERS);
@@ -240,6 +245,25 @@ WP_INLINE __u32 filter_match(struct wp_packet* p, __u32 features,
   return FILTER_RULES;
 }
 
+/* A segment for a listener that is protected: answered, let through, or dropped. A dry run asks
+ * and counts what it would drop, and answers nothing. */
+WP_INLINE int filter_listener(struct wp_packet* p, __u32 features,
+                              const struct filter_packet* packet, const struct filter_rule* rule) {
+  struct filter_cookie_reply reply = {};
+  const int whose = filter_cookie_ask(p, packet, &reply);
+  const int wrong = whose == FILTER_COOKIE_WRONG;
+  filter_account(p, features, rule->name, wrong, wrong);
+  if ((features & FILTER_SAMPLES) && rule->sample && filter_chosen(p, rule->sample))
+    filter_sample(p, rule->name, (__u32)wrong);
+  if (wrong) return FILTER_DROP_FOR(p, cookie);
+  if (whose == FILTER_COOKIE_RIGHT) wp_count(p, cookies_right);
+  if (whose == FILTER_COOKIE_DECLINED) wp_count(p, cookies_declined);
+  if (whose != FILTER_COOKIE_ANSWER || (features & FILTER_DRY_RUN)) return WP_NEXT;
+  if (filter_cookie_write(p, packet, &reply)) return wp_drop(p, cookie);
+  wp_count(p, cookies_sent);
+  return WP_TX;
+}
+
 WP_INLINE int filter_judge(struct wp_packet* p, __u32 features,
                            const struct filter_packet* packet) {
   if ((features & FILTER_BLOCKS) && filter_is_blocked(p, packet)) {
@@ -253,6 +277,8 @@ WP_INLINE int filter_judge(struct wp_packet* p, __u32 features,
     filter_account(p, features, wp_config(p)->names, drop, 0);
     return drop ? FILTER_DROP_FOR(p, unmatched) : WP_NEXT;
   }
+  if ((features & FILTER_COOKIES) && rule->action == FILTER_COOKIE)
+    return filter_listener(p, features, packet, rule);
   const int over =
       (features & FILTER_LIMITS) && rule->action == FILTER_LIMIT && filter_over(p, packet, rule);
   const int drop = over || rule->action == FILTER_DROP;

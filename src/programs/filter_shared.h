@@ -50,7 +50,8 @@ enum filter_dimension {
 #define FILTER_MALFORMED_DROP (1u << 23)
 #define FILTER_DRY_RUN (1u << 24)
 #define FILTER_TRANSPORT (1u << 25) /* ports, flags, ICMP types are looked at */
-#define FILTER_DIRECT (1u << 26) /* one dimension alone: its classes are 1 + number of the rule */
+#define FILTER_DIRECT (1u << 26)  /* one dimension alone: its classes are 1 + number of the rule */
+#define FILTER_COOKIES (1u << 27) /* some rule answers SYNs */
 #define FILTER_NEVER (1u << 31)
 
 struct filter_config {
@@ -75,7 +76,7 @@ struct filter_vector {
   __u64 word[FILTER_WORDS];
 };
 
-enum filter_action { FILTER_DROP, FILTER_PASS, FILTER_LIMIT };
+enum filter_action { FILTER_DROP, FILTER_PASS, FILTER_LIMIT, FILTER_COOKIE };
 #define FILTER_BY_SIGNATURE 1u /* the drop has this reason */
 #define FILTER_PER_RULE 2u     /* one bucket for all */
 

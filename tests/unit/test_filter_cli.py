@@ -31,6 +31,17 @@ def test_check_says_what_a_filter_comes_to(wirepath, tmp_path):
     assert 'ttl = "300" is not usable' in bad.err
 
 
+def test_check_says_what_syn_cookies_ask_of_the_host(wirepath, tmp_path):
+    rule = ("--rule", "syncookie destination_port=443")
+    said = wirepath("filter", "check", *rule, "--json").json
+    assert "cookies" in said["features"]
+    assert said["syn_cookies"].startswith(("net.ipv4.tcp_syncookies = ", "not in this kernel"))
+    capture = write_pcap(tmp_path / "one.pcap", [udp(b"x", dst=("239.1.1.1", 7000))])
+    tried = wirepath("filter", "test", capture, *rule)
+    assert tried.code == 2
+    assert "action syncookie is for the driver (XDP) only" in tried.err
+
+
 def test_signatures_are_listed_with_what_they_take_along(wirepath):
     said = wirepath("filter", "signatures", "--json").json
     assert list(said) == list(SIGNATURES)

@@ -9,6 +9,7 @@ import typer
 
 from .. import filter as filtering
 from ..errors import ConfigError
+from ..filter import cookies
 from ..filter.trial import try_out
 from ..settings import problem
 from . import output
@@ -92,6 +93,8 @@ def check(
         "bytes": tables.bytes,
         "default": found.default,
     }
+    if cookies.used(tables):
+        facts["syn_cookies"] = cookies.explained()
     if as_json:
         listed = [{"name": name, "rule": each.text()} for name, each in found.named_rules()]
         output.emit({**facts, "order": listed, "toml": found.to_toml()})

@@ -21,11 +21,11 @@ from .signatures import SIGNATURES
 _FEATURES = {
     "limits": 1 << 16, "blocks": 1 << 17, "samples": 1 << 18, "ip4": 1 << 19, "ip6": 1 << 20,
     "watch": 1 << 21, "default_drop": 1 << 22, "malformed_drop": 1 << 23, "dry_run": 1 << 24,
-    "transport": 1 << 25, "direct": 1 << 26,
+    "transport": 1 << 25, "direct": 1 << 26, "cookies": 1 << 27,
 }  # fmt: skip
 _FEATURES |= {name: 1 << i for i, (name, _) in enumerate(DIMENSIONS)}
 _FEATURES |= {"source": 1 << len(DIMENSIONS), "destination": 2 << len(DIMENSIONS)}
-_ACTIONS = {"drop": 0, "pass": 1, "limit": 2, "sample": 1}
+_ACTIONS = {"drop": 0, "pass": 1, "limit": 2, "sample": 1, "syncookie": 3}
 _BY_SIGNATURE, _PER_RULE = 1, 2
 #: What is counted behind the rules' own names.
 TAIL = ("default", "malformed", "blocked")
@@ -124,7 +124,7 @@ def compile_filter(config: FilterConfig, *, folder: str | Path = ".") -> Tables:
         features.append("blocks")
     looks = {"source_port", "destination_port", "flags", "icmp"} & set(features)
     same_port = any("same_port" in c for bit in bits for c in bit.conditions)
-    if looks or same_port or config.malformed == "drop":
+    if looks or same_port or config.malformed == "drop" or "cookies" in features:
         features.append("transport")
     features += ["default_drop"] * (config.default == "drop")
     features += ["malformed_drop"] * (config.malformed == "drop")
@@ -308,6 +308,8 @@ def _actions(out: Tables, bits: Sequence[_Bit], config: FilterConfig) -> list[st
         row["sample"] = rule.sample or (rule.action == "sample")
         if row["sample"]:
             features.append("samples")
+        if rule.action == "syncookie":
+            features.append("cookies")
         if rule.action == "limit":
             features.append("limits")
             _limit(row, rule)

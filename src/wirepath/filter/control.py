@@ -15,7 +15,7 @@ from .. import programs
 from ..errors import ConfigError, DeviceBusy, WirepathError
 from ..programs import Chain, NativeProgram, Program, ProgramStage
 from ..settings import problem
-from . import guard
+from . import cookies, guard
 from .compile import Tables, compile_filter
 from .engine import Address, Engine, Sample
 from .rules import FilterConfig
@@ -73,7 +73,9 @@ class Filter:
 
     def stage(self, name: str = "filter") -> ProgramStage:
         """A stage for a worker, in front of those that are to see only what passes. Any number,
-        up to 64, share one set of tables, counts and limits."""
+        up to 64, share one set of tables, counts and limits. Raises ConfigError where a rule is
+        for the driver only (action syncookie)."""
+        cookies.refuse_native(self.tables)
         if self._native is None:
             self._native = Engine.native(self.tables, workers=_WORKERS)
         program = cast(NativeProgram, self._native.program)
@@ -160,6 +162,7 @@ class Filter:
                 refuse_to_cut(tables, interface)
         native = None
         if self._native is not None:
+            cookies.refuse_native(tables)
             native = Engine.native(tables, workers=_WORKERS)
             native.adopt_blocks(self._native)
         loaded = {}

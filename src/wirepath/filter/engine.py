@@ -16,6 +16,7 @@ from .. import programs
 from ..errors import ConfigError, PortError
 from ..programs.maps import MapOwner
 from ..settings import problem
+from . import cookies
 from .compile import CONFIG, Tables, watched
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -25,8 +26,9 @@ _COUNT = np.dtype(
 )
 #: The counters of src/programs/filter.c behind the eight of verdicts.
 COUNTERS = (
-    "not_ip", "would_drop", "sampled", "samples_lost", "buckets_missed", "drop.rule",
-    "drop.signature", "drop.limit", "drop.blocked", "drop.malformed", "drop.unmatched",
+    "not_ip", "would_drop", "sampled", "samples_lost", "buckets_missed", "cookies_sent",
+    "cookies_right", "cookies_declined", "drop.rule", "drop.signature", "drop.limit",
+    "drop.blocked", "drop.cookie", "drop.malformed", "drop.unmatched",
 )  # fmt: skip
 BLOCK = np.dtype([("until", "u8"), ("packets", "u8")])
 _SAMPLE = np.dtype(
@@ -66,7 +68,7 @@ class Engine:
     @classmethod
     def native(cls, tables: Tables, *, workers: int = 1, test: bool = False) -> Engine:
         """The native build, for a stage or for single frames. workers: that may run it at a time.
-        Its clock is the time stamps of frames."""
+        Its clock is the time stamps of frames. A rule with action syncookie passes what it fits."""
         program = programs.native(
             "filter", config=tables.config.tobytes(), entries=tables.sizes, slots=workers, test=test
         )
@@ -75,17 +77,21 @@ class Engine:
     @classmethod
     def kernel(cls, tables: Tables, *, test: bool = False) -> Engine:
         """Into the kernel, attached nowhere. Its clock is CLOCK_MONOTONIC."""
-        program = programs.load(
-            "filter", config=tables.config.tobytes(), entries=tables.sizes, test=test
-        )
+        with cookies.helpers_told(tables):
+            program = programs.load(
+                "filter", config=tables.config.tobytes(), entries=tables.sizes, test=test
+            )
         return cls(program, tables, time.monotonic_ns).filled()
 
     @classmethod
     def in_chain(cls, chain: programs.Chain, tables: Tables) -> Engine:
-        """Into the kernel for the slot of filters, not yet in it."""
-        program = chain.load(
-            "filter", "filter", config=tables.config.tobytes(), entries=tables.sizes
-        )
+        """Into the kernel for the slot of filters, not yet in it. Raises ConfigError where the
+        host lacks what a rule asks of it (:mod:`.cookies`)."""
+        cookies.require(tables)
+        with cookies.helpers_told(tables):
+            program = chain.load(
+                "filter", "filter", config=tables.config.tobytes(), entries=tables.sizes
+            )
         return cls(program, tables, time.monotonic_ns).filled()
 
     def watching(self, chain: programs.Chain, every: int) -> Engine:

@@ -14,7 +14,7 @@ from . import fields, signatures
 
 #: Rules that one filter holds once signatures are spelled out: the width of the bit vectors.
 MAX_RULES = 512
-ACTIONS = ("drop", "pass", "limit", "sample")
+ACTIONS = ("drop", "pass", "limit", "sample", "syncookie")
 
 _PREFIXES = "prefixes such as 10.0.0.0/8 or 2001:db8::/32, or @NAME of a set, with commas between"
 
@@ -137,9 +137,12 @@ class Rule(Settings):
         Must("at most 63 characters"),
     ] = ""  # fmt: skip
     action: Annotated[
-        Literal["drop", "pass", "limit", "sample"],
-        Field(description="drop, pass, limit (pass up to a rate) or sample (pass, and copy some)"),
-        Must('"drop", "pass", "limit" or "sample"'),
+        Literal["drop", "pass", "limit", "sample", "syncookie"],
+        Field(
+            description="drop, pass, limit (pass up to a rate), sample (pass, and copy some) or "
+            "syncookie (answer SYNs for the host's listeners; in the driver only)"
+        ),
+        Must('"drop", "pass", "limit", "sample" or "syncookie"'),
     ] = "drop"
     signature: Annotated[
         _Signature, Field(description="named signature that the packet must have as well")
@@ -207,7 +210,9 @@ class Rule(Settings):
         action = values.get("action")
         if action == "limit" and values.get("packets", 1) is None and values.get("bits", 1) is None:
             out.append(missing("packets", "given with action limit: packets a second, or bits"))
-        if action in ("drop", "pass", "sample"):
+        if action == "syncookie" and values.get("protocol") not in (None, "tcp", "6"):
+            out.append(problem("protocol", values["protocol"], "tcp with action syncookie"))
+        if action in ("drop", "pass", "sample", "syncookie"):
             out += [
                 problem(name, values[name], "left out unless action is limit")
                 for name in ("packets", "bits", "burst_bits")
@@ -233,7 +238,8 @@ class Rule(Settings):
 
     def conditions(self) -> dict[str, Any]:
         """The fields that packets are held against."""
-        return {n: getattr(self, n) for n in CONDITIONS if getattr(self, n) is not None}
+        given = {n: getattr(self, n) for n in CONDITIONS if getattr(self, n) is not None}
+        return {"protocol": "tcp", **given} if self.action == "syncookie" else given
 
     def text(self) -> str:
         """As :meth:`from_text` reads it."""

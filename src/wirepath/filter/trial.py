@@ -11,6 +11,7 @@ from .. import _core
 from ..errors import WirepathError
 from ..ports import open as open_port
 from ..programs import NativeProgram, Program
+from . import cookies
 from .compile import Tables
 from .engine import Engine
 
@@ -30,7 +31,9 @@ class Trial:
 
 
 def try_out(tables: Tables, capture: str | Path) -> Trial:
-    """Runs a capture through fresh instances. Raises what opening the capture raises."""
+    """Runs a capture through fresh instances. Raises what opening the capture raises, and
+    ConfigError where a rule asks the host's sockets (action syncookie): a capture has none."""
+    cookies.refuse_native(tables)
     return run(tables, _frames(capture))
 
 
