@@ -8,7 +8,7 @@ import socket
 import subprocess
 
 import pytest
-from route_lab import WIREPATH, RouterLab, wait_until, write_pcap
+from route_lab import NOTHING, WIREPATH, RouterLab, wait_until, write_pcap
 
 from wirepath.errors import ConfigError
 from wirepath.programs import kernel
@@ -90,17 +90,17 @@ def test_routes_links_and_neighbours_are_followed(routers) -> None:
     routers.run("a", "ip", "route", "add", "192.0.2.0/24", "via", "10.77.0.2")
     assert routers.ping(to="192.0.2.7") == (3, 0, "10.77.0.2")
     routers.run("r", "ip", "route", "add", "192.0.2.0/24", "via", "10.77.1.2")
-    wait_until(lambda: routers.ping(to="192.0.2.7")[:2] == (0, 0), "the new route")
+    wait_until(lambda: routers.ping(to="192.0.2.7", seconds=0.5)[:2] == (0, 0), "the new route")
     # A neighbour with another address: frames go there at once.
     station = "02:57:50:00:77:77"
     routers.run("b", "ip", "link", "set", "wp0", "address", station)
     routers.run("r", "ip", "neighbour", "replace", "10.77.1.2", "lladdr", station, "dev", "wp1")
-    wait_until(lambda: routers.ping(to="192.0.2.7")[:2] == (0, 0), "the new neighbour")
+    wait_until(lambda: routers.ping(to="192.0.2.7", seconds=0.5)[:2] == (0, 0), "the new neighbour")
     sent = routers.counters()["next_hops"]
     assert any(row["destination_mac"] == station for row in sent)
     # A link that goes down takes its routes along.
     routers.run("r", "ip", "link", "set", "wp1", "down")
-    wait_until(lambda: routers.ping(to="192.0.2.7")[0] == 3, "unreachable, from the kernel")
+    wait_until(lambda: routers.ping(to="192.0.2.7", seconds=0.5)[0] == 3, "unreachable, from the kernel")
 
 
 def test_every_forwarded_packet_is_valid(routers, tmp_path) -> None:
@@ -111,7 +111,7 @@ def test_every_forwarded_packet_is_valid(routers, tmp_path) -> None:
     for family in (4, 6):
         assert routers.datagrams(30, family, 300) == 30
         assert routers.stream(100_000, family) == 100_000
-        assert routers.ping(family) is not None
+        assert routers.ping(family) != NOTHING
     frames = heard.frames()
     heard.close()
     write_pcap(tmp_path / "b.pcap", frames)
@@ -132,7 +132,7 @@ def test_every_forwarded_packet_is_valid(routers, tmp_path) -> None:
     rows = [line.split("\t") for line in done.stdout.splitlines()]
     assert len(rows) == len(frames)
     forwarded = [r for r in rows if "63" in (r[0], r[1])]
-    assert len(forwarded) > 130
+    assert len(forwarded) > 2 * (30 + 60)
     good = {"", "1", "Good"}
     assert [r for r in forwarded if r[6] or not set(r[2:6]) <= good] == []
 
