@@ -52,7 +52,7 @@ def models(draw) -> Model:
     rpf = draw(st.sampled_from([set(), set(), {"strict"}, {"loose"}]))
     off = draw(st.sampled_from([set()] * 4 + [{"no4"}, {"no6"}]))
     flags = {"up"} | rpf | off
-    interfaces = {n: (OURS, flags) for n in range(1, 6)}
+    interfaces = dict.fromkeys(range(1, 6), (OURS, flags))
     if draw(st.integers(0, 9)) == 0:
         interfaces[1] = (OURS, flags - {"up"})
     return Model(
