@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from wirepath import programs
 from wirepath.lab import Lab
 from wirepath.route.config import RouterConfig
 from wirepath.route.driver import running
@@ -34,6 +35,9 @@ class Reply(NamedTuple):
     type: int
     code: int
     source: str
+
+
+NOTHING = Reply(255, 255, "")
 
 
 def wait_until(what: Callable[[], Any], why: str, seconds: float = SECONDS) -> Any:
@@ -62,14 +66,15 @@ class RouterLab:
         self.lab = Lab(name, ["a", "r", "b"], **options)
         self._command: subprocess.Popen[str] | None = None
         self.router: Router | None = None
+        self._peers: list[programs.Attachment] = []
 
     def __enter__(self) -> Self:
         self.lab.__enter__()
         try:
             # A veth pair carries checksums that nobody has worked out yet, and tags beside the
-            # frame: what XDP sends on would go out like that. GRO: the pair takes XDP's frames.
+            # frame: what XDP sends on would go out like that. What comes is heard unmerged.
             for host in ("a", "b"):
-                off = ("tx", "off", "tso", "off", "gso", "off", "txvlan", "off", "gro", "on")
+                off = ("tx", "off", "tso", "off", "gso", "off", "txvlan", "off", "gro", "off")
                 self.run(host, "ethtool", "-K", "wp0", *off)
         except BaseException:
             self.__exit__()
@@ -81,6 +86,7 @@ class RouterLab:
             self.stop()
         with suppress(AssertionError):
             self.stop_command()
+        self._peers.clear()
         self.lab.__exit__(None, None, None)
 
     # --- hosts ----------------------------------------------------------------------------------
@@ -99,10 +105,18 @@ class RouterLab:
     # --- the router -----------------------------------------------------------------------------
     def start(self, **config: Any) -> None:
         """A router of this process, in force when this returns."""
+        if config.get("attach") == "native":
+            self._take_frames()
         router = Router(RouterConfig(interfaces=self.ports, **SMALL, **config))
         with self.lab["r"].enter():
             router.start()
         self.router = router
+
+    def _take_frames(self) -> None:
+        """The end of a veth pair takes frames of XDP where it has a program of its own."""
+        for host in ("a", "b"):
+            with self.lab[host].enter():
+                self._peers.append(programs.attach(programs.load("count"), "wp0", "native"))
 
     def stop(self) -> dict[str, Any]:
         """What it reports at its end; {} where none runs."""
@@ -152,9 +166,15 @@ class RouterLab:
 
     # --- what the hosts do ----------------------------------------------------------------------
     def ping(
-        self, family: int = 4, *, to: str | None = None, hops: int = 64, size: int = 56
-    ) -> Reply | None:
-        """An echo request from a, and the ICMP message that comes of it; None: none did."""
+        self,
+        family: int = 4,
+        *,
+        to: str | None = None,
+        hops: int = 64,
+        size: int = 56,
+        seconds: float = SECONDS,
+    ) -> Reply:
+        """An echo request from a, and the ICMP message that comes of it."""
         target = to or self.address("b", family)
         kind = ECHO[family][0]
         with (
@@ -170,21 +190,21 @@ class RouterLab:
             if family == 4:
                 message = message[:2] + struct.pack("!H", checksum(message)) + message[4:]
             sock.sendto(message, (target, 0))
-            return self._answer(sock, family, kind)
+            return self._answer(sock, family, kind, seconds)
 
-    def _answer(self, sock: socket.socket, family: int, kind: int) -> Reply | None:
-        end = time.monotonic() + SECONDS
+    def _answer(self, sock: socket.socket, family: int, kind: int, seconds: float) -> Reply:
+        end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             sock.settimeout(left)
             try:
                 data, source = sock.recvfrom(4096)
             except TimeoutError:
-                return None
+                break
             at = (data[0] & 15) * 4 if family == 4 else 0
             neighbours = family == 6 and 133 <= data[at] <= 137
             if data[at] != kind and not neighbours:
                 return Reply(data[at], data[at + 1], source[0])
-        return None
+        return NOTHING
 
     def datagrams(self, count: int, family: int = 4, size: int = 100) -> int:
         """Datagrams from a to b, one by one, each answered; how many answers came."""
