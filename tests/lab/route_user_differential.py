@@ -52,7 +52,7 @@ def ip6(to: str, hops: int = 64, following: int = 17, size: int = 26) -> bytes:
 
 
 def packet(draw: random.Random) -> tuple[int, bytes]:
-    """EtherType and what follows."""
+    """EtherType and what follows: at least 2 bytes, or the kernel throws tagged ones away."""
     to4 = draw.choice(["10.1.2.3", "10.2.9.9", "10.1.255.77", "10.3.0.1", "10.4.0.1", "10.5.0.1",
                        "10.6.0.1", "172.16.0.1", "224.0.0.5", "127.0.0.1", "10.7.0.1"])  # fmt: skip
     to6 = draw.choice(["2001:db8:1::5", "2001:db8:2:3::1", "2001:db8:4::1", "ff02::5", "fe80::1",
@@ -63,10 +63,10 @@ def packet(draw: random.Random) -> tuple[int, bytes]:
         lambda: (0x0800, ip4(to4, ttl=draw.choice([0, 1, 2, 255]))),
         lambda: (0x0800, ip4(to4, options=b"\x94\x04\0\0")),
         lambda: (0x0800, ip4(to4, wrong=0x0101)),
-        lambda: (0x0800, ip4(to4)[: draw.randrange(1, 46)]),
+        lambda: (0x0800, ip4(to4)[: draw.randrange(2, 46)]),
         lambda: (0x86DD, ip6(to6, hops=draw.choice([0, 1, 2]))),
         lambda: (0x86DD, ip6(to6, following=0)),
-        lambda: (0x86DD, ip6(to6)[: draw.randrange(1, 66)]),
+        lambda: (0x86DD, ip6(to6)[: draw.randrange(2, 66)]),
         lambda: (0x0806, bytes(46)),
         lambda: (0x88CC, bytes(46)),
     ]

@@ -30,17 +30,22 @@ def _in_namespace(script: str) -> dict[str, object]:
 def test_a_device_is_made_as_told_and_is_gone_with_its_port() -> None:
     said = _in_namespace(
         """
-        import json, subprocess
+        import json, subprocess, time
         from wirepath.hosts import HostPort, mac_of
         def link(name):
             done = subprocess.run(["ip", "-j", "link", "show", name], capture_output=True, text=True)
             return json.loads(done.stdout)[0] if done.returncode == 0 else None
+        def becomes(port, state):
+            end = time.monotonic() + 20
+            while port.info()["link"] != state and time.monotonic() < end:
+                time.sleep(0.02)
+            return port.info()["link"]
         with HostPort("t0", mac="02:00:00:00:00:07", mtu=9000, queues=2) as port:
             made, info, index, mac = link("t0"), port.info(), port.ifindex, mac_of("t0")
             port.set_carrier(False)
-            down = port.info()["link"]
+            down = becomes(port, "down")
             port.set_carrier(True)
-            up = port.info()["link"]
+            up = becomes(port, "up")
         subprocess.run(["ip", "tuntap", "add", "t1", "mode", "tap"], check=True)
         subprocess.run(["ip", "link", "set", "t1", "mtu", "1400"], check=True)
         with HostPort("t1", mac="02:00:00:00:00:08", mtu=9000) as port:
