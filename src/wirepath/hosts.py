@@ -62,7 +62,7 @@ class HostPort(Port):
         """The kernel's number of the device."""
         return int(_core.host_interface(self.native))
 
-    def set_carrier(self, up: bool) -> None:  # noqa: FBT001 -- a state
+    def set_carrier(self, up: bool) -> None:
         """Whether the kernel sees a link there, as it does at first."""
         _core.set_host_carrier(self.native, up)
 

@@ -140,9 +140,7 @@ def received(seen: socket.socket) -> list[bytes]:
 
 def write(path: Path, given: list[bytes]) -> None:
     head = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
-    path.write_bytes(
-        head + b"".join(struct.pack("<IIII", 1, 0, len(f), len(f)) + f for f in given)
-    )
+    path.write_bytes(head + b"".join(struct.pack("<IIII", 1, 0, len(f), len(f)) + f for f in given))
 
 
 def read(path: Path) -> list[bytes]:

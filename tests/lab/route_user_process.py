@@ -23,9 +23,12 @@ def converse(answer: Callable[[], Any]) -> None:
 
 
 def router(config: str) -> None:
-    from wirepath.route import Router, RouterConfig
+    from wirepath.route.config import RouterConfig
+    from wirepath.route.router import Router
 
-    made = Router(RouterConfig(**json.loads(config)), heard=lambda text: print(text, file=sys.stderr))
+    made = Router(
+        RouterConfig(**json.loads(config)), heard=lambda text: print(text, file=sys.stderr)
+    )
     with made:
         converse(made.show)
     print(json.dumps(made.report), flush=True)

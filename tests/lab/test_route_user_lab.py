@@ -7,15 +7,15 @@ import contextlib
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from route_lab import RouterLab, wait_until
 
 import wirepath as wp
-from wirepath.lab import Host, Lab
+from wirepath.lab import Host
 
 pytestmark = pytest.mark.lab
 PROCESS = Path(__file__).parent / "route_user_process.py"
@@ -70,40 +70,41 @@ def said(host: Host, *command: object, check: bool = True) -> str:
     return done.stdout + done.stderr
 
 
-def wait_for(condition: Callable[[], bool], what: str, seconds: float = 40) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, what
-        time.sleep(0.1)
+def comes(lab: RouterLab, family: int, to: str, answer: tuple[int, int], **options: int) -> None:
+    """An echo request of a's comes to be answered like this."""
+
+    def seen() -> bool:
+        return lab.ping(family, to=to, seconds=2, **options)[:2] == answer
+
+    wait_until(seen, f"a asks {to} and does not hear {answer}", 60)
 
 
-def answers(host: Host, address: str, *options: object) -> bool:
-    done = host.run(
-        ["ping", "-c1", "-W2", *map(str, options), address], capture_output=True, timeout=30
-    )
-    return done.returncode == 0
-
-
-def reaches(host: Host, address: str, *options: object) -> None:
-    wait_for(lambda: answers(host, address, *options), f"{host.name} does not reach {address}")
+def reaches(lab: RouterLab, family: int, to: str) -> None:
+    comes(lab, family, to, (0, 0) if family == 4 else (129, 0))
 
 
 @pytest.fixture
-def three(lab_name: str) -> Iterator[Lab]:
+def three(lab_name: str) -> Iterator[RouterLab]:
     """a - r - b; on r nothing but the kernel's forwarding is set up, and nobody's neighbour is."""
-    with Lab(lab_name, hosts=("a", "r", "b")) as lab:
-        for host in lab.hosts.values():
+    with RouterLab(lab_name) as made:
+        for host in made.lab.hosts.values():
             said(host, "ip", "-4", "neigh", "flush", "nud", "permanent")
             said(host, "ip", "-6", "neigh", "flush", "nud", "permanent")
-        for each in lab["r"].interfaces:
-            said(lab["r"], "ip", "addr", "flush", "dev", each.name)
-        said(lab["a"], "ip", "route", "replace", "default", "via", f"{NET}.0.2")
-        said(lab["a"], "ip", "-6", "route", "replace", "default", "via", f"{NET6}:0::2")
-        yield lab
+        for each in made.lab["r"].interfaces:
+            said(made.lab["r"], "ip", "addr", "flush", "dev", each.name)
+        default_routes(made)
+        yield made
+
+
+def default_routes(lab: RouterLab) -> None:
+    for k, name in enumerate("ab"):
+        host = lab.lab[name]
+        said(host, "ip", "route", "replace", "default", "via", f"{NET}.{k}.{2 - k}")
+        said(host, "ip", "-6", "route", "replace", "default", "via", f"{NET6}:{k}::{2 - k}")
 
 
 @contextlib.contextmanager
-def routing(lab: Lab, ports: dict[str, str], **options: object) -> Iterator[Process]:
+def routing(lab: RouterLab, ports: dict[str, str], **options: object) -> Iterator[Process]:
     config = {
         "plane": "user",
         "interfaces": list(ports),
@@ -117,7 +118,7 @@ def routing(lab: Lab, ports: dict[str, str], **options: object) -> Iterator[Proc
         "next_hops": 64,
         **options,
     }
-    process = Process(lab["r"], "router", json.dumps(config))
+    process = Process(lab.lab["r"], "router", json.dumps(config))
     try:
         process.ready()
         yield process
@@ -125,76 +126,57 @@ def routing(lab: Lab, ports: dict[str, str], **options: object) -> Iterator[Proc
         process.kill()
 
 
-def transfer(lab: Lab, address: str, size: int) -> int:
-    """Bytes that b got of those that a sent by TCP."""
-    take = (
-        "import socket,sys\n"
-        "s=socket.create_server((sys.argv[1],5001),family=socket.AF_INET6 if ':' in sys.argv[1] "
-        "else socket.AF_INET)\nprint('ready',flush=True)\nc,_=s.accept()\nc.settimeout(60)\nn=0\n"
-        "while d:=c.recv(65536):n+=len(d)\nprint(n)"
-    )
-    give = (
-        "import socket,sys\nc=socket.create_connection((sys.argv[1],5001),60)\n"
-        "c.sendall(bytes(int(sys.argv[2])))"
-    )
-    server = lab["b"].popen(
-        [sys.executable, "-c", take, address], stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert server.stdout is not None
-        assert server.stdout.readline() == "ready\n"
-        said(lab["a"], sys.executable, "-c", give, address, size)
-        return int(server.communicate(timeout=60)[0])
-    finally:
-        server.kill()
-        server.wait()
-
-
 def exact(report: dict[str, Any]) -> dict[str, Any]:
     """The account of a router that has ended, in which every frame is."""
     account = report["account"]
     assert account["missing"] == 0, report
     assert account["received"] > 0
+    assert isinstance(account, dict)
     return account
 
 
-def check_a_router(lab: Lab, router: Process, size: int = 400_000) -> None:
+def check_a_router(lab: RouterLab, router: Process) -> None:
     """What hosts see of it: its own addresses, what is behind it, and ICMP errors."""
-    a, b = lab["a"], lab["b"]
+    r = lab.lab["r"]
+    b4, b6 = f"{NET}.1.2", f"{NET6}:1::2"
     # ARP and ND are the kernel's, through the TAP device.
-    reaches(a, f"{NET}.0.2")
-    reaches(a, f"{NET6}:0::2")
-    reaches(b, f"{NET}.1.1")
-    reaches(a, f"{NET}.1.2")
-    reaches(a, f"{NET6}:1::2")
-    before = router.ask()["counters"]
-    for k in range(5):
-        assert answers(a, f"{NET}.1.2", "-s", 1472, "-M", "do"), k
-        assert answers(a, f"{NET6}:1::2"), k
-    after = router.ask()["counters"]
-    assert after["forwarded4"] >= before["forwarded4"] + 10
-    assert after["forwarded6"] >= before["forwarded6"] + 10
-    assert transfer(lab, f"{NET}.1.2", size) == size
-    assert "Time to live exceeded" in said(a, "ping", "-c1", "-t1", f"{NET}.1.2", check=False)
-    assert "Time exceeded" in said(a, "ping", "-c1", "-t1", f"{NET6}:1::2", check=False)
-    assert "Unreachable" in said(a, "ping", "-c1", "203.0.113.9", check=False)
-    said(lab["r"], "ip", "route", "add", "prohibit", "198.51.100.0/24")
-    wait_for(
-        lambda: "filtered" in said(a, "ping", "-c1", "-W1", "198.51.100.9", check=False),
-        "the kernel does not refuse",
-    )
-    said(lab["r"], "ip", "route", "add", "blackhole", "192.0.2.0/24")
-    wait_for(lambda: "drop_blackhole" in _dropped(a, router), "the blackhole is not there")
+    reaches(lab, 4, f"{NET}.0.2")
+    reaches(lab, 6, f"{NET6}:0::2")
+    reaches(lab, 4, f"{NET}.1.1")
+    reaches(lab, 4, b4)
+    reaches(lab, 6, b6)
+
+    def forwarded() -> bool:  # from when the neighbours are in the tables
+        before = router.ask()["counters"]
+        lab.ping(4, to=b4, seconds=2)
+        lab.ping(6, to=b6, seconds=2)
+        after = router.ask()["counters"]
+        return all(after[name] >= before[name] + 2 for name in ("forwarded4", "forwarded6"))
+
+    wait_until(forwarded, "packets are not forwarded both ways", 60)
+    comes(lab, 4, b4, (0, 0), size=1464)
+    assert lab.datagrams(20, 4) == 20
+    assert lab.datagrams(20, 6) == 20
+    assert lab.stream(200_000, 4) == 200_000
+    assert lab.stream(200_000, 6) == 200_000
+    comes(lab, 4, b4, (11, 0), hops=1)
+    comes(lab, 6, b6, (3, 0), hops=1)
+    comes(lab, 4, "203.0.113.9", (3, 0))
+    said(r, "ip", "route", "add", "prohibit", "198.51.100.0/24")
+    comes(lab, 4, "198.51.100.9", (3, 13))
+    wait_until(lambda: asked(lab, router, "198.51.100.9")["to_host_prohibit"], "no prohibit", 60)
+    said(r, "ip", "route", "add", "blackhole", "192.0.2.0/24")
+
+    wait_until(lambda: asked(lab, router, "192.0.2.9")["drop_blackhole"], "no blackhole", 60)
+    assert router.ask()["counters"]["to_host_ttl"] >= 2
+
+
+def asked(lab: RouterLab, router: Process, address: str) -> dict[str, int]:
+    """The router's counters after a packet for an address."""
+    lab.ping(4, to=address, seconds=1)
     counters = router.ask()["counters"]
-    assert counters["to_host_ttl"] >= 2
-    assert counters["to_host_prohibit"] >= 1
-
-
-def _dropped(a: Host, router: Process) -> dict[str, int]:
-    answers(a, "192.0.2.9", "-W", 1)
-    dropped = router.ask()["account"]["dropped"]
-    assert isinstance(dropped, dict)
-    return dropped
+    assert isinstance(counters, dict)
+    return counters
 
 
 def _need(backend: str) -> None:
@@ -203,7 +185,7 @@ def _need(backend: str) -> None:
 
 
 @pytest.mark.parametrize("out", ["af_xdp:wp1", "dpdk:net_af_packet0,iface=wp1"])
-def test_a_router_over_af_xdp(three: Lab, out: str) -> None:
+def test_a_router_over_af_xdp(three: RouterLab, out: str) -> None:
     _need("af_xdp")
     _need(out.partition(":")[0])
     with routing(three, {"lan": "af_xdp:wp0", "wan": out}) as router:
@@ -218,8 +200,8 @@ def test_a_router_over_af_xdp(three: Lab, out: str) -> None:
 def test_hosts_behind_memif(lab_name: str, tmp_path: Path) -> None:
     """DPDK on both sides; frames go from one port's memory out of the other without a copy."""
     _need("dpdk")
-    with Lab(lab_name, hosts=("a", "r", "b")) as lab, contextlib.ExitStack() as processes:
-        for host in lab.hosts.values():
+    with RouterLab(lab_name) as lab, contextlib.ExitStack() as processes:
+        for host in lab.lab.hosts.values():
             for each in host.interfaces:
                 said(host, "ip", "link", "set", each.name, "down")
         link = "dpdk:net_memif{},role={},socket={},socket-abstract=no"
@@ -230,32 +212,31 @@ def test_hosts_behind_memif(lab_name: str, tmp_path: Path) -> None:
         }
         router = processes.enter_context(routing(lab, ports))
         wires = []
-        for k, host in enumerate((lab["a"], lab["b"])):
-            own = 1 + k
-            wire = Process(
-                host,
-                "wire",
-                link.format(0, "client", sockets[k]),
-                "tap0",
-                f"{NET}.{k}.{own}/24",
-                f"{NET6}:{k}::{own}/64",
+        for k, name in enumerate("ab"):
+            wires.append(
+                Process(
+                    lab.lab[name],
+                    "wire",
+                    link.format(0, "client", sockets[k]),
+                    "tap0",
+                    f"{NET}.{k}.{1 + k}/24",
+                    f"{NET6}:{k}::{1 + k}/64",
+                )
             )
-            processes.callback(wire.kill)
-            wires.append(wire)
-        for k, (host, wire) in enumerate(zip((lab["a"], lab["b"]), wires, strict=True)):
+            processes.callback(wires[-1].kill)
+        for wire in wires:
             wire.ready()
-            said(host, "ip", "route", "replace", "default", "via", f"{NET}.{k}.{2 - k}")
-            said(host, "ip", "-6", "route", "replace", "default", "via", f"{NET6}:{k}::{2 - k}")
-        check_a_router(lab, router, 200_000)
+        default_routes(lab)
+        check_a_router(lab, router)
         account = exact(router.end())
     assert set(account["dropped"]) == {"drop_blackhole"}
     assert account["refused"] == {}
 
 
-def test_changes_of_routes_under_load_lose_nothing(three: Lab) -> None:
+def test_changes_of_routes_under_load_lose_nothing(three: RouterLab) -> None:
     """Every packet of a paced stream arrives while routes come and go around its own."""
     _need("af_xdp")
-    a, r, b = three["a"], three["r"], three["b"]
+    a, r, b = (three.lab[name] for name in "arb")
     take = (
         "import socket\ns=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\n"
         "s.setsockopt(socket.SOL_SOCKET,socket.SO_RCVBUF,1<<22)\n"
@@ -274,7 +255,7 @@ def test_changes_of_routes_under_load_lose_nothing(three: Lab) -> None:
         "ip route del 10.77.1.0/25;i=$((i+1));done"
     )
     with routing(three, {"lan": "af_xdp:wp0", "wan": "af_xdp:wp1"}) as router:
-        reaches(a, f"{NET}.1.2")
+        reaches(three, 4, f"{NET}.1.2")
         server = b.popen([sys.executable, "-c", take], stdout=subprocess.PIPE, text=True)
         changing = r.popen(["sh", "-c", churn])
         try:
@@ -294,21 +275,21 @@ def test_changes_of_routes_under_load_lose_nothing(three: Lab) -> None:
     assert account["refused"] == {}
 
 
-def test_a_port_without_a_link_is_a_device_without_a_carrier(three: Lab) -> None:
+def test_a_port_without_a_link_is_a_device_without_a_carrier(three: RouterLab) -> None:
     _need("af_xdp")
     with routing(three, {"lan": "af_xdp:wp0", "wan": "af_xdp:wp1"}) as router:
-        reaches(three["a"], f"{NET}.1.2")
-        said(three["b"], "ip", "link", "set", "wp0", "down")
-        wait_for(
-            lambda: "NO-CARRIER" in said(three["r"], "ip", "link", "show", "wan"),
+        reaches(three, 4, f"{NET}.1.2")
+        said(three.lab["b"], "ip", "link", "set", "wp0", "down")
+        wait_until(
+            lambda: "NO-CARRIER" in said(three.lab["r"], "ip", "link", "show", "wan"),
             "the device keeps its carrier",
         )
-        said(three["b"], "ip", "link", "set", "wp0", "up")
-        said(three["b"], "ip", "addr", "replace", f"{NET}.1.2/24", "dev", "wp0")
-        said(three["b"], "ip", "route", "replace", f"{NET}.0.0/24", "via", f"{NET}.1.1")
-        reaches(three["a"], f"{NET}.1.2")
+        said(three.lab["b"], "ip", "link", "set", "wp0", "up")
+        said(three.lab["b"], "ip", "addr", "replace", f"{NET}.1.2/24", "dev", "wp0")
+        said(three.lab["b"], "ip", "route", "replace", f"{NET}.0.0/24", "via", f"{NET}.1.1")
+        reaches(three, 4, f"{NET}.1.2")
         exact(router.end())
-    assert "lan" not in said(three["r"], "ip", "link")
+    assert "lan" not in said(three.lab["r"], "ip", "link")
 
 
 @pytest.mark.parametrize(
@@ -320,13 +301,13 @@ def test_a_port_without_a_link_is_a_device_without_a_carrier(three: Lab) -> None
         ({"lan": "pcap:/nowhere.pcap"}, "nowhere.pcap"),
     ],
 )
-def test_what_cannot_be_is_told(three: Lab, ports: dict[str, str], names: str) -> None:
+def test_what_cannot_be_is_told(three: RouterLab, ports: dict[str, str], names: str) -> None:
     script = (
         "import sys,json\nfrom wirepath.route.user import UserPlane\nfrom wirepath.errors import "
         "WirepathError\ntry:\n UserPlane(json.loads(sys.argv[1]))\nexcept WirepathError as e:\n "
         "print(type(e).__name__, e)"
     )
-    told = said(three["r"], sys.executable, "-c", script, json.dumps(ports))
+    told = said(three.lab["r"], sys.executable, "-c", script, json.dumps(ports))
     assert names in told
     assert "Error" in told.split()[0]
 

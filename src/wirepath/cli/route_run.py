@@ -43,7 +43,7 @@ def run(
             help="TOML file with a table \\[router]; options given here win.",
         ),
     ] = None,
-    plane: Annotated[str | None, _option("plane", "xdp|xdp-kernel-fib")] = None,
+    plane: Annotated[str | None, _option("plane", "xdp|xdp-kernel-fib|user")] = None,
     source: Annotated[str | None, _option("source", "kernel|fpm")] = None,
     fpm_port: Annotated[int | None, _option("fpm_port")] = None,
     vrf: Annotated[str | None, _option("vrf", "NAME")] = None,

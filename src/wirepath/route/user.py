@@ -10,12 +10,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
 from .. import programs
+from .._core import everything
 from ..errors import ConfigError
 from ..hosts import HostPort, mac_of
 from ..ports import Port
 from ..ports import open as open_port
 from ..settings import problem
-from .._core import everything
 from ..worker import Worker, WorkerGroup
 from . import program as maps
 from .config import RouterConfig
@@ -82,7 +82,9 @@ class UserPlane:
         open_ports: Callable[..., Port] = open_port,
     ) -> None:
         if cores is not None and len(cores) != workers:
-            raise ConfigError(problem("cores", list(cores), f"a core for each of {workers} workers"))
+            raise ConfigError(
+                problem("cores", list(cores), f"a core for each of {workers} workers")
+            )
         self._open = contextlib.ExitStack()
         self.ports: dict[str, Port] = {}
         self.hosts: dict[str, HostPort] = {}
