@@ -15,6 +15,7 @@ from .convert import CONVERT
 from .dpdk import DPDK
 from .feed_latency import FEED_LATENCY
 from .filter import FILTER, FILTER_FLOOD
+from .forwarding import FORWARDING
 from .harness import Group, Outcome, Settings, favour, processors, run_group
 from .itch import ITCH
 from .latency import LATENCY
@@ -51,6 +52,7 @@ GROUPS: tuple[Group, ...] = (
     CONVERT,
     FILTER,
     FILTER_FLOOD,
+    FORWARDING,
     BALANCER,
     ROUTE_USER,
 )

@@ -100,7 +100,38 @@ def test_routes_links_and_neighbours_are_followed(routers) -> None:
     assert any(row["destination_mac"] == station for row in sent)
     # A link that goes down takes its routes along.
     routers.run("r", "ip", "link", "set", "wp1", "down")
-    wait_until(lambda: routers.ping(to="192.0.2.7", seconds=0.5)[0] == 3, "unreachable, from the kernel")
+    wait_until(
+        lambda: routers.ping(to="192.0.2.7", seconds=0.5)[0] == 3, "unreachable, from the kernel"
+    )
+
+
+def test_vlan_interfaces_are_routed(routers) -> None:
+    """a sends on VLAN 7, b on none; the tag comes off on the way there and on on the way back."""
+    for host, address in (("a", "10.7.0.2"), ("r", "10.7.0.1")):
+        made = routers.lab[host].run(
+            ["ip", "link", "add", "link", "wp0", "name", "wp0.7", "type", "vlan", "id", "7"],
+            capture_output=True,
+            text=True,
+        )
+        if made.returncode:
+            pytest.skip(f"unsupported: this kernel makes no VLAN interface: {made.stderr.strip()}")
+        routers.run(host, "ip", "link", "set", "wp0.7", "up")
+        routers.run(host, "ip", "address", "add", f"{address}/24", "dev", "wp0.7")
+    routers.run("r", "ethtool", "-K", "wp0", "txvlan", "off", "rxvlan", "off")
+    routers.run("a", "ip", "route", "add", "192.0.2.0/24", "via", "10.7.0.1")
+    routers.run("b", "ip", "address", "add", "192.0.2.7/32", "dev", "wp0")
+    routers.run("b", "ip", "route", "add", "10.7.0.0/24", "via", "10.77.1.1")
+    routers.run("r", "ip", "route", "add", "192.0.2.0/24", "via", "10.77.1.2")
+    routers.start()
+    wait_until(lambda: routers.ping(to="192.0.2.7", seconds=0.5)[:2] == (0, 0), "an answer")
+    before = routers.counters()["counters"]["forwarded4"]
+    for _ in range(5):
+        assert routers.ping(to="192.0.2.7")[:2] == (0, 0)
+    found = routers.counters()
+    assert found["counters"]["forwarded4"] == before + 10
+    assert found["interfaces"]["wp0.7"]["sent_packets"] >= 5
+    assert found["interfaces"]["wp0.7"]["forwarded"] >= 5
+    assert {row["vlan"] for row in found["next_hops"]} == {0, 7}
 
 
 def test_every_forwarded_packet_is_valid(routers, tmp_path) -> None:
@@ -161,6 +192,12 @@ def test_the_command_says_what_it_did_and_ends_with_its_process(routers) -> None
     routers.start_command()
     assert routers.datagrams(5) == 5
     said = json.loads(routers.run("r", *WIREPATH, "route", "counters", "wp1", "--json"))
+    scraped = routers.run("r", *WIREPATH, "metrics", "--router", "wp0")
+    for line in (
+        'wirepath_router_outcome_total{outcome="forwarded4",router="wp0"} 10.0',
+        'wirepath_router_interface_forwarded_total{interface="wp1",router="wp0"} 5.0',
+    ):
+        assert line in scraped.splitlines()
     assert said["counters"]["forwarded4"] == 10
     assert said["interfaces"]["wp0"]["forwarded"] == 5
     assert {row["interface"] for row in said["next_hops"]} == set(routers.ports)

@@ -3,11 +3,13 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstddef>
 #include <cstring>
 #include <iterator>
 #include <string>
 
 #include "core/error.h"
+#include "programs/route_shared.h"
 
 namespace wp::route {
 namespace {
@@ -17,8 +19,25 @@ int bit_of(const NextHop& hop) {
   const auto kind = static_cast<NextHopKind>(hop.kind);
   if (kind != NextHopKind::kForward && (kind != NextHopKind::kHost || !hop.interface_index))
     return -1;
-  return hop.interface < 256 ? hop.interface : 0;
+  return hop.interface < ROUTE_INTERFACES ? hop.interface : 0;
 }
+
+// The bytes are those that the forwarding program reads.
+static_assert(sizeof(NextHop) == sizeof(route_next_hop));
+static_assert(offsetof(NextHop, kind) == offsetof(route_next_hop, kind));
+static_assert(offsetof(NextHop, vlan) == offsetof(route_next_hop, vlan));
+static_assert(offsetof(NextHop, interface_index) == offsetof(route_next_hop, interface_index));
+static_assert(offsetof(NextHop, mtu) == offsetof(route_next_hop, mtu));
+static_assert(offsetof(NextHop, destination) == offsetof(route_next_hop, destination));
+static_assert(offsetof(NextHop, source) == offsetof(route_next_hop, source));
+static_assert(offsetof(NextHop, port) == offsetof(route_next_hop, port));
+static_assert(offsetof(NextHop, interface) == offsetof(route_next_hop, interface));
+static_assert(sizeof(Reach) == sizeof(route_reach));
+static_assert(int{ROUTE_FORWARD} == static_cast<int>(NextHopKind::kForward));
+static_assert(int{ROUTE_HOST} == static_cast<int>(NextHopKind::kHost));
+static_assert(int{ROUTE_BLACKHOLE} == static_cast<int>(NextHopKind::kBlackhole));
+static_assert(int{ROUTE_UNREACHABLE} == static_cast<int>(NextHopKind::kUnreachable));
+static_assert(int{ROUTE_PROHIBIT} == static_cast<int>(NextHopKind::kProhibit));
 
 constexpr size_t kWords = sizeof(NextHop) / sizeof(uint32_t);
 

@@ -43,7 +43,7 @@ def run(
             help="TOML file with a table \\[router]; options given here win.",
         ),
     ] = None,
-    plane: Annotated[str | None, _option("plane", "xdp|xdp-kernel-fib|user")] = None,
+    plane: Annotated[str | None, _option("plane", "PLANE")] = None,
     source: Annotated[str | None, _option("source", "kernel|fpm")] = None,
     fpm_port: Annotated[int | None, _option("fpm_port")] = None,
     vrf: Annotated[str | None, _option("vrf", "NAME")] = None,
@@ -59,7 +59,7 @@ def run(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Forward between interfaces until Ctrl-C: plain forwarding in the driver, the rest by the host.
+    """Forward between interfaces until Ctrl-C; what is not plain forwarding is left to the host.
 
     Example:  [bold]sudo wirepath route run eth1 eth2[/bold]
     """
@@ -134,6 +134,4 @@ def _show(found: dict[str, Any]) -> None:
     if found["next_hops"]:
         names = list(found["next_hops"][0])
         cells = [[row[n] for n in names] for row in found["next_hops"]]
-        console.print(
-            output.table("by next hop", [n.replace("_", " ") for n in names], cells)
-        )
+        console.print(output.table("by next hop", [n.replace("_", " ") for n in names], cells))

@@ -37,9 +37,7 @@ class Prober:
         self._due = 0.0
         self._sent: dict[int, int] = {}
         try:
-            self._socket = socket.socket(
-                socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE
-            )
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         except OSError as error:
             raise PortError(f"no rtnetlink socket: {error}") from error
         self._socket.setblocking(False)

@@ -43,9 +43,7 @@ class Router(Running):
         ConfigError, PermissionDenied, DeviceBusy, Unsupported, BackendUnavailable: as they say.
     """
 
-    def __init__(
-        self, config: RouterConfig, *, heard: Callable[[str], None] | None = None
-    ) -> None:
+    def __init__(self, config: RouterConfig, *, heard: Callable[[str], None] | None = None) -> None:
         self.config = config
         self.table = RouteTable()
         self.forwarding: Forwarding | None = None
