@@ -25,6 +25,7 @@ from .peers import PEERS
 from .receive import AF_XDP, SOCKET
 from .report import Report
 from .ring import RING
+from .route_user import ROUTE_USER
 from .sbe import SBE
 from .stages import STAGES
 from .tap import TAP
@@ -53,6 +54,7 @@ GROUPS: tuple[Group, ...] = (
     FILTER_FLOOD,
     FORWARDING,
     BALANCER,
+    ROUTE_USER,
 )
 
 _EPILOG = """\

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
+import socket
 
 from . import _core
 from .errors import ConfigError
 from .ports import Port
 from .settings import problem
 
-__all__ = ["HostPort"]
+__all__ = ["HostPort", "mac_of"]
 
+_SIOCGIFHWADDR = 0x8927
 _MAC = re.compile(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}")
 
 
@@ -59,6 +62,16 @@ class HostPort(Port):
         """The kernel's number of the device."""
         return int(_core.host_interface(self.native))
 
-    def set_carrier(self, up: bool) -> None:  # noqa: FBT001 -- a state
+    def set_carrier(self, up: bool) -> None:
         """Whether the kernel sees a link there, as it does at first."""
         _core.set_host_carrier(self.native, up)
+
+
+def mac_of(interface: str) -> str | None:
+    """MAC address of an interface of this network namespace; None = there is no such one."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        try:
+            answer = fcntl.ioctl(asked, _SIOCGIFHWADDR, interface.encode()[:15].ljust(40, b"\0"))
+        except OSError:
+            return None
+    return answer[18:24].hex(":")

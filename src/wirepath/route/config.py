@@ -18,6 +18,10 @@ def _names(value: object) -> object:
     return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 
+def _names_of_each(value: object) -> object:
+    return {k: _names(v) for k, v in value.items()} if isinstance(value, Mapping) else value
+
+
 class RouterConfig(Settings):
     """Interfaces, data plane, and where routes come from."""
 
@@ -30,10 +34,32 @@ class RouterConfig(Settings):
         Must("a list of 1 to 255 names of interfaces"),
     ]
     plane: Annotated[
-        Literal["xdp", "xdp-kernel-fib"],
-        Field(description="xdp: tables of wirepath's; xdp-kernel-fib: the kernel's own"),
-        Must('"xdp" or "xdp-kernel-fib"'),
+        Literal["xdp", "xdp-kernel-fib", "user"],
+        Field(
+            description="xdp: tables of wirepath's; xdp-kernel-fib: the kernel's own; user: in a "
+            "process, over ports of any backend"
+        ),
+        Must('"xdp", "xdp-kernel-fib" or "user"'),
     ] = "xdp"
+    ports: Annotated[
+        dict[str, str],
+        Field(description="user: of each interface's name the port behind it"),
+        Must('a table of port specs, such as {wan = "af_xdp:eth1"}'),
+    ] = {}
+    addresses: Annotated[
+        dict[str, tuple[str, ...]],
+        BeforeValidator(_names_of_each),
+        Field(description="user: addresses of interfaces, such as 192.0.2.1/24"),
+        Must('a table of lists, such as {wan = ["192.0.2.1/24"]}'),
+    ] = {}
+    workers: Annotated[
+        int, Field(ge=1, le=64, description="user: threads, each with queues of every port")
+    ] = 1
+    idle: Annotated[
+        Literal["sleep", "spin"],
+        Field(description="user: what a worker without packets does"),
+        Must('"sleep" or "spin"'),
+    ] = "sleep"
     source: Annotated[
         Literal["kernel", "fpm"],
         Field(description="kernel: its tables by netlink; fpm: FRR tells them as well"),
@@ -86,4 +112,12 @@ class RouterConfig(Settings):
         if kernel_fib and values.get("vrf"):
             must = 'left out with plane = "xdp-kernel-fib": the kernel knows whose interfaces are'
             out.append(problem("vrf", values["vrf"], must))
+        ports = values.get("ports") or {}
+        user = values.get("plane") == "user"
+        if user and set(ports) != set(values.get("interfaces") or ()):
+            must = 'a port for each of interfaces, and no other, with plane = "user"'
+            out.append(problem("ports", dict(ports), must))
+        for name in ("ports", "addresses"):
+            if values.get(name) and not user:
+                out.append(problem(name, dict(values[name]), 'left out but with plane = "user"'))
         return out

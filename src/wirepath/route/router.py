@@ -20,6 +20,7 @@ from .kernel import KernelSource
 from .neighbours import Prober
 from .report import report
 from .table import RouteTable
+from .user import UserPlane
 
 __all__ = ["Router"]
 
@@ -47,7 +48,7 @@ class Router(Running):
         self.table = RouteTable()
         self.forwarding: Forwarding | None = None
         self.interfaces: Interfaces | None = None
-        self.plane: DriverPlane | None = None
+        self.plane: DriverPlane | UserPlane | None = None
         self.report: dict[str, Any] = {}
         self._heard = heard or (lambda _: None)
         self._lock = threading.Lock()
@@ -64,6 +65,9 @@ class Router(Running):
         config = self.config
         families = forwarded_families()
         with contextlib.ExitStack() as opened:
+            if config.plane == "user":  # its devices are the kernel's interfaces
+                self.plane = UserPlane.of(config)
+                opened.callback(self.plane.close)
             kernel = opened.enter_context(KernelSource(self.table))
             kernel.sync()
             self.interfaces = Interfaces(
@@ -75,8 +79,9 @@ class Router(Running):
                     self.table, config.fpm_host, config.fpm_port, quiet=config.fpm_quiet
                 )
                 fpm = opened.enter_context(server)
-            self.plane = DriverPlane(config, self.table)
-            opened.callback(self.plane.close)
+            if self.plane is None:
+                self.plane = DriverPlane(config, self.table)
+                opened.callback(self.plane.close)
             if (tables := self.plane.tables) is not None:
                 self.forwarding = Forwarding(
                     self.table,
@@ -114,6 +119,8 @@ class Router(Running):
                     changed |= fpm.poll(_TICK / 4)
                 if changed:
                     self._follow()
+                if isinstance(self.plane, UserPlane):
+                    self.plane.look()
                 if prober is not None and self.forwarding is not None:
                     assert self.plane is not None
                     prober.tick(self.forwarding.groups, self.plane.program, time.monotonic())
@@ -129,6 +136,8 @@ class Router(Running):
         """Wait for the end. Returns the last :meth:`show`. The data plane goes, unless pinned."""
         if self._thread is not None:
             self._thread.join()
+            if isinstance(self.plane, UserPlane):  # so that nothing is under way any more
+                self.plane.stop()
             if self.plane is not None and not self.report:
                 self.report = self.show()
         self._open.close()
@@ -163,6 +172,8 @@ class Router(Running):
         with self._lock:
             out = {"plane": self.config.plane, "modes": self.plane.modes}
             out |= report(self.plane.program)
+            if isinstance(self.plane, UserPlane):
+                out |= self.plane.report()
             if self.forwarding is not None:
                 out["tables"] = {
                     "prefixes4": len(self.forwarding.fibs[4]),

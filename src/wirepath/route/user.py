@@ -6,18 +6,19 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, Self
 
 from .. import programs
+from .._core import everything
 from ..errors import ConfigError
-from ..hosts import HostPort
+from ..hosts import HostPort, mac_of
 from ..ports import Port
 from ..ports import open as open_port
 from ..settings import problem
-from ..steering import everything
 from ..worker import Worker, WorkerGroup
 from . import program as maps
+from .config import RouterConfig
 from .interfaces import Interfaces
 
 __all__ = ["Account", "UserPlane"]
@@ -81,13 +82,14 @@ class UserPlane:
         open_ports: Callable[..., Port] = open_port,
     ) -> None:
         if cores is not None and len(cores) != workers:
-            raise ConfigError(problem("cores", list(cores), f"a core for each of {workers} workers"))
+            raise ConfigError(
+                problem("cores", list(cores), f"a core for each of {workers} workers")
+            )
         self._open = contextlib.ExitStack()
         self.ports: dict[str, Port] = {}
         self.hosts: dict[str, HostPort] = {}
         self._carrier: dict[str, bool] = {}
         self._group: WorkerGroup | None = None
-        self._ended: dict[str, int] = {}
         with contextlib.ExitStack() as opened:
             for name, spec in ports.items():
                 port = opened.enter_context(
@@ -109,6 +111,19 @@ class UserPlane:
                 [self._worker(k, workers, cores, batch_size, idle) for k in range(workers)]
             )
             self._open = opened.pop_all()
+
+    @classmethod
+    def of(cls, config: RouterConfig) -> Self:
+        """As a router's configuration says."""
+        return cls(
+            {name: config.ports[name] for name in config.interfaces},
+            addresses=config.addresses,
+            entries=maps.entries(
+                groups4=config.groups4, groups6=config.groups6, next_hops=config.next_hops
+            ),
+            workers=config.workers,
+            idle=config.idle,
+        )
 
     @staticmethod
     def _check(name: str, port: Port, workers: int) -> None:
@@ -218,11 +233,11 @@ class UserPlane:
         ports = [port.stats() for port in self.ports.values()]
         hosts = [host.stats() for host in self.hosts.values()]
         refused: dict[str, int] = {}
-        for name, stats in zip([*self.ports, *self.hosts], [*ports, *hosts], strict=True):
+        names = [*self.ports, *(f"host {name}" for name in self.hosts)]
+        for name, stats in zip(names, [*ports, *hosts], strict=True):
             for counter, count in stats.items():
                 if counter.startswith("drop.tx_") and count:
-                    key = f"{name}.{counter}" if counter not in refused else f"{name}.{counter}"
-                    refused[key] = refused.get(key, 0) + count
+                    refused[f"{name}.{counter}"] = count
         dropped = {n: c for n, c in self.program.counters().items() if n.startswith("drop_") and c}
         aborted = self.program.counters().get("verdict.aborted", 0)
         dropped |= {"aborted": aborted} if aborted else {}
@@ -237,6 +252,16 @@ class UserPlane:
             dropped=dropped,
             refused=refused,
         )
+
+    def report(self) -> dict[str, Any]:
+        """Counters of ports, devices and workers, and the account, as plain values."""
+        account = self.account()
+        return {
+            "ports": {name: port.stats() for name, port in self.ports.items()},
+            "hosts": {name: host.stats() for name, host in self.hosts.items()},
+            "workers": self.workers(),
+            "account": {**asdict(account), "missing": account.missing},
+        }
 
     def info(self) -> dict[str, Any]:
         """Ports, devices and workers, as read back."""
@@ -257,7 +282,7 @@ def _host_of(name: str, port: Port, queues: int, batch_size: int) -> HostPort:
     mtu = int(info.get("mtu") or max(68, min(1500, room)))
     return HostPort(
         name,
-        mac=str(info["mac"]) if info.get("mac") else None,
+        mac=str(info["mac"]) if info.get("mac") else mac_of(str(info.get("device", ""))),
         mtu=mtu,
         queues=queues,
         batch_size=batch_size,
