@@ -14,7 +14,8 @@ from .balancer import BALANCER
 from .convert import CONVERT
 from .dpdk import DPDK
 from .feed_latency import FEED_LATENCY
-from .filter import FILTER, FILTER_FLOOD
+from .filter import FILTER
+from .filter_flood import FILTER_FLOOD
 from .forwarding import FORWARDING
 from .harness import Group, Outcome, Settings, favour, processors, run_group
 from .itch import ITCH

@@ -1,22 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The filter in the driver: what a packet costs against xdp-filter, against the number of
-prefixes, and how many requests of a TCP service survive a flood.
+"""The filter in the driver: what a packet costs against xdp-filter and against the number of
+prefixes.
 
 Costs are those of BPF_PROG_RUN over one UDP frame of 64 bytes whose source the rule denies, or
-does not. The flood is the in-kernel source of the packet benchmarks.
+does not; over random sources, of a chain whose first program makes them.
 """
 
 from __future__ import annotations
 
 import resource
-import socket
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,14 +20,12 @@ from typing import Any
 import numpy as np
 
 from . import build, process
-from .harness import Contestant, Group, Line, Sample, Settings, Unavailable, two_processors
+from .harness import Contestant, Group, Line, Sample, Settings, Unavailable
 
+_HERE = Path(__file__).parent
 _REPEAT = 2_000_000
 _OBJECTS = ("/usr/lib/*/bpf", "/usr/lib/bpf", "/usr/lib64/bpf", "/usr/local/lib/bpf")
 _DENIED, _OTHER = "9.9.9.1", "9.9.9.2"  # no bogons
-_SERVICE, _FLOODED = 8080, 9001
-_FLOOD = 2_000_000  # packets a second offered
-_CLIENTS = 16
 _SOURCES = {"1": 1, "10k": 10_000, "1M": 1_000_000}
 
 
@@ -59,7 +53,9 @@ def _cost(engine: Any, source: str, note: str = "") -> Sample:
     outcome = engine.program.run(_frame(source), repeat=_REPEAT)
     wanted = "drop" if source == _DENIED else "pass"
     assert outcome.verdict == wanted, outcome
-    return Sample({"ns": outcome.ns}, {"features": list(engine.tables.features)}, note=note)
+    size = f"{engine.program.info()['jited_bytes']:,} bytes of machine code"
+    info = {"features": list(engine.tables.features), "code": size}
+    return Sample({"ns": outcome.ns}, info, note="; ".join(filter(None, (note, size))))
 
 
 def _engines(folder: Path, notes: dict[str, str]) -> dict[str, Any]:
@@ -127,31 +123,43 @@ def _costs(settings: Settings) -> Iterator[Mapping[str, Contestant | Unavailable
         }
         for name in _SOURCES:
             out[f"prefixes {name}"] = partial(_cost, engines[name], _DENIED, notes[name])
-        out["in chain"] = _in_chain(stack, engines["minimal"].tables)
-        yield out
+        yield out | _in_chains(stack, engines)
 
 
-def _in_chain(stack: ExitStack, tables: Any) -> Contestant | Unavailable:
-    """The same behind the root program of a chain, on a lab's interface."""
+def _in_chains(
+    stack: ExitStack, engines: Mapping[str, Any]
+) -> Mapping[str, Contestant | Unavailable]:
+    """Behind the root program of a chain, on a lab's interface: one source, or random ones."""
     from wirepath import lab, programs  # noqa: PLC0415
-    from wirepath.filter import Engine  # noqa: PLC0415
 
+    names = {f"random {name}": name for name in _SOURCES}
     if why := lab.unavailable_reason():
-        return Unavailable(why)
+        return dict.fromkeys(["in chain", *names], Unavailable(why))
     made = stack.enter_context(lab.Lab("wpbfilter"))
     stack.enter_context(made["b"].enter())
     interface = made["b"].interface.name
     chain = stack.enter_context(programs.Chain(interface))
-    engine = Engine.in_chain(chain, tables)
-    chain.put(engine.program)
     root = programs.adopt(programs.attached(interface)[0].program_id)
+    # The same tables, and programs that go on to the next slot of this chain.
+    own = {name: engine.watching(chain, 0) for name, engine in engines.items()}
+    random = chain.load("pre", _HERE / "programs" / "random_source.c")
 
-    def run() -> Sample:
+    def one() -> Sample:
+        chain.put(own["minimal"].program)
         outcome = root.run(_frame(_DENIED), repeat=_REPEAT)
         assert outcome.verdict == "drop", outcome
         return Sample({"ns": outcome.ns})
 
-    return run
+    def many(name: str) -> Sample:
+        chain.put(own[name].program)
+        chain.put(random)
+        try:
+            outcome = root.run(_frame(_OTHER), repeat=_REPEAT)
+        finally:
+            chain.remove("pre")
+        return Sample({"ns": outcome.ns}, note="with what it takes to make the sources")
+
+    return {"in chain": one, **{key: partial(many, name) for key, name in names.items()}}
 
 
 FILTER = Group(
@@ -169,125 +177,10 @@ FILTER = Group(
              1.2, "lower"),
         Line("filter_1M", "a million prefixes against 1", "ns", "prefixes 1M", "prefixes 1", "ns",
              1.2, "lower"),
+        Line("filter_random_10k", "random sources, 10,000 prefixes against 1", "ns", "random 10k",
+             "random 1", "ns", None, "lower"),
+        Line("filter_random_1M", "random sources, a million prefixes against 1", "ns", "random 1M",
+             "random 1", "ns", None, "lower"),
     ),
     _costs,
 )  # fmt: skip
-
-
-# --- a service under a flood ---------------------------------------------------------------------
-
-
-def serve(port: int) -> None:
-    """Answers a byte to each connection, one after the other, for as long as it is let."""
-    with socket.create_server(("", port), backlog=1024) as server:
-        print("ready", file=sys.stderr, flush=True)
-        while True:
-            with suppress(OSError):
-                client, _ = server.accept()
-                with client:
-                    client.settimeout(1)
-                    client.recv(1)
-                    client.send(b"y")
-
-
-def ask(host: str, port: int, seconds: float) -> int:
-    """Transactions done by sixteen clients: connect, a byte there and back, close."""
-    end = time.monotonic() + seconds
-    done = [0] * _CLIENTS
-
-    def client(number: int) -> None:
-        while (left := end - time.monotonic()) > 0:
-            with suppress(OSError), socket.create_connection((host, port), timeout=left) as one:
-                one.settimeout(max(0.01, end - time.monotonic()))
-                one.send(b"x")
-                done[number] += one.recv(1) == b"y"
-
-    clients = [threading.Thread(target=client, args=(i,)) for i in range(_CLIENTS)]
-    for each in clients:
-        each.start()
-    for each in clients:
-        each.join()
-    return sum(done)
-
-
-def _survived(made: Any, settings: Settings, *, flood: bool, filtered: bool) -> Sample:
-    from wirepath.filter import Filter, FilterConfig, Rule  # noqa: PLC0415
-
-    seconds = max(2.0, settings.seconds)
-    a, b = made["a"], made["b"]
-    module = [sys.executable, "-m", "benchmarks.filter"]
-    options: dict[str, Any] = {"cwd": process.ROOT, "env": process.ENVIRONMENT, "text": True}
-    with ExitStack() as stack:
-        server = b.popen([*module, "serve", str(_SERVICE)], stderr=subprocess.PIPE, **options)
-        stack.callback(server.wait)
-        stack.callback(server.kill)
-        assert server.stderr.readline().strip() == "ready"
-        if filtered:
-            stack.enter_context(b.enter())
-            one = stack.enter_context(
-                Filter(FilterConfig(rules=(Rule(protocol="udp", destination_port=_FLOODED),)))
-            )
-            one.attach(b.interface.name)
-        else:
-            _take_live_frames(b)
-        source = None
-        if flood:
-            words = [build.reference("live_frames"), "--ifname", a.interface.name]
-            words += ["--dst-ip", b.interface.ipv4, "--dst-mac", b.interface.mac]
-            words += ["--dport", str(_FLOODED)]
-            words += ["--seconds", str(seconds + 2), "--cpu", str(settings.cpus[0])]
-            words += ["--rate", str(_FLOOD)]
-            source = a.popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
-            time.sleep(0.5)
-        words = [*module, "ask", b.interface.ipv4, str(_SERVICE), str(seconds)]
-        asked = a.run(words, capture_output=True, timeout=seconds + 30, **options)
-        done = int(asked.stdout)
-        note = ""
-        if source is not None:
-            out, err = source.communicate(timeout=seconds + 30)
-            sent = process.parse("live_frames", source.returncode, out, err)
-            rate = (sent["packets"] - sent["drops"]) / (seconds + 2)
-            note = f"flood of {rate / 1e6:.2f} M packets a second{' filtered' * filtered}"
-        return Sample({"rate": done / seconds}, note=note)
-
-
-def _take_live_frames(host: Any) -> None:
-    """Without XDP or GRO a veth takes none; an XDP program that goes leaves GRO off."""
-    for state in ("off", "on"):
-        words = ["ethtool", "-K", host.interface.name, "gro", state]
-        host.run(words, check=True, capture_output=True)
-
-
-@contextmanager
-def _service(settings: Settings) -> Iterator[Mapping[str, Contestant | Unavailable]]:
-    from wirepath import lab  # noqa: PLC0415
-    from wirepath.programs import kernel  # noqa: PLC0415
-
-    two_processors(settings)
-    if why := kernel.unavailable_reason() or lab.unavailable_reason():
-        raise Unavailable(why)
-    with lab.Lab("wpbflood") as made:
-        yield {
-            "quiet": partial(_survived, made, settings, flood=False, filtered=False),
-            "unfiltered": partial(_survived, made, settings, flood=True, filtered=False),
-            "filtered": partial(_survived, made, settings, flood=True, filtered=True),
-        }
-
-
-FILTER_FLOOD = Group(
-    "filter_flood",
-    (
-        Line("filter_flood", "TCP transactions under a flood, with the filter against without",
-             "/s", "filtered", "unfiltered", "rate", 3.0),
-        Line("filter_flood_quiet", "with flood and filter against no flood at all", "/s",
-             "filtered", "quiet"),
-    ),
-    _service,
-)  # fmt: skip
-
-
-if __name__ == "__main__":
-    if sys.argv[1] == "serve":
-        serve(int(sys.argv[2]))
-    else:
-        print(ask(sys.argv[2], int(sys.argv[3]), float(sys.argv[4])))

@@ -148,7 +148,7 @@ def rules(draw):
                 "burst": draw(st.integers(1, 3)),
             }
         if "packets" not in values or draw(st.booleans()):
-            values |= {"bits": draw(st.sampled_from([1000, 10_000_000])), "burst_bits": 4000}
+            values |= {"bits": draw(st.sampled_from([1000, 10_000_000])), "burst_bits": 12_000}
         values["per"] = draw(st.sampled_from(["source", "rule", "/24", "/8,/32"]))
     return Rule(**values)
 

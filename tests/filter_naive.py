@@ -14,7 +14,7 @@ from wirepath.filter import fields
 from wirepath.filter.rules import FilterConfig, Rule
 from wirepath.filter.signatures import SIGNATURES
 
-NOT_IP, MALFORMED = "not_ip", "malformed"
+NOT_IP, MALFORMED, TAGS = "not_ip", "malformed", "too_many_tags"
 DROP, NEXT = 1, 6
 
 
@@ -44,6 +44,8 @@ def read(frame: bytes, deep: bool = True) -> Packet | str:
         if vlan is None:
             vlan = int.from_bytes(rest[:2], "big") % 4096
         kind, rest, tags = rest[2:4], rest[4:], tags + 1
+    if kind in (b"\x81\x00", b"\x88\xa8"):
+        return TAGS
     if kind == b"\x08\x00":
         found = read4(rest, deep)
     elif kind == b"\x86\xdd":
@@ -222,7 +224,7 @@ class Naive:
             full_packets = each * rule.burst
         if rule.bits is not None:
             holds = rule.burst_bits or max(rule.bits // 10, 8 * 9216)
-            full_bits = holds * 1_000_000_000 // rule.bits
+            full_bits = -(-holds * 1_000_000_000 // rule.bits)
             takes = packet.length * -(-(8_000_000_000 << 20) // rule.bits) >> 20
         packets, bits_left, before = self.buckets.get(key, (full_packets, full_bits, now))
         if full_packets is not None:
@@ -255,7 +257,9 @@ class Naive:
         if packet == NOT_IP:
             self.reasons[NOT_IP] = self.reasons.get(NOT_IP, 0) + 1
             return NEXT
-        if packet == MALFORMED:
+        if packet in (MALFORMED, TAGS):
+            if packet == TAGS:
+                self.reasons[TAGS] = self.reasons.get(TAGS, 0) + 1
             drop = self.config.malformed == "drop"
             self.count("malformed", frame, drop=drop)
             return self.drop(MALFORMED) if drop else NEXT

@@ -12,6 +12,7 @@ WP_CONFIG(struct filter_config);
 
 #define FILTER_COUNTERS(COUNT, DROP) \
   COUNT(not_ip)                      \
+  COUNT(too_many_tags)               \
   COUNT(would_drop)                  \
   COUNT(sampled)                     \
   COUNT(samples_lost)                \
@@ -94,6 +95,14 @@ WP_INLINE int filter_is_blocked(struct wp_packet* p, const struct filter_packet*
   return 1;
 }
 
+/* A bucket never holds more than its burst. One that seems to hold a second more was filled before
+ * the clock was set back (time stamps of a stage's frames can go back): it is full as of now. */
+WP_INLINE __u64 filter_bucket_until(__u64* place, __u64 now, __u64 burst) {
+  const __u64 until = wp_read(*place), full = now + burst;
+  if (until <= full + FILTER_SET_BACK) return until;
+  const __u64 found = wp_cas(place, until, full);
+  return found == until ? full : found;
+}
 WP_INLINE int filter_fits(__u64 until, __u64 now, __u64 takes, __u64 burst) {
   return (until > now ? until - now : 0) + takes <= burst;
 }
@@ -129,7 +138,8 @@ WP_INLINE int filter_over(struct wp_packet* p, const struct filter_packet* packe
   }
   const __u64 now = wp_now(p);
   const __u64 bytes_ns = (packet->length * rule->byte_ns) >> 20;
-  const __u64 packets = wp_read(bucket->packets_until), bytes = wp_read(bucket->bytes_until);
+  const __u64 packets = filter_bucket_until(&bucket->packets_until, now, rule->packet_burst_ns);
+  const __u64 bytes = filter_bucket_until(&bucket->bytes_until, now, rule->byte_burst_ns);
   if (rule->packet_burst_ns && !filter_fits(packets, now, rule->packet_ns, rule->packet_burst_ns))
     return 1;
   if (rule->byte_burst_ns && !filter_fits(bytes, now, bytes_ns, rule->byte_burst_ns)) return 1;
@@ -188,7 +198,7 @@ WP_INLINE __u32 filter_shape(const struct filter_packet* packet) {
   DO(10, FILTER_DESTINATION, filter_destination_class(p, packet))
 
 #define FILTER_ONLY(number, dimension, class) \
-  if (features & FILTER_HAS(dimension)) {     \
+  if (only == dimension) {                    \
     const __u32 rule = class;                 \
     return rule ? rule - 1 : FILTER_RULES;    \
   }
@@ -229,6 +239,7 @@ WP_INLINE __u32 filter_match(struct wp_packet* p, __u32 features,
                              const struct filter_packet* packet) {
   if (!(features & (packet->is6 ? FILTER_IP6 : FILTER_IP4))) return FILTER_RULES;
   if (features & FILTER_DIRECT) {
+    const __u32 only = wp_config(p)->only;
     FILTER_EACH(FILTER_ONLY)
     return FILTER_RULES;
   }
@@ -303,10 +314,13 @@ WP_PROGRAM(filter) {
     wp_count(p, not_ip);
     return WP_NEXT;
   }
-  if (parsed == FILTER_MALFORMED) {
+  if (parsed != FILTER_IS_IP) {
+    if (parsed == FILTER_DEEP) wp_count(p, too_many_tags);
     const int drop = (features & FILTER_MALFORMED_DROP) != 0;
     filter_account(p, features, wp_config(p)->names + 1, drop, 0);
     return drop ? FILTER_DROP_FOR(p, malformed) : WP_NEXT;
   }
-  return filter_judge(p, features, &packet);
+  /* The compiler leaves out of the second what it need not look for. */
+  if (features & FILTER_MORE) return filter_judge(p, features, &packet);
+  return filter_judge(p, features & ~FILTER_MORE, &packet);
 }

@@ -2,7 +2,8 @@
  *
  * What the filter sees of a packet: one pass over its headers.
  *
- * - up to FILTER_TAGS tags (802.1Q, 802.1ad) are skipped, the outermost is told;
+ * - up to FILTER_TAGS tags (802.1Q, 802.1ad) are skipped, the outermost is told; what is behind
+ *   more of them is FILTER_DEEP, whatever it is;
  * - up to FILTER_EXTENSIONS IPv6 extension headers are walked;
  * - a later fragment has a protocol, but neither ports nor flags nor an ICMP type;
  * - malformed is what the IP header or the transport header shows to be cut short, or to say
@@ -19,7 +20,7 @@
 #define FILTER_TAGS 4
 #define FILTER_EXTENSIONS 8
 
-enum filter_parsed { FILTER_IS_IP, FILTER_NOT_IP, FILTER_MALFORMED };
+enum filter_parsed { FILTER_IS_IP, FILTER_NOT_IP, FILTER_MALFORMED, FILTER_DEEP };
 
 struct filter_packet {
   __u32 is6;
@@ -63,14 +64,15 @@ WP_INLINE int filter_parse4(const __u8* q, const __u8* end, struct filter_packet
   const __u32 header = (q[0] & 15u) * 4;
   const __u32 total = wp_be16(wp_load16(q + 2));
   if (header < 20 || total < header || (__u64)(end - q) < total) return FILTER_MALFORMED;
+  out->source4 = wp_be32(wp_load32(q + 12));
+  out->destination4 = wp_be32(wp_load32(q + 16));
+  if (!(features & FILTER_FIELDS)) return FILTER_IS_IP;
   const __u32 fragment = wp_be16(wp_load16(q + 6));
   out->length = total;
   out->ttl = q[8];
   out->protocol = q[9];
   out->options = header > 20;
   out->fragment = fragment & 0x1fff ? 2 : fragment & 0x2000 ? 1 : 0;
-  out->source4 = wp_be32(wp_load32(q + 12));
-  out->destination4 = wp_be32(wp_load32(q + 16));
   if (out->fragment == 2 || !(features & FILTER_TRANSPORT)) return FILTER_IS_IP;
   return filter_transport(q + header, end, total - header, out);
 }
@@ -186,6 +188,7 @@ FILTER_PART int filter_part(FILTER_FRAME, struct filter_packet* out, __u32 featu
   __u16 type;
   const __u32 at = filter_skip_tags(data, end, out, &type);
   if (at == 0) return FILTER_NOT_IP;
+  if (type == wp_be16(0x8100) || type == wp_be16(0x88a8)) return FILTER_DEEP;
   if (type == wp_be16(0x0800)) return filter_part4(FILTER_SAME, at, out, features);
   if (type == wp_be16(0x86dd)) return filter_part6(FILTER_SAME, at, out, features);
   return FILTER_NOT_IP;

@@ -54,6 +54,13 @@ enum filter_dimension {
 #define FILTER_COOKIES (1u << 27) /* some rule answers SYNs */
 #define FILTER_NEVER (1u << 31)
 
+/* Groups, tested once. A feature that is not in use is removed when the program is loaded, but the
+ * masking in front of its branch stays, at two instructions each. */
+#define FILTER_MORE \
+  (FILTER_LIMITS | FILTER_BLOCKS | FILTER_SAMPLES | FILTER_WATCH | FILTER_DRY_RUN | FILTER_COOKIES)
+#define FILTER_FIELDS /* what is looked at besides addresses */ \
+  (((1u << FILTER_DIMENSIONS) - 1) | FILTER_TRANSPORT | FILTER_LIMITS | FILTER_COOKIES)
+
 struct filter_config {
   __u32 features;
   __u32 words;                   /* of the vectors in use */
@@ -64,6 +71,7 @@ struct filter_config {
   __u32 source4_vector, destination4_vector; /* where the vectors of prefixes begin */
   __u32 source6_vector, destination6_vector;
   __u32 source_lengths, destination_lengths; /* how many there are of IPv6 */
+  __u32 only;                                /* FILTER_DIRECT: the dimension */
   __u8 source_length[WP_PREFIX6_LENGTHS], destination_length[WP_PREFIX6_LENGTHS];
 };
 
@@ -104,6 +112,8 @@ struct filter_source {
 struct filter_bucket {
   __u64 packets_until, bytes_until;
 };
+
+#define FILTER_SET_BACK 1000000000ull /* ns; less is the difference of two queues' time stamps */
 
 struct filter_address {
   __u64 high, low;

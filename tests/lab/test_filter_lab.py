@@ -235,6 +235,45 @@ def test_the_operators_session_is_not_cut_unless_forced(bench):
             each.close()
 
 
+def test_a_session_over_a_link_local_address_is_not_cut(bench):
+    with bench.b.enter(), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as one:
+        one.connect(("fe80::1", 9, 0, socket.if_nametoindex(bench.device)))
+        own = one.getsockname()[0].partition("%")[0]
+    words = f"fe80::1%{{}} 50000 {own}%{{}} 22"
+    cut = ("run", bench.device, "--rule", "drop name=all protocol=tcp", "--max-seconds", "0.1")
+    for scope in (bench.device, "lo"):
+        session = {"SSH_CONNECTION": words.format(scope, scope)}
+        said = bench.cli(*cut, ok=scope == "lo", env=session)
+        assert ("would cut the session from fe80::1 port 50000" in said.stderr) == (scope != "lo")
+
+
+def test_what_another_process_put_there_comes_back_where_a_reload_fails(bench, monkeypatch):
+    def config(name):
+        return FilterConfig(rules=(Rule(name=name, destination_port="7001"),))
+
+    with bench.b.enter(), Filter(config("mine")) as one:
+        one.attach(bench.device, pin=True)
+        one.attach("lo", "generic")
+        bench.cli("reload", bench.device, "--rule", "drop name=theirs destination_port=7001")
+        one.refresh()
+        assert "theirs" in one.counts()
+        second = one._drivers["lo"].chain
+
+        def fails(program, **options):
+            raise wp.WirepathError("no")
+
+        monkeypatch.setattr(second, "put", fails)
+        with pytest.raises(wp.WirepathError, match="no"):
+            one.reload(config("new"))
+        monkeypatch.undo()
+        there = Filter.adopt(bench.device)
+        assert "theirs" in there.counts()
+        assert not bench.arrives(7001)
+        assert there.counts()["theirs"]["packets"] == 1
+        one.detach("lo")
+        one.detach(bench.device)
+
+
 def test_blocks_from_another_process_end_by_themselves(bench):
     child = bench.running("--blocks", "10", "--rule", "pass name=all")
     assert bench.arrives(7001)

@@ -304,3 +304,85 @@ def test_rules_of_ip6tables_are_of_ipv6(tmp_path):
 def test_what_is_no_rule_set_is_told(tmp_path, text):
     with pytest.raises(ConfigError, match="output of `nft -j list ruleset`"):
         imported(tmp_path, text)
+
+
+def test_sets_of_nftables_belong_to_their_table(tmp_path):
+    text = """
+table ip one {
+    set bad {
+        type ipv4_addr
+        elements = { 10.0.0.1 }
+    }
+    chain first {
+        type filter hook input priority 0; policy accept;
+        ip saddr @bad drop
+    }
+}
+table inet two {
+    set bad {
+        type ipv4_addr
+        elements = { 10.0.0.2 }
+    }
+    chain second {
+        type filter hook input priority 1; policy accept;
+        ip saddr @bad drop
+    }
+}
+table inet three {
+    chain third {
+        type filter hook input priority 2; policy accept;
+        ip saddr @bad drop
+    }
+}
+"""
+    found = imported(tmp_path, text)
+    assert {each.name: each.prefixes for each in found.sets} == {
+        "ip.one.bad": "10.0.0.1",
+        "inet.two.bad": "10.0.0.2",
+    }
+    assert [rule.source for rule in found.rules] == ["@ip.one.bad", "@inet.two.bad"]
+    assert [why for _, why in found.left_out] == ["set bad is not there, or was left out"]
+    found.config()
+
+
+def test_what_an_earlier_policy_drops_a_later_chain_cannot_accept(tmp_path):
+    text = """
+*filter
+:INPUT ACCEPT [0:0]
+-A INPUT -s 10.1.0.0/16 -j ACCEPT
+-A INPUT -s 10.2.0.0/16 -j DROP
+COMMIT
+*raw
+:PREROUTING DROP [0:0]
+-A PREROUTING -s 10.0.0.0/8 -j ACCEPT
+COMMIT
+"""
+    found = imported(tmp_path, text)
+    assert [rule.text() for rule in found.rules] == [
+        "drop family=4 source=10.2.0.0/16",
+        "drop name='policy IPv4' family=4",
+    ]
+    assert [why for _, why in found.left_out] == [
+        "ACCEPT in raw ends that chain only, and INPUT still follows",
+        "the policy of raw, DROP, comes before it",
+    ]
+    nft = """
+table inet t {
+    chain early {
+        type filter hook prerouting priority raw; policy drop;
+        ip saddr 10.0.0.0/8 accept
+    }
+    chain late {
+        type filter hook input priority 0; policy accept;
+        ip saddr 10.1.0.0/16 accept
+        ip saddr 10.2.0.0/16 drop
+    }
+}
+"""
+    two = imported(tmp_path, nft)
+    assert two.default == "drop"
+    assert [rule.action for rule in two.rules] == ["drop"]
+    assert [why for _, why in two.left_out] == [
+        "accept ends its own chain only, and another one follows",
+        "the policy of a chain in front of its own drops",
+    ]

@@ -37,6 +37,58 @@ def test_it_agrees_with_the_model(config, cases):
     agree(config, engine, run_of(engine), cases)
 
 
+def test_a_burst_of_one_packet_lets_that_packet_through():
+    """Also where neither the rate nor the burst come to whole nanoseconds."""
+    frame = udp(bytes(1472), dst=("10.9.9.9", 9), src=("10.0.0.1", 9), dst_mac="02:00:00:00:00:02")
+    for bits in (1001, 7919, 104_729, 999_983, 15_485_863):
+        rule = Rule(action="limit", bits=bits, burst_bits=12_000)
+        engine = native(FilterConfig(rules=(rule,)))
+        assert [run_of(engine)(frame, START)[0] for _ in range(2)] == [6, 1], bits
+
+
+def test_limits_hold_when_the_clock_is_set_back():
+    """A stage's clock is the time stamps of frames. What is in a bucket by a clock that was an hour
+    ahead is not waited for, and none of what the limit holds back comes through twice."""
+    frame = udp(b"", dst=("10.9.9.9", 9), src=("10.0.0.1", 9), dst_mac="02:00:00:00:00:02")
+    for limit in ({"packets": 10, "burst": 5}, {"bits": 12_000, "burst_bits": 12_000}):
+        engine = native(FilterConfig(rules=(Rule(action="limit", **limit),)))
+        run = run_of(engine)
+
+        def passed(count, now, run=run):
+            return sum(run(frame, now)[0] == 6 for _ in range(count))
+
+        hour = 3600 * 10**9
+        full = passed(100, START + hour)
+        assert 1 <= full < 100
+        assert passed(10, START + hour - 10**6) == 0  # another queue's stamps are a bit behind
+        assert passed(10, START) == 0
+        assert passed(10, START) == 0
+        assert passed(100, START + 10**9) == full  # the bucket has run empty as ever
+
+
+def test_what_is_behind_more_tags_than_are_read_is_dropped_as_malformed():
+    plain = udp(b"", dst=("10.9.9.9", 9), src=("10.0.0.1", 9), dst_mac="02:00:00:00:00:02")
+    tagged = plain[:12] + 5 * b"\x81\x00\x00\x05" + plain[12:]
+    for malformed, verdict in (("drop", 1), ("pass", 6)):
+        engine = native(FilterConfig(malformed=malformed))
+        assert run_of(engine)(tagged, START)[0] == verdict
+        assert run_of(engine)(tagged[:12] + tagged[16:], START)[0] == 6
+        assert engine.counters()["too_many_tags"] == 1
+        assert engine.counters()["drop.malformed"] == (verdict == 1)
+        assert engine.counts()["malformed"]["packets"] == 1
+
+
+def test_blocks_that_are_over_are_not_taken_along():
+    old = native(FilterConfig(blocks=8))
+    for i in range(8):
+        old.block(f"10.0.0.{i}", old.clock() + (10**15 if i < 3 else -1))
+    new = native(FilterConfig(blocks=3))
+    new.adopt_blocks(old)
+    assert sorted(map(str, new.blocks())) == ["10.0.0.0", "10.0.0.1", "10.0.0.2"]
+    with pytest.raises(ConfigError, match="blocks = 2 is not usable: it must be at least 3"):
+        native(FilterConfig(blocks=2)).adopt_blocks(old)
+
+
 def test_words_of_vectors_beyond_the_first_are_looked_at():
     rules = tuple(Rule(name=f"{i}", source=f"10.0.{i // 256}.{i % 256}") for i in range(512))
     config = FilterConfig(rules=rules)

@@ -40,7 +40,7 @@ CONFIG = np.dtype([
     ("watch_every", "u4"), ("source_root_bits", "u4"), ("destination_root_bits", "u4"),
     ("source4_vector", "u4"), ("destination4_vector", "u4"),
     ("source6_vector", "u4"), ("destination6_vector", "u4"),
-    ("source_lengths", "u4"), ("destination_lengths", "u4"),
+    ("source_lengths", "u4"), ("destination_lengths", "u4"), ("only", "u4"),
     ("source_length", "u1", (129,)), ("destination_length", "u1", (129,)),
 ], align=True)  # fmt: skip
 
@@ -106,6 +106,7 @@ def compile_filter(config: FilterConfig, *, folder: str | Path = ".") -> Tables:
             families &= _prefixes(out, vectors, side, bits, loaded)
     if len(features) == 1 and not _fits_no_prefix(out, vectors, features[0]):
         _direct(out, vectors)
+        value["only"] = _FEATURES[features[0]].bit_length() - 1
         features.append("direct")
     else:
         for side in ("source", "destination"):
@@ -326,7 +327,8 @@ def _limit(row: Any, rule: Rule) -> None:  # noqa: ANN401  # a row of RULE
     if rule.bits is not None:
         row["byte_ns"] = -(-(8_000_000_000 << 20) // rule.bits)
         burst = rule.burst_bits or max(rule.bits // 10, 8 * 9216)
-        row["byte_burst_ns"] = max(1, burst * 1_000_000_000 // rule.bits)
+        # Rounded up, or a packet as long as the burst would never fit.
+        row["byte_burst_ns"] = -(-burst * 1_000_000_000 // rule.bits)
     if rule.per == "rule":
         row["flags"] |= _PER_RULE
         return

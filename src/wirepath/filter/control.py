@@ -14,6 +14,7 @@ from typing import Self, cast
 from .. import programs
 from ..errors import ConfigError, DeviceBusy, WirepathError
 from ..programs import Chain, NativeProgram, Program, ProgramStage
+from ..programs.chain import SLOTS
 from ..settings import problem
 from . import cookies, guard
 from .compile import Tables, compile_filter
@@ -133,7 +134,9 @@ class Filter:
         for driver in self._drivers.values():
             program = next((s.program_id for s in driver.chain.slots() if s.slot == _SLOT), None)
             if program is not None and program != cast(Program, driver.engine.program).id:
-                driver.engine, toml = Engine.adopted(programs.adopt(program, name="filter"))
+                driver.engine, toml = Engine.adopted(
+                    programs.adopt(program, name="filter", slot=SLOTS[_SLOT])
+                )
                 self.tables = driver.engine.tables
                 self.config = FilterConfig(**tomllib.loads(toml)[FilterConfig.table])
 
@@ -224,10 +227,11 @@ class Filter:
     def counts(self) -> dict[str, dict[str, int]]:
         """Packets and bytes that each rule fitted, and those of them that were dropped (in a dry
         run: that would have been), over all places where it is in force."""
-        names = self.tables.names
         each = [engine.counts() for engine in self.engines()]
+        # Another process may have put other rules into one of the places.
+        names = dict.fromkeys([*self.tables.names, *(name for counts in each for name in counts)])
         fields = ("packets", "bytes", "dropped_packets", "dropped_bytes")
-        return {n: {f: sum(c[n][f] for c in each) for f in fields} for n in names}
+        return {n: {f: sum(c[n][f] for c in each if n in c) for f in fields} for n in names}
 
     def counters(self) -> dict[str, int]:
         """``packets``, ``passed``, and ``drop.…`` by reason."""

@@ -26,9 +26,9 @@ _COUNT = np.dtype(
 )
 #: The counters of src/programs/filter.c behind the eight of verdicts.
 COUNTERS = (
-    "not_ip", "would_drop", "sampled", "samples_lost", "buckets_missed", "cookies_sent",
-    "cookies_right", "cookies_declined", "drop.rule", "drop.signature", "drop.limit",
-    "drop.blocked", "drop.cookie", "drop.malformed", "drop.unmatched",
+    "not_ip", "too_many_tags", "would_drop", "sampled", "samples_lost", "buckets_missed",
+    "cookies_sent", "cookies_right", "cookies_declined", "drop.rule", "drop.signature",
+    "drop.limit", "drop.blocked", "drop.cookie", "drop.malformed", "drop.unmatched",
 )  # fmt: skip
 BLOCK = np.dtype([("until", "u8"), ("packets", "u8")])
 _SAMPLE = np.dtype(
@@ -219,12 +219,23 @@ class Engine:
         return len(over)
 
     def adopt_blocks(self, other: Engine) -> None:
-        """The blocks of the filter that this one replaces."""
+        """The blocks of the filter that this one replaces, but those whose time is over.
+
+        Raises ConfigError: there are more of them than this one has room for.
+        """
         if "blocks" not in self.tables.features or "blocks" not in other.tables.features:
             return
-        keys, values = other.raw.dump("blocks")
-        if keys:
-            self._load("blocks", np.frombuffer(keys, "u8"), np.frombuffer(values, BLOCK))
+        raw_keys, raw_values = other.raw.dump("blocks")
+        keys = np.frombuffer(raw_keys, "u8").reshape(-1, 2)
+        values = np.frombuffer(raw_values, BLOCK)
+        left = values["until"] > other.clock()
+        room = self.tables.sizes["blocks"]
+        if left.sum() > room:
+            raise ConfigError(
+                problem("blocks", room, f"at least {left.sum()}: so many are blocked")
+            )
+        if left.any():
+            self._load("blocks", keys[left], values[left])
 
     # --- samples ---
 

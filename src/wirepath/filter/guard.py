@@ -56,12 +56,33 @@ def sessions(interface: str) -> list[Session]:
     found = []
     words = os.environ.get("SSH_CONNECTION", "").split()
     if len(words) == 4 and words[1].isdigit() and words[3].isdigit():
-        found.append(Session(words[0], int(words[1]), words[2], int(words[3])))
+        client, server = (_unscoped(word, interface) for word in (words[0], words[2]))
+        if client is not None and server is not None:
+            found.append(Session(client, int(words[1]), server, int(words[3])))
     for name in ("tcp", "tcp6"):
         path = Path("/proc/net") / name
         if path.exists():
             found += _established(path.read_text().splitlines()[1:])
     return [s for s in dict.fromkeys(found) if s.server in own]
+
+
+def _unscoped(text: str, interface: str) -> str | None:
+    """An address as the kernel writes it, without the interface of a link-local one (``%eth1``);
+    None where that is another interface, or it is no address."""
+    address, _, scope = text.partition("%")
+    if scope and scope not in (interface, str(_index(interface))):
+        return None
+    try:
+        return str(ipaddress.ip_address(address))
+    except ValueError:
+        return None
+
+
+def _index(interface: str) -> int:
+    try:
+        return socket.if_nametoindex(interface)
+    except OSError:
+        return 0
 
 
 def _addresses(interface: str) -> set[str]:

@@ -29,6 +29,12 @@ def from_save(text: str) -> Imported:
             values = {"family": family, **_rule(words)}
             if table == "raw" and values["action"] == "pass" and input_follows:
                 raise NotExpressible("ACCEPT in raw ends that chain only, and INPUT still follows")
+            if (
+                table == "filter"
+                and values["action"] == "pass"
+                and ("raw", "PREROUTING") in policies
+            ):
+                raise NotExpressible("the policy of raw, DROP, comes before it")
         except NotExpressible as error:
             out.left_out.append((line, str(error)))
         except (IndexError, ValueError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -42,19 +43,17 @@ def from_json(text: str) -> Imported:  # noqa: PLR0912  # one a reason
         raise ConfigError(f"this is no output of `nft -j list ruleset`: {error!r}") from None
     out = Imported()
     chains = {}
+    sets = _Sets(out, [value for kind, value in found if kind == "set"])
     for kind, value in found:
         if kind == "chain" and value.get("hook") in _HOOKS:
             chains[value["family"], value["table"], value["name"]] = value
             if value.get("policy") == "drop":
                 out.policies.add({"ip": 4, "ip6": 6}.get(value["family"], 0))
-        elif kind == "set":
-            _set(out, value)
     rules = [value for kind, value in found if kind == "rule"]
     order = sorted(chains, key=lambda key: _place(chains[key]))  # stable
     used = {_chain_of(rule) for rule in rules}
     ends = [key for key in order if key in used or chains[key].get("policy") == "drop"]
     rules.sort(key=lambda rule: order.index(key) if (key := _chain_of(rule)) in chains else -1)
-    sets = {each.name for each in out.sets}
     for value in rules:
         shown = value.get("text") or json.dumps(value.get("expr"))
         shown = f"{value['family']} {value['table']} {value['chain']}: {shown}"
@@ -66,7 +65,9 @@ def from_json(text: str) -> Imported:  # noqa: PLR0912  # one a reason
             values = _rule(value["expr"], value["family"])
             if values["action"] == "pass" and _is_followed(_chain_of(value), ends):
                 raise NotExpressible("accept ends its own chain only, and another one follows")
-            _need_sets(values, sets)
+            if values["action"] == "pass" and _drops_before(_chain_of(value), order, chains):
+                raise NotExpressible("the policy of a chain in front of its own drops")
+            sets.need(values, (value["family"], value["table"]))
         except NotExpressible as error:
             out.left_out.append((shown, str(error)))
         except (AttributeError, LookupError, TypeError, ValueError):
@@ -102,10 +103,44 @@ def _is_followed(chain: _Chain, ends: list[_Chain]) -> bool:
     return any({chain[0], other[0]} != {"ip", "ip6"} for other in later)
 
 
-def _set(out: Imported, value: dict[str, Any]) -> None:
+def _drops_before(chain: _Chain, order: list[_Chain], chains: dict[_Chain, dict[str, Any]]) -> bool:
+    """Whether an earlier chain drops, by its policy, what it does not accept itself."""
+    earlier = order[: order.index(chain)]
+    dropping = [each for each in earlier if chains[each].get("policy") == "drop"]
+    return any({chain[0], each[0]} != {"ip", "ip6"} for each in dropping)
+
+
+class _Sets:
+    """Sets of addresses, by the family and the table that they belong to."""
+
+    def __init__(self, out: Imported, found: list[dict[str, Any]]) -> None:
+        self._names: dict[tuple[str, str, str], str] = {}
+        names = [value.get("name") for value in found]
+        for value in found:
+            key = (value.get("family", ""), value.get("table", ""), value.get("name", ""))
+            one = names.count(key[2]) == 1
+            name = re.sub(r"[^A-Za-z0-9_.-]", "_", key[2] if one else ".".join(key))[-63:]
+            if _set(out, value, name):
+                self._names[key] = name
+
+    def need(self, values: dict[str, Any], table: tuple[str, str]) -> None:
+        """Brings a rule's sets to the names that they have here."""
+        for field in ("source", "source_not", "destination", "destination_not"):
+            parts = str(values.get(field, "")).split(",")
+            for i, part in enumerate(parts):
+                if part.startswith("@"):
+                    if (*table, part[1:]) not in self._names:
+                        raise NotExpressible(f"set {part[1:]} is not there, or was left out")
+                    parts[i] = f"@{self._names[(*table, part[1:])]}"
+            if field in values:
+                values[field] = ",".join(parts)
+
+
+def _set(out: Imported, value: dict[str, Any], name: str) -> bool:
+    """Whether it is a set of addresses with something in it."""
     if value.get("type") not in ("ipv4_addr", "ipv6_addr"):
         out.left_out.append((f"set {value.get('name')}", f"its type is {value.get('type')}"))
-        return
+        return False
     items = [
         e["elem"]["val"] if isinstance(e, dict) and "elem" in e else e
         for e in value.get("elem", [])
@@ -113,15 +148,9 @@ def _set(out: Imported, value: dict[str, Any]) -> None:
     prefixes = [text for item in items for text in _prefix_texts(item)]
     if not prefixes:
         out.left_out.append((f"set {value['name']}", "it is empty: what fills it is not here"))
-        return
-    out.sets.append(Set(name=value["name"], prefixes=",".join(prefixes)))
-
-
-def _need_sets(values: dict[str, Any], sets: set[str]) -> None:
-    for name in ("source", "source_not", "destination", "destination_not"):
-        for part in str(values.get(name, "")).split(","):
-            if part.startswith("@") and part[1:] not in sets:
-                raise NotExpressible(f"set {part[1:]} is not there, or was left out")
+        return False
+    out.sets.append(Set(name=name, prefixes=",".join(prefixes)))
+    return True
 
 
 def _rule(expressions: list[dict[str, Any]], family: str) -> dict[str, Any]:

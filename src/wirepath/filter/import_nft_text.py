@@ -29,12 +29,20 @@ def from_text(text: str) -> Imported:
         if line.endswith("{") and words[0] in ("table", "chain", "set", "map"):
             stack.append(tuple(words))
             if words[0] == "set":
-                items.append({"set": {"name": words[1], "elem": []}})
+                family, table = _table(stack)
+                one = {"family": family, "table": table, "name": words[1], "elem": []}
+                items.append({"set": one})
             continue
         while line.count("{") > line.count("}") and queue:
             line += " " + queue.pop(0)
         _line(items, stack, line)
     return from_json(json.dumps({"nftables": items}))
+
+
+def _table(stack: list[tuple[str, ...]]) -> tuple[str, str]:
+    """Family and name of the table that this stands in; without a family it is ip."""
+    words = stack[0]
+    return (words[1], words[2]) if len(words) > 2 else ("ip", words[1])
 
 
 def _line(items: list[dict[str, Any]], stack: list[tuple[str, ...]], line: str) -> None:
@@ -49,7 +57,7 @@ def _line(items: list[dict[str, Any]], stack: list[tuple[str, ...]], line: str) 
             # Behind an address: how long it is in there, what it counts.
             target["elem"] = [_value(words[0]) for each in listed if (words := each.split())]
     elif inner[0] == "chain":
-        family, table = stack[0][1:3] if len(stack[0]) > 2 else ("ip", stack[0][1])
+        family, table = _table(stack)
         if line.startswith("type "):
             hook = re.search(r"hook (\w+)", line)
             policy = re.search(r"policy (\w+)", line)

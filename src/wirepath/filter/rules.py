@@ -193,7 +193,8 @@ class Rule(Settings):
         Field(
             ge=600,
             le=1_000_000_000_000,
-            description="limit: bits at once; none: those of a tenth of a second, or a jumbo frame",
+            description="limit: bits at once, of one packet at least; none: those of a tenth of a "
+            "second, or a jumbo frame",
         ),
     ] = None
     per: Annotated[
@@ -210,7 +211,11 @@ class Rule(Settings):
         action = values.get("action")
         if action == "limit" and values.get("packets", 1) is None and values.get("bits", 1) is None:
             out.append(missing("packets", "given with action limit: packets a second, or bits"))
-        if action == "syncookie" and values.get("protocol") not in (None, "tcp", "6"):
+        if action == "syncookie" and fields.joined(values.get("protocol")) not in (
+            None,
+            "tcp",
+            "6",
+        ):
             out.append(problem("protocol", values["protocol"], "tcp with action syncookie"))
         if action in ("drop", "pass", "sample", "syncookie"):
             out += [
@@ -218,6 +223,14 @@ class Rule(Settings):
                 for name in ("packets", "bits", "burst_bits")
                 if values.get(name) is not None
             ]
+        bits = values.get("burst_bits")
+        if (
+            action == "limit"
+            and bits is not None
+            and bits < 8 * (longest := _longest(values.get("length")))
+        ):
+            must = f"at least {8 * longest}: else no packet of {longest} bytes fits, ever"
+            out.append(problem("burst_bits", bits, must))
         if values.get("icmp_code") is not None and values.get("icmp_type") is None:
             out.append(missing("icmp_type", "given with icmp_code"))
         return out
@@ -259,6 +272,12 @@ CONDITIONS = (
 )  # fmt: skip
 _BOOLS = ("ip_options", "land", "same_port")
 _NUMBERS = ("family", "packets", "bits", "burst", "burst_bits", "sample")
+
+
+def _longest(length: object) -> int:
+    """The longest of the packets that a rule fits by their length, up to those of Ethernet."""
+    ranges = [(0, 1500)] if length is None else fields.ranges(str(fields.joined(length)), 65535)
+    return min(1500, max(high for _, high in ranges))
 
 
 def _typed(name: str, value: str) -> object:
