@@ -164,6 +164,13 @@ WP_INLINE __u32 wp_random(const struct wp_packet* p) {
   return (__u32)(*s >> 32);
 }
 
+/* A program may define it in front of WP_PROGRAM: called for every frame of a few before the first
+ * of them is run, to fetch what it will look up, so that the waits for memory overlap. */
+#ifndef WP_AHEAD
+#define WP_AHEAD(instance, batch, i) ((void)0)
+#endif
+#define WP_AHEAD_PACKETS 32u
+
 /* Runs over a whole batch: the body is inlined, nothing is called through a pointer. */
 #define WP_PROGRAM(name)                                                                         \
   WP_INLINE int wp_body_##name(struct wp_packet* p);                                             \
@@ -175,6 +182,9 @@ WP_INLINE __u32 wp_random(const struct wp_packet* p) {
     for (__u32 i = 0; i < batch->count; i++) {                                                   \
       struct wp_packet packet;                                                                   \
       if (i % WP_EPOCH_PACKETS == 0) wp_epoch_enter(&instance->epochs, slot);                    \
+      if (i % WP_AHEAD_PACKETS == 0)                                                             \
+        for (__u32 k = i; k < batch->count && k < i + WP_AHEAD_PACKETS; k++)                     \
+          WP_AHEAD(instance, batch, k);                                                          \
       wp_packet_from(&packet, instance, batch, i, slot, in_place);                               \
       packet.counters = counts;                                                                  \
       __u32 verdict = (__u32)wp_body_##name(&packet);                                            \

@@ -500,6 +500,21 @@ class HandOff(Stage):
         held: by reference and not given back yet.
         """
 
+def open_host_port(
+    name: str,
+    mac: bytes = b"\x00\x00\x00\x00\x00\x00",
+    mtu: int = 1500,
+    queues: int = 1,
+    batch_size: int = 64,
+) -> PortHandle:
+    """A TAP device of this name as a port; a new one is gone with it."""
+
+def set_host_carrier(port: PortHandle, up: bool) -> None:
+    """Whether the kernel sees a link at such a port."""
+
+def host_interface(port: PortHandle) -> int:
+    """The kernel's number of the device of such a port."""
+
 class Worker:
     """
     One thread that polls ports, runs stages over each batch and carries the
@@ -515,6 +530,9 @@ class Worker:
         poll_timeout_us: int = 100,
     ) -> None: ...
     def add_port(self, port: PortHandle, queues: Sequence[int] = []) -> int: ...
+    def add_host(self, number: int, host: PortHandle) -> int:
+        """What stands for port `number` in the host's own stack."""
+
     def add_stage(self, stage: Stage) -> None: ...
     def start(self) -> None: ...
     def stop(self) -> None:

@@ -33,7 +33,8 @@ def test_a_device_is_made_as_told_and_is_gone_with_its_port() -> None:
         import json, subprocess, time
         from wirepath.hosts import HostPort, mac_of
         def link(name):
-            done = subprocess.run(["ip", "-j", "link", "show", name], capture_output=True, text=True)
+            command = ["ip", "-j", "link", "show", name]
+            done = subprocess.run(command, capture_output=True, text=True)
             return json.loads(done.stdout)[0] if done.returncode == 0 else None
         def becomes(port, state):
             end = time.monotonic() + 20
@@ -67,7 +68,7 @@ def test_what_is_no_device_for_it_is_told() -> None:
         import json, subprocess
         from wirepath.errors import WirepathError
         from wirepath.hosts import HostPort
-        subprocess.run(["ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1"], check=True)
+        subprocess.run("ip link add v0 type veth peer name v1", shell=True, check=True)
         subprocess.run(["ip", "tuntap", "add", "t1", "mode", "tap"], check=True)
         out = []
         def attempt(name, **options):

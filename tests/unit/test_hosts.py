@@ -57,5 +57,5 @@ def test_a_configuration_that_does_not_fit_is_refused(
 def test_a_plane_refuses_ports_that_take_no_whole_frames_and_cores_that_do_not_fit() -> None:
     with pytest.raises(ConfigError, match="cores"):
         UserPlane({"lan": "null:"}, workers=2, cores=[0])
-    with pytest.raises(ConfigError, match="workers = 2 .*the queues of null:"):
+    with pytest.raises(ConfigError, match=r"workers = 2 .*the queues of null:"):
         UserPlane({"lan": "null:"}, workers=2)
