@@ -14,6 +14,7 @@ from .balancer import BALANCER
 from .convert import CONVERT
 from .dpdk import DPDK
 from .feed_latency import FEED_LATENCY
+from .fib import FIB4, FIB6
 from .filter import FILTER, FILTER_FLOOD
 from .harness import Group, Outcome, Settings, favour, processors, run_group
 from .itch import ITCH
@@ -51,6 +52,8 @@ GROUPS: tuple[Group, ...] = (
     FILTER,
     FILTER_FLOOD,
     BALANCER,
+    FIB4,
+    FIB6,
 )
 
 _EPILOG = """\

@@ -36,6 +36,7 @@ from .model import (
 )
 
 _TYPES = frozenset(int(t) for t in RouteType)
+_SHARED = 10_000  # different routes that are kept for sharing
 
 __all__ = ["Changes", "RouteTable", "Routes"]
 
@@ -202,6 +203,7 @@ class RouteTable:
         self._generations: Counter[str] = Counter()
         self._seen: dict[str, set[object]] = {}
         self._observers: list[Changes] = []
+        self._routes: dict[object, Route] = {}
 
     def observe(self) -> Changes:
         """Changes from now on; the reader empties it. Starts with all that is known."""
@@ -311,8 +313,9 @@ class RouteTable:
             return
         length = event.prefix_length
         prefix = (masked(sized(event, event.address), length), length)
-        route = route_of(event, members, source)
-        table = self.tables.setdefault(event.table, Routes())
+        route = self._shared(event, source) if not members else route_of(event, members, source)
+        if (table := self.tables.get(event.table)) is None:
+            table = self.tables[event.table] = Routes()
         if event.removed:
             self.counters["removed" if table.take(prefix, route) else "removed_unknown"] += 1
         else:
@@ -322,6 +325,28 @@ class RouteTable:
             table.put(prefix, entry, replace=bool(flags & REPLACE), append=append)
             self.counters["added"] += 1
         self._changed_route(event.table, prefix)
+
+    def _shared(self, event: Event, source: str) -> Route:
+        """The route of an event without members: of a full table most are a few different ones."""
+        key = (
+            source,
+            event.type,
+            event.metric,
+            event.protocol,
+            event.scope,
+            event.mtu,
+            event.next_hop_id,
+            event.interface,
+            event.gateway_family,
+            event.gateway,
+            event.flags,
+            event.bits,
+        )
+        if (route := self._routes.get(key)) is None:
+            if len(self._routes) >= _SHARED:
+                self._routes.clear()
+            route = self._routes[key] = route_of(event, [], source)
+        return route
 
     def _next_hop(self, event: Event, members: list[Event], source: str) -> None:
         key = (source, event.next_hop_id)
