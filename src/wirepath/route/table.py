@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .model import (
     APPEND,
+    CARRIER,
     CLONED,
     GROUP_OF_IDS,
     L3_MASTER,
@@ -157,8 +158,12 @@ class Routes:
 
 
 def _replaced(entries: list[_Entry], route: Route, size: int, *, replace: bool) -> int | None:
-    """Which of a prefix's entries a new route takes the place of."""
-    same = [i for i, e in enumerate(entries) if e.route.metric == route.metric]
+    """Which of a prefix's entries, of its own source, a new route takes the place of."""
+    same = [
+        i
+        for i, e in enumerate(entries)
+        if e.route.metric == route.metric and e.route.source == route.source
+    ]
     alike = [i for i in same if _siblings(entries[i].route) == _siblings(route)]
     if route.source != "kernel" or size == 4:
         one_only = replace or route.source != "kernel"
@@ -393,7 +398,8 @@ class RouteTable:
         self._changed("links", index)
         if before is None or after is None:
             return before is not None
-        return (before.flags ^ after.flags) & UP != 0 or before.master != after.master
+        # Without a carrier the kernel drops next hop objects and their routes, and says neither.
+        return (before.flags ^ after.flags) & (UP | CARRIER) != 0 or before.master != after.master
 
     def _address(self, event: Event) -> bool:
         item = (event.interface, sized(event, event.address), event.prefix_length)
