@@ -16,6 +16,7 @@ from .dpdk import DPDK
 from .feed_latency import FEED_LATENCY
 from .fib import FIB4, FIB6
 from .filter import FILTER, FILTER_FLOOD
+from .forwarding import FORWARDING
 from .harness import Group, Outcome, Settings, favour, processors, run_group
 from .itch import ITCH
 from .latency import LATENCY
@@ -51,6 +52,7 @@ GROUPS: tuple[Group, ...] = (
     CONVERT,
     FILTER,
     FILTER_FLOOD,
+    FORWARDING,
     BALANCER,
     FIB4,
     FIB6,

@@ -48,13 +48,15 @@ def bird() -> str | None:
     return shutil.which("bird") or shutil.which("bird", path="/usr/sbin")
 
 
-def wait_for(what: str, check: Callable[[], Any], limit: float = 120) -> Any:
+def wait_for(
+    what: str, check: Callable[[], Any], limit: float = 120, every: float = 0.05
+) -> Any:
     """What `check` gives, once it is true."""
     end = time.monotonic() + limit
     while not (value := check()):
         if time.monotonic() > end:
             pytest.fail(f"waited {limit:g} s for {what}")
-        time.sleep(0.05)
+        time.sleep(every)
     return value
 
 

@@ -169,3 +169,22 @@ def test_readers_while_it_changes() -> None:
         thread.join()
     assert not wrong
     assert min(rounds) >= 3
+
+
+def test_a_table_in_borrowed_memory() -> None:
+    """Look-ups read the buffers that were given, and what does not fit is refused."""
+    root, groups, state = bytearray(4 << 24), bytearray(16 * 1024), bytearray(16)
+    fib = Fib(4, max_groups=16, memory=(root, groups, state))
+    fib.add("10.1.2.0/24", 7)
+    fib.add("10.1.2.128/25", 9)
+    fib.add("0.0.0.0/0", 3)
+    assert fib.lookup(["10.1.2.1", "10.1.2.129", "8.8.8.8"]).tolist() == [7, 9, 3]
+    entry = int.from_bytes(root[0x0A0102 * 4 :][:4], "little")
+    assert entry >> 31
+    first = (entry & 0x7FFFFFFF) * 1024
+    assert np.frombuffer(groups[first : first + 1024], "<u4").tolist() == [7] * 128 + [9] * 128
+    assert int.from_bytes(state[8:12], "little") == 3
+    with pytest.raises(ConfigError, match="memory of groups = 16384 bytes"):
+        Fib(4, max_groups=17, memory=(bytearray(4 << 24), groups, state))
+    with pytest.raises(ConfigError, match="memory"):
+        Fib(4, memory=(root, groups))

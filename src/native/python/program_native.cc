@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Natively built packet programs: instances, their maps, and the stage that runs one.
 #include <dlfcn.h>
+#include <nanobind/ndarray.h>
 
 #include "programs/native_instance.h"
 #include "python/bindings.h"
@@ -89,6 +90,17 @@ void bind_program(nb::module_& m) {
               },
               nb::arg("frame"), nb::arg("queue") = 0, nb::arg("interface") = 0, nb::arg("time") = 0,
               "(verdict, target, frame afterwards)")
+          .def(
+              "map_bytes",
+              [](nb::handle_t<NativeInstance> self, const std::string& name) {
+                programs::NativeMap& map = nb::cast<NativeInstance&>(self).map(name);
+                if (map.shape().kind != "ARRAY")
+                  throw config_error("map", name, "one of kind ARRAY, not " + map.shape().kind);
+                const size_t n = size_t{map.raw()->value_stride} * map.shape().max_entries;
+                return nb::ndarray<nb::numpy, uint8_t, nb::ndim<1>>(map.raw()->memory, {n}, self);
+              },
+              nb::arg("map"),
+              "The values of an array map where they are, to be written with atomic stores.")
           .def(
               "read_ring",
               [](NativeInstance& self, const std::string& map, size_t most) {

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Forwarding tables, next hops, and the streams that routes come from.
 #include <cstring>
+#include <iterator>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -122,7 +124,7 @@ void copy_mac(uint8_t* to, const nb::bytes& from, const char* field) {
 
 void set_next_hop(NextHops& self, uint32_t number, int kind, uint32_t interface,
                   const nb::bytes& destination, const nb::bytes& source, uint32_t mtu,
-                  uint32_t vlan) {
+                  uint32_t vlan, uint32_t port, uint32_t out) {
   NextHop hop{};
   if (kind < 0 || kind > static_cast<int>(NextHopKind::kProhibit))
     throw config_error("kind", std::to_string(kind), "a NextHopKind, from 0 to 5");
@@ -131,6 +133,10 @@ void set_next_hop(NextHops& self, uint32_t number, int kind, uint32_t interface,
   hop.interface_index = interface;
   hop.mtu = mtu;
   hop.vlan = static_cast<uint16_t>(vlan);
+  if (port > 255) throw config_error("port", std::to_string(port), "from 0 to 255");
+  if (out > 255) throw config_error("out", std::to_string(out), "from 0 to 255");
+  hop.port = static_cast<uint16_t>(port);
+  hop.interface = static_cast<uint16_t>(out);
   copy_mac(hop.destination, destination, "destination");
   copy_mac(hop.source, source, "source");
   self.set(number, hop);
@@ -143,7 +149,7 @@ nb::tuple get_next_hop(const NextHops& self, uint32_t number) {
   const NextHop hop = self.get(number);
   const auto mac = [](const uint8_t* m) { return nb::bytes(reinterpret_cast<const char*>(m), 6); };
   return nb::make_tuple(hop.kind, hop.interface_index, mac(hop.destination), mac(hop.source),
-                        hop.mtu, hop.vlan);
+                        hop.mtu, hop.vlan, hop.port, hop.interface);
 }
 
 uint32_t set_group(NextHops& self, uint32_t group,
@@ -208,17 +214,39 @@ nb::dict fpm_counters(const FpmStream& self) {
   return out;
 }
 
+// Three writable buffers, or none. Who keeps them alive is the caller's matter.
+class Borrowed {
+ public:
+  Borrowed(const nb::object& memory, const char* what) {
+    if (memory.is_none()) return;
+    if (nb::len(memory) != std::size(at_))
+      throw config_error("memory", std::to_string(nb::len(memory)) + " buffers", what);
+    for (size_t i = 0; i < std::size(at_); i++) {
+      const BytesView view(memory[i], true);
+      at_[i] = {view.data(), view.size()};
+    }
+  }
+  std::span<uint8_t> operator[](size_t i) const noexcept { return at_[i]; }
+
+ private:
+  std::span<uint8_t> at_[3];
+};
+
 void bind_fib(nb::module_& m) {
   nb::class_<LockedFib>(m, "Fib", "See wirepath.route.Fib.")
       .def(
           "__init__",
           [](LockedFib* self, int family, int entry_bytes, size_t max_prefixes, size_t max_groups,
-             bool huge_pages) {
-            auto fib = Fib::make({family, entry_bytes, max_prefixes, max_groups, huge_pages});
+             bool huge_pages, nb::object memory) {
+            const Borrowed at(memory, "root, groups, state");
+            auto fib = Fib::make(
+                {family, entry_bytes, max_prefixes, max_groups, huge_pages, {at[0], at[1], at[2]}});
             new (self) LockedFib{std::move(fib), {}};
           },
           nb::arg("family"), nb::arg("entry_bytes") = 4, nb::arg("max_prefixes") = 0,
-          nb::arg("max_groups") = 0, nb::arg("huge_pages") = true)
+          nb::arg("max_groups") = 0, nb::arg("huge_pages") = true,
+          nb::arg("memory").none() = nb::none(), nb::keep_alive<1, 7>(),
+          "memory: writable buffers for root, groups and state, kept as long as the table.")
       .def("add", add, nb::arg("prefixes"), nb::arg("lengths"), nb::arg("next_hops"),
            "Buffers: addresses in network order, u8 lengths, u32 next hops. How many were new.")
       .def("remove", remove, nb::arg("prefixes"), nb::arg("lengths"), "How many were there.")
@@ -254,19 +282,41 @@ void bind_fib(nb::module_& m) {
 void bind_route(nb::module_& m) {
   bind_fib(m);
   nb::class_<NextHops>(m, "NextHops", "See wirepath.route.RouteTable.")
-      .def(nb::init<uint32_t, uint32_t, uint32_t>(), nb::arg("max_next_hops") = 4095,
-           nb::arg("max_groups") = 4095, nb::arg("buckets") = 128)
-      .def("set", set_next_hop, nb::arg("next_hop"), nb::arg("kind"), nb::arg("interface") = 0,
-           nb::arg("destination") = nb::bytes("\0\0\0\0\0\0", 6),
-           nb::arg("source") = nb::bytes("\0\0\0\0\0\0", 6), nb::arg("mtu") = 0,
-           nb::arg("vlan") = 0, "Changes a next hop in place: a reader sees all of it or none.")
+      .def(
+          "__init__",
+          [](NextHops* self, uint32_t max_next_hops, uint32_t max_groups, uint32_t buckets,
+             nb::object memory) {
+            const Borrowed at(memory, "hops, buckets, reach");
+            new (self) NextHops(max_next_hops, max_groups, buckets, {at[0], at[1], at[2]});
+          },
+          nb::arg("max_next_hops") = 4095, nb::arg("max_groups") = 4095, nb::arg("buckets") = 128,
+          nb::arg("memory").none() = nb::none(), nb::keep_alive<1, 5>(),
+          "memory: writable buffers for hops, buckets and reach, kept as long as this.")
+      .def(
+          "set", set_next_hop, nb::arg("next_hop"), nb::arg("kind"), nb::arg("interface") = 0,
+          nb::arg("destination") = nb::bytes("\0\0\0\0\0\0", 6),
+          nb::arg("source") = nb::bytes("\0\0\0\0\0\0", 6), nb::arg("mtu") = 0, nb::arg("vlan") = 0,
+          nb::arg("port") = 0, nb::arg("out") = 0,
+          "Changes a next hop in place: a reader sees all of it or none. port, out: numbers of the "
+          "router's port and interface (src/programs/route_shared.h).")
       .def("get", get_next_hop, nb::arg("next_hop"),
-           "(kind, interface, destination, source, mtu, vlan)")
+           "(kind, interface, destination, source, mtu, vlan, port, out)")
       .def("set_group", set_group, nb::arg("group"), nb::arg("members"),
            "Members are (next hop, weight). How many buckets moved to another member.")
       .def("select", select, nb::arg("group"), nb::arg("hash"),
            "The member that a flow hash falls to; 0 = none.")
       .def("buckets", &NextHops::buckets, nb::arg("group"))
+      .def(
+          "reach",
+          [](const NextHops& self, uint32_t group) {
+            std::vector<uint32_t> out;
+            const Reach reach = self.reach(group);
+            for (uint32_t i = 0; i < 256; i++)
+              if (reach.interfaces[i / 64] >> i % 64 & 1) out.push_back(i);
+            return out;
+          },
+          nb::arg("group"),
+          "Interfaces that its members lead out of; 0 stands for any that is none of the router's.")
       .def_prop_ro("max_next_hops", &NextHops::max_next_hops)
       .def_prop_ro("max_groups", &NextHops::max_groups)
       .def_prop_ro("bucket_count", &NextHops::bucket_count)

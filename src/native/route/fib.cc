@@ -26,8 +26,8 @@ class TrieFib final : public Fib {
  public:
   explicit TrieFib(const FibOptions& options)
       : options_(options),
-        trie_(options.max_prefixes, static_cast<uint32_t>(options.max_groups), options.huge_pages) {
-  }
+        trie_(options.max_prefixes, static_cast<uint32_t>(options.max_groups), options.huge_pages,
+              options.place) {}
 
   void lookup(const uint8_t* addresses, size_t n, uint32_t* next_hops) const noexcept override {
     trie_.lookup(addresses, n, next_hops);

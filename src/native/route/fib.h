@@ -17,6 +17,7 @@ struct FibOptions {
   size_t max_prefixes = 0;  // 0 = 2,000,000 (IPv4), 500,000 (IPv6)
   size_t max_groups = 0;    // 0 = 32,768 (IPv4), 131,072 or as many as 2 bytes number (IPv6)
   bool huge_pages = true;   // for what look-ups read
+  FibPlace place{};         // of what look-ups read; a packet program's maps
 };
 
 class Fib {

@@ -3,13 +3,41 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstddef>
 #include <cstring>
+#include <iterator>
 #include <string>
 
 #include "core/error.h"
+#include "programs/route_shared.h"
 
 namespace wp::route {
 namespace {
+
+// In a group's reach; -1: it leads out of no interface.
+int bit_of(const NextHop& hop) {
+  const auto kind = static_cast<NextHopKind>(hop.kind);
+  if (kind != NextHopKind::kForward && (kind != NextHopKind::kHost || !hop.interface_index))
+    return -1;
+  return hop.interface < ROUTE_INTERFACES ? hop.interface : 0;
+}
+
+// The bytes are those that the forwarding program reads.
+static_assert(sizeof(NextHop) == sizeof(route_next_hop));
+static_assert(offsetof(NextHop, kind) == offsetof(route_next_hop, kind));
+static_assert(offsetof(NextHop, vlan) == offsetof(route_next_hop, vlan));
+static_assert(offsetof(NextHop, interface_index) == offsetof(route_next_hop, interface_index));
+static_assert(offsetof(NextHop, mtu) == offsetof(route_next_hop, mtu));
+static_assert(offsetof(NextHop, destination) == offsetof(route_next_hop, destination));
+static_assert(offsetof(NextHop, source) == offsetof(route_next_hop, source));
+static_assert(offsetof(NextHop, port) == offsetof(route_next_hop, port));
+static_assert(offsetof(NextHop, interface) == offsetof(route_next_hop, interface));
+static_assert(sizeof(Reach) == sizeof(route_reach));
+static_assert(int{ROUTE_FORWARD} == static_cast<int>(NextHopKind::kForward));
+static_assert(int{ROUTE_HOST} == static_cast<int>(NextHopKind::kHost));
+static_assert(int{ROUTE_BLACKHOLE} == static_cast<int>(NextHopKind::kBlackhole));
+static_assert(int{ROUTE_UNREACHABLE} == static_cast<int>(NextHopKind::kUnreachable));
+static_assert(int{ROUTE_PROHIBIT} == static_cast<int>(NextHopKind::kProhibit));
 
 constexpr size_t kWords = sizeof(NextHop) / sizeof(uint32_t);
 
@@ -35,14 +63,20 @@ std::vector<uint32_t> shares(const std::vector<Member>& members, uint32_t bucket
 
 }  // namespace
 
-NextHops::NextHops(uint32_t max_next_hops, uint32_t max_groups, uint32_t buckets)
+NextHops::NextHops(uint32_t max_next_hops, uint32_t max_groups, uint32_t buckets,
+                   const NextHopsPlace& place)
     : max_next_hops_(max_next_hops),
       max_groups_(max_groups),
       bucket_count_(buckets),
-      hop_memory_(sizeof(NextHop) * (size_t{max_next_hops} + 1), false),
-      bucket_memory_(sizeof(uint16_t) * buckets * (size_t{max_groups} + 1), false),
+      hop_memory_(TableMemory::of(place.hops, sizeof(NextHop) * (size_t{max_next_hops} + 1), "hops",
+                                  false)),
+      bucket_memory_(TableMemory::of(
+          place.buckets, sizeof(uint16_t) * buckets * (size_t{max_groups} + 1), "buckets", false)),
+      reach_memory_(
+          TableMemory::of(place.reach, sizeof(Reach) * (size_t{max_groups} + 1), "reach", false)),
       hops_(hop_memory_.as<NextHop>()),
       buckets_(bucket_memory_.as<uint16_t>()),
+      reach_(reach_memory_.as<Reach>()),
       members_(size_t{max_groups} + 1) {
   check("max_next_hops", max_next_hops, 65535);
   check("max_groups", max_groups, 1u << 20);
@@ -72,6 +106,7 @@ NextHop NextHops::get(uint32_t next_hop) const noexcept {
 
 void NextHops::set(uint32_t next_hop, NextHop value) {
   check("next_hop", next_hop, max_next_hops_);
+  const NextHop old = hops_[next_hop];
   auto* to = reinterpret_cast<uint32_t*>(hops_ + next_hop);
   uint32_t words[kWords];
   std::memcpy(words, &value, sizeof words);
@@ -80,6 +115,20 @@ void NextHops::set(uint32_t next_hop, NextHop value) {
   // Release: who reads one of the new words also sees the odd sequence.
   for (size_t i = 1; i < kWords; i++) __atomic_store_n(to + i, words[i], __ATOMIC_RELEASE);
   __atomic_store_n(to, before + 2, __ATOMIC_RELEASE);
+  if (bit_of(old) == bit_of(value)) return;
+  for (uint32_t group = 1; group <= max_groups_; group++)
+    for (const Member& member : members_[group])
+      if (member.next_hop == next_hop) write_reach(group);
+}
+
+void NextHops::write_reach(uint32_t group) {
+  Reach now{};
+  for (const Member& member : members_[group]) {
+    const int bit = bit_of(hops_[member.next_hop]);
+    if (bit >= 0) now.interfaces[bit / 64] |= uint64_t{1} << bit % 64;
+  }
+  for (size_t i = 0; i < std::size(now.interfaces); i++)
+    __atomic_store_n(&reach_[group].interfaces[i], now.interfaces[i], __ATOMIC_RELEASE);
 }
 
 uint32_t NextHops::set_group(uint32_t group, const std::vector<Member>& members) {
@@ -101,6 +150,7 @@ uint32_t NextHops::set_group(uint32_t group, const std::vector<Member>& members)
     return std::find(old.begin(), old.end(), m) != old.end();
   });
   old = members;
+  write_reach(group);
   uint32_t moved = 0;
   if (members.empty()) {
     for (uint32_t b = 0; b < bucket_count_; b++) {
@@ -136,6 +186,11 @@ uint32_t NextHops::set_group(uint32_t group, const std::vector<Member>& members)
     __atomic_store_n(row + b, members[best].next_hop, __ATOMIC_RELEASE);
   }
   return moved;
+}
+
+Reach NextHops::reach(uint32_t group) const {
+  check("group", group, max_groups_);
+  return reach_[group];
 }
 
 std::vector<uint16_t> NextHops::buckets(uint32_t group) const {

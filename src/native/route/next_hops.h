@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "route/table_memory.h"
@@ -31,7 +32,8 @@ struct NextHop {
   uint32_t mtu;  // bytes of an IP packet, 0 = any
   uint8_t destination[6];
   uint8_t source[6];
-  uint32_t reserved2;
+  uint16_t port;       // of a packet program: which port the interface is, 0 = none of the router's
+  uint16_t interface;  // and which of its interfaces the packet leaves by, 0 = none
   bool operator==(const NextHop&) const = default;
 };
 static_assert(sizeof(NextHop) == 32);
@@ -42,10 +44,23 @@ struct Member {
   bool operator==(const Member&) const = default;
 };
 
+// Interfaces that members of a group lead out of (struct route_reach): bit n of interface n, bit 0
+// of any that is none of the router's.
+struct Reach {
+  uint64_t interfaces[4];
+  bool operator==(const Reach&) const = default;
+};
+
+// Where the bytes are; empty: memory of its own. Zeroed.
+struct NextHopsPlace {
+  std::span<uint8_t> hops{}, buckets{}, reach{};
+};
+
 class NextHops {
  public:
   // Numbers run from 1 to the limits; 0 is "none". `buckets` of a group: a power of two.
-  NextHops(uint32_t max_next_hops, uint32_t max_groups, uint32_t buckets);
+  NextHops(uint32_t max_next_hops, uint32_t max_groups, uint32_t buckets,
+           const NextHopsPlace& place = {});
 
   // --- readers ---------------------------------------------------------------------------------
   // The member that a flow hash falls to; 0 = the group has none.
@@ -63,19 +78,26 @@ class NextHops {
   uint32_t set_group(uint32_t group, const std::vector<Member>& members);
 
   std::vector<uint16_t> buckets(uint32_t group) const;
+  Reach reach(uint32_t group) const;
   uint32_t max_next_hops() const noexcept { return max_next_hops_; }
   uint32_t max_groups() const noexcept { return max_groups_; }
   uint32_t bucket_count() const noexcept { return bucket_count_; }
-  size_t resident() const { return hop_memory_.resident() + bucket_memory_.resident(); }
-  size_t reserved() const { return hop_memory_.reserved() + bucket_memory_.reserved(); }
+  size_t resident() const {
+    return hop_memory_.resident() + bucket_memory_.resident() + reach_memory_.resident();
+  }
+  size_t reserved() const {
+    return hop_memory_.reserved() + bucket_memory_.reserved() + reach_memory_.reserved();
+  }
 
  private:
   void check(const char* field, uint32_t value, uint32_t most) const;
+  void write_reach(uint32_t group);
 
   uint32_t max_next_hops_, max_groups_, bucket_count_;
-  TableMemory hop_memory_, bucket_memory_;
+  TableMemory hop_memory_, bucket_memory_, reach_memory_;
   NextHop* hops_;
   uint16_t* buckets_;
+  Reach* reach_;
   std::vector<std::vector<Member>> members_;
 };
 

@@ -15,7 +15,9 @@ namespace {
 
 using wp::route::Member;
 using wp::route::NextHop;
+using wp::route::NextHopKind;
 using wp::route::NextHops;
+using wp::route::Reach;
 
 long count(const std::vector<uint16_t>& buckets, uint16_t hop) {
   return std::count(buckets.begin(), buckets.end(), hop);
@@ -57,6 +59,36 @@ TEST_CASE("next hops: what is not usable is named") {
   CHECK_THROWS_WITH_AS(table.set_group(1, {{1, 0}}), doctest::Contains("weight = 0"), wp::Error);
   CHECK_THROWS_AS(table.set_group(1, std::vector<Member>(9, Member{1, 1})), wp::Error);
   CHECK_THROWS_AS(table.set(0, {}), wp::Error);
+}
+
+TEST_CASE("reach says which interfaces a group leads out of") {
+  NextHops hops(15, 7, 128);
+  NextHop forward{};
+  forward.kind = static_cast<uint8_t>(NextHopKind::kForward);
+  forward.interface = 200;
+  hops.set(1, forward);
+  NextHop other = forward;  // out of what is none of the router's
+  other.interface = 0;
+  hops.set(2, other);
+  NextHop on_link{};  // a neighbour that is not resolved
+  on_link.kind = static_cast<uint8_t>(NextHopKind::kHost);
+  on_link.interface_index = 7;
+  on_link.interface = 3;
+  hops.set(3, on_link);
+  NextHop own{};  // an address of the host's
+  own.kind = static_cast<uint8_t>(NextHopKind::kHost);
+  hops.set(4, own);
+  hops.set_group(1, {{1, 1}, {3, 1}});
+  CHECK(hops.reach(1) == Reach{{uint64_t{1} << 3, 0, 0, uint64_t{1} << (200 - 192)}});
+  hops.set_group(2, {{2, 1}, {4, 1}});
+  CHECK(hops.reach(2) == Reach{{1, 0, 0, 0}});
+  // A next hop that moves to another interface takes its groups along.
+  forward.interface = 64;
+  hops.set(1, forward);
+  CHECK(hops.reach(1) == Reach{{uint64_t{1} << 3, 1, 0, 0}});
+  CHECK(hops.reach(2) == Reach{{1, 0, 0, 0}});
+  hops.set_group(1, {});
+  CHECK(hops.reach(1) == Reach{});
 }
 
 TEST_CASE("next hops: a reader sees a whole rewrite, never half of one") {

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <span>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -19,6 +20,11 @@
 #include "route/trie_gather.h"
 
 namespace wp::route {
+
+// Where a table's bytes are; empty: memory of its own. Zeroed.
+struct FibPlace {
+  std::span<uint8_t> root{}, groups{}, state{};
+};
 
 struct FibMemory {
   size_t prefixes;       // of the set that changes are made from
@@ -40,17 +46,20 @@ class PrefixTrie {
   static constexpr uint32_t kMaxNextHop = static_cast<uint32_t>(kGroup) - 1;
   static constexpr uint32_t kMaxGroups = static_cast<uint32_t>(kGroup);
 
-  PrefixTrie(size_t max_prefixes, uint32_t max_groups, bool huge)
+  PrefixTrie(size_t max_prefixes, uint32_t max_groups, bool huge, const FibPlace& place = {})
       : max_prefixes_(max_prefixes),
         max_groups_(max_groups),
-        root_memory_(sizeof(Entry) << WP_FIB_ROOT_BITS, huge),
-        group_memory_(sizeof(Entry) * WP_FIB_GROUP_ENTRIES * max_groups, huge),
+        root_memory_(TableMemory::of(place.root, sizeof(Entry) << WP_FIB_ROOT_BITS, "root", huge)),
+        group_memory_(TableMemory::of(
+            place.groups, sizeof(Entry) * WP_FIB_GROUP_ENTRIES * max_groups, "groups", huge)),
+        state_memory_(TableMemory::of(place.state, sizeof(wp_fib_state), "state", false)),
         root_depth_memory_(size_t{1} << WP_FIB_ROOT_BITS, false),
         group_depth_memory_(size_t{WP_FIB_GROUP_ENTRIES} * max_groups, false),
         root_(root_memory_.as<Entry>()),
         groups_(group_memory_.as<Entry>()),
         root_depth_(root_depth_memory_.as<uint8_t>()),
         group_depth_(group_depth_memory_.as<uint8_t>()),
+        state_(*state_memory_.as<wp_fib_state>()),
         below_(max_groups, 0),
         gather_(can_gather(max_groups)) {}
 
@@ -328,16 +337,16 @@ class PrefixTrie {
 
   size_t max_prefixes_;
   uint32_t max_groups_;
-  TableMemory root_memory_, group_memory_, root_depth_memory_, group_depth_memory_;
+  TableMemory root_memory_, group_memory_, state_memory_, root_depth_memory_, group_depth_memory_;
   Entry* root_;
   Entry* groups_;
   uint8_t* root_depth_;
   uint8_t* group_depth_;
+  wp_fib_state& state_;
   std::vector<uint32_t> below_;  // prefixes that end in a group or below it
   std::deque<Entry> free_;
   uint32_t next_fresh_ = 0;
   uint32_t groups_used_ = 0;
-  wp_fib_state state_{};
   PrefixSet<Address> prefixes_;
   bool gather_;
 };

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -29,7 +30,24 @@ class TableMemory {
                   "a smaller max_groups, or a larger `ulimit -v`");
     if (huge) madvise(data_, bytes, MADV_HUGEPAGE);
   }
-  ~TableMemory() { munmap(data_, bytes_); }
+  // Zeroed memory of somebody else's, such as a packet program's map.
+  TableMemory(std::span<uint8_t> borrowed, size_t bytes, const char* what, bool huge)
+      : bytes_(bytes), borrowed_(true), data_(borrowed.data()) {
+    if (borrowed.size() < bytes)
+      throw config_error(std::string("memory of ") + what,
+                         std::to_string(borrowed.size()) + " bytes",
+                         "at least " + std::to_string(bytes) + " bytes");
+    if (reinterpret_cast<uintptr_t>(data_) % 8)
+      throw config_error(std::string("memory of ") + what, "not aligned", "a multiple of 8");
+    if (huge) madvise(data_, bytes, MADV_HUGEPAGE);  // a wish: not of every kind of memory
+  }
+  // Borrowed where it is not empty.
+  static TableMemory of(std::span<uint8_t> borrowed, size_t bytes, const char* what, bool huge) {
+    return borrowed.data() ? TableMemory(borrowed, bytes, what, huge) : TableMemory(bytes, huge);
+  }
+  ~TableMemory() {
+    if (!borrowed_) munmap(data_, bytes_);
+  }
   TableMemory(const TableMemory&) = delete;
   TableMemory& operator=(const TableMemory&) = delete;
 
@@ -38,8 +56,9 @@ class TableMemory {
     return static_cast<T*>(data_);
   }
   size_t reserved() const noexcept { return bytes_; }
-  // Bytes of it that the kernel has given out by now.
+  // Bytes of it that the kernel has given out by now; of borrowed memory all.
   size_t resident() const {
+    if (borrowed_) return bytes_;
     constexpr size_t kPage = 4096;
     std::vector<unsigned char> in((bytes_ + kPage - 1) / kPage);
     if (mincore(data_, bytes_, in.data()) != 0) return 0;
@@ -50,6 +69,7 @@ class TableMemory {
 
  private:
   size_t bytes_;
+  bool borrowed_ = false;
   void* data_;
 };
 

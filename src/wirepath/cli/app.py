@@ -24,7 +24,7 @@ from . import (
     program,
     publish,
     report,
-    route,
+    route_run,
     switch,
     top,
     tune,
@@ -85,4 +85,4 @@ app.add_typer(lab.app, name="lab")
 app.add_typer(filter_run.app, name="filter")
 app.add_typer(lb.app, name="lb")
 app.add_typer(program.app, name="program")
-app.add_typer(route.app, name="route")
+app.add_typer(route_run.app, name="route")

@@ -6,6 +6,7 @@ import sys
 from typing import Annotated
 
 import typer
+from prometheus_client.registry import Collector
 
 from .. import logs
 from ..series import chosen
@@ -27,6 +28,12 @@ def metrics(
         list[str] | None,
         typer.Option("--filter", metavar="IFACE", help="Also of the filter on this interface."),
     ] = None,
+    routers: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--router", metavar="IFACE", help="Also of the router that has this interface."
+        ),
+    ] = None,
 ) -> None:
     """Counters and latency histograms of wirepath processes as OpenMetrics text.
 
@@ -35,12 +42,17 @@ def metrics(
     from .. import metrics as exporter  # noqa: PLC0415 -- an HTTP server, for this command only
 
     named = chosen(pids or ()) if pids else None
-    more = []
+    more: list[Collector] = []
     if filters:
         from ..filter.collector import FilterCollector  # noqa: PLC0415
         from ..filter.control import Filter  # noqa: PLC0415
 
-        more = [FilterCollector({interface: Filter.adopt(interface) for interface in filters})]
+        more.append(FilterCollector({name: Filter.adopt(name) for name in filters}))
+    if routers:
+        from ..route.driver import running  # noqa: PLC0415
+        from ..route.report import RouterCollector  # noqa: PLC0415
+
+        more.append(RouterCollector({name: running(name) for name in routers}))
     if listen is None:
         sys.stdout.write(exporter.text(named, more))
         return

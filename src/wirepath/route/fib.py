@@ -31,6 +31,8 @@ class Fib:
         max_groups: bound of groups of 256 entries; 0 = 32,768 (IPv4) or 131,072 (IPv6; 32,768 with
             2-byte entries). Memory comes as it is used, up to the bounds: see :meth:`memory`.
         huge_pages: ask the kernel for huge pages for what look-ups read.
+        memory: zeroed writable buffers that look-ups will read, of root, groups and state, such as
+            those of a packet program's maps; None = memory of its own.
 
     Raises:
         ConfigError: a value out of range.
@@ -44,11 +46,12 @@ class Fib:
         max_prefixes: int = 0,
         max_groups: int = 0,
         huge_pages: bool = True,
+        memory: tuple[object, ...] | None = None,
     ) -> None:
         for name, value in (("max_prefixes", max_prefixes), ("max_groups", max_groups)):
             if value < 0:
                 raise ConfigError(problem(name, value, "at least 1, or 0 for the default"))
-        self.native = _core.Fib(family, entry_bytes, max_prefixes, max_groups, huge_pages)
+        self.native = _core.Fib(family, entry_bytes, max_prefixes, max_groups, huge_pages, memory)
         self._bytes = 4 if family == 4 else 16
 
     def __len__(self) -> int:

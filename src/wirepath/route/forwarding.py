@@ -64,8 +64,12 @@ class Forwarding:
     ) -> None:
         self.table = table
         self.vrf = vrf
-        self.fibs = {4: fib4 or Fib(4), 16: fib6 or Fib(6)}
-        self.groups = Groups(table, next_hops or _core.NextHops())
+        # An empty one is false.
+        self.fibs = {
+            4: Fib(4) if fib4 is None else fib4,
+            16: Fib(6) if fib6 is None else fib6,
+        }
+        self.groups = Groups(table, _core.NextHops() if next_hops is None else next_hops)
         self.counters: dict[str, int] = {"refreshes": 0, "decided": 0, "not_installed": 0}
         self.refused: dict[Prefix, str] = {}
         self._changes = table.observe()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict, deque
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -77,6 +78,8 @@ class Groups:
     def __init__(self, table: RouteTable, native: _core.NextHops) -> None:
         self.table = table
         self.native = native
+        #: Of an interface's index the numbers of port and interface in a forwarding program.
+        self.places: Mapping[int, tuple[int, int]] = {}
         self.not_updated = 0  # groups that could not follow a change, for want of numbers
         self._group_numbers = deque(range(1, native.max_groups + 1))
         self._hop_numbers = deque(range(1, native.max_next_hops + 1))
@@ -266,13 +269,27 @@ class Groups:
 
     def _write_hop(self, key: HopKey) -> None:
         r = self.rewrite(key)
-        number = self._hops[key]
-        self.native.set(number, int(r.kind), r.interface, r.destination, r.source, r.mtu, r.vlan)
+        port, out = self.places.get(key.interface, (0, 0))
+        self.native.set(
+            self._hops[key],
+            int(r.kind),
+            r.interface,
+            r.destination,
+            r.source,
+            r.mtu,
+            r.vlan,
+            port,
+            out,
+        )
 
     # --- reading --------------------------------------------------------------------------------
     def hop_key(self, number: int) -> HopKey | None:
         """What the next hop of this number is known by."""
         return self._keys.get(number)
+
+    def hops(self) -> list[tuple[int, HopKey]]:
+        """Every next hop in use, with its number."""
+        return list(self._keys.items())
 
     def group_members(self, number: int) -> dict[HopKey, int]:
         """Next hops of the group of this number, with their weights."""

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstdarg>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 namespace wp::programs {
@@ -15,9 +16,11 @@ thread_local std::string log_text;
 
 int keep(enum libbpf_print_level level, const char* format, va_list arguments) {
   if (level == LIBBPF_DEBUG) return 0;
-  char line[8192];
-  const int n = vsnprintf(line, sizeof line, format, arguments);
+  char* line = nullptr;  // a verifier log comes in one piece
+  const int n = vasprintf(&line, format, arguments);
+  if (n < 0) return n;
   log_text += line;
+  free(line);
   constexpr size_t kKeep = 6000;  // a verifier log can be very long; its end says why
   if (log_text.size() > kKeep) log_text.erase(0, log_text.size() - kKeep);
   return n;
