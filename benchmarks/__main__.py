@@ -14,6 +14,7 @@ from .balancer import BALANCER
 from .convert import CONVERT
 from .dpdk import DPDK
 from .feed_latency import FEED_LATENCY
+from .fib import FIB4, FIB6
 from .filter import FILTER
 from .filter_flood import FILTER_FLOOD
 from .forwarding import FORWARDING
@@ -56,6 +57,8 @@ GROUPS: tuple[Group, ...] = (
     FORWARDING,
     BALANCER,
     ROUTE_USER,
+    FIB4,
+    FIB6,
 )
 
 _EPILOG = """\

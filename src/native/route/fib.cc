@@ -26,22 +26,11 @@ class TrieFib final : public Fib {
  public:
   explicit TrieFib(const FibOptions& options)
       : options_(options),
-        trie_(options.max_prefixes, static_cast<uint32_t>(options.max_groups),
-              // An IPv6 root is nearly empty: huge pages would make its bound its use.
-              options.huge_pages && options.family == 4, options.place) {}
+        trie_(options.max_prefixes, static_cast<uint32_t>(options.max_groups), options.huge_pages,
+              options.place) {}
 
   void lookup(const uint8_t* addresses, size_t n, uint32_t* next_hops) const noexcept override {
-    // The root's entries are all fetched before the first of them is waited for.
-    constexpr size_t kAtOnce = 32;
-    Address batch[kAtOnce];
-    for (size_t done = 0; done < n; done += kAtOnce) {
-      const size_t m = std::min(kAtOnce, n - done);
-      for (size_t i = 0; i < m; i++) {
-        batch[i] = Address::load(addresses + (done + i) * Address::kBytes);
-        trie_.prefetch(batch[i]);
-      }
-      for (size_t i = 0; i < m; i++) next_hops[done + i] = trie_.lookup(batch[i]);
-    }
+    trie_.lookup(addresses, n, next_hops);
   }
 
   size_t add(const uint8_t* prefixes, const uint8_t* lengths, const uint32_t* next_hops,

@@ -16,7 +16,7 @@ struct FibOptions {
   int entry_bytes = 4;      // 2: numbers of groups and next hops up to 32,767, and half the memory
   size_t max_prefixes = 0;  // 0 = 2,000,000 (IPv4), 500,000 (IPv6)
   size_t max_groups = 0;    // 0 = 32,768 (IPv4), 131,072 or as many as 2 bytes number (IPv6)
-  bool huge_pages = true;   // for the root of an IPv4 table
+  bool huge_pages = true;   // for what look-ups read
   FibPlace place{};         // of what look-ups read; a packet program's maps
 };
 

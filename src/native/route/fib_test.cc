@@ -56,6 +56,31 @@ uint32_t naive_lookup(const Naive<A>& model, A address) {
   return 0;
 }
 
+void put(Address4 a, uint8_t* to) {
+  wp::net::store_be32(to, a.value);
+}
+void put(Address6 a, uint8_t* to) {
+  wp::net::store_be64(to, a.high);
+  wp::net::store_be64(to + 8, a.low);
+}
+
+// So many that some go through vectors of addresses, and some are left over.
+template <class A, class Entry>
+void batch_against_naive(const PrefixTrie<A, Entry>& trie, const Naive<A>& model,
+                         std::mt19937_64& rng) {
+  const size_t n = 1 + rng() % 150;
+  std::vector<A> addresses(n);
+  std::vector<uint8_t> bytes(n * A::kBytes);
+  std::vector<uint32_t> found(n + 1, 0xdeadbeef);
+  for (size_t i = 0; i < n; i++) {
+    addresses[i] = random_address<A>(rng);
+    put(addresses[i], &bytes[i * A::kBytes]);
+  }
+  trie.lookup(bytes.data(), n, found.data());
+  for (size_t i = 0; i < n; i++) REQUIRE(found[i] == naive_lookup(model, addresses[i]));
+  CHECK(found[n] == 0xdeadbeef);
+}
+
 template <class A, class Entry>
 void against_naive(uint32_t seed) {
   std::mt19937_64 rng(seed);
@@ -83,6 +108,7 @@ void against_naive(uint32_t seed) {
       const A a = random_address<A>(rng);
       REQUIRE(trie.lookup(a) == naive_lookup(model, a));
     }
+    if (step % 50 == 0) batch_against_naive(trie, model, rng);
   }
   while (!model.empty()) {
     trie.remove(model.begin()->first.first, model.begin()->first.second);
@@ -139,12 +165,24 @@ TEST_CASE("fib: readers see only next hops that their address had, while groups 
   for (uint32_t seed = 0; seed < 2; seed++)
     readers.emplace_back([&, seed] {
       std::mt19937 rng(seed);
+      uint32_t address[64], hop[64];
+      uint8_t bytes[64 * 4];
       while (!stop.load(std::memory_order_relaxed)) {
-        const uint32_t block = rng() % kBlocks, low = rng() % 256;
-        const uint32_t hop = trie.lookup({block << 8 | low});
-        if (hop != block + 1 && !(hop == 1001 + block && low < 64)) wrong++;
-        long_ones += hop > 1000;
-        seen++;
+        const size_t n = seed ? 64 : 1;  // one reader reads one at a time, the other many
+        for (size_t i = 0; i < n; i++) {
+          address[i] = rng() % kBlocks << 8 | rng() % 256;
+          put(Address4{address[i]}, bytes + i * 4);
+        }
+        if (n == 1)
+          hop[0] = trie.lookup({address[0]});
+        else
+          trie.lookup(bytes, n, hop);
+        for (size_t i = 0; i < n; i++) {
+          const uint32_t block = address[i] >> 8, low = address[i] & 0xff;
+          if (hop[i] != block + 1 && !(hop[i] == 1001 + block && low < 64)) wrong++;
+          long_ones += hop[i] > 1000;
+        }
+        seen += n;
       }
     });
   std::mt19937 rng(7);

@@ -4,6 +4,7 @@
 // changes it, any number read it meanwhile without a lock.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -16,6 +17,7 @@
 #include "programs/route_fib.h"
 #include "route/prefix_set.h"
 #include "route/table_memory.h"
+#include "route/trie_gather.h"
 
 namespace wp::route {
 
@@ -49,7 +51,7 @@ class PrefixTrie {
         max_groups_(max_groups),
         root_memory_(TableMemory::of(place.root, sizeof(Entry) << WP_FIB_ROOT_BITS, "root", huge)),
         group_memory_(TableMemory::of(
-            place.groups, sizeof(Entry) * WP_FIB_GROUP_ENTRIES * max_groups, "groups", false)),
+            place.groups, sizeof(Entry) * WP_FIB_GROUP_ENTRIES * max_groups, "groups", huge)),
         state_memory_(TableMemory::of(place.state, sizeof(wp_fib_state), "state", false)),
         root_depth_memory_(size_t{1} << WP_FIB_ROOT_BITS, false),
         group_depth_memory_(size_t{WP_FIB_GROUP_ENTRIES} * max_groups, false),
@@ -58,17 +60,25 @@ class PrefixTrie {
         root_depth_(root_depth_memory_.as<uint8_t>()),
         group_depth_(group_depth_memory_.as<uint8_t>()),
         state_(*state_memory_.as<wp_fib_state>()),
-        below_(max_groups, 0) {}
+        below_(max_groups, 0),
+        gather_(can_gather(max_groups)) {}
 
   // --- readers ---------------------------------------------------------------------------------
   // The next hop of the longest prefix that holds the address; 0 = none.
   uint32_t lookup(Address address) const noexcept {
+    // Read whether it is needed or not: which addresses are in no prefix cannot be predicted.
+    const uint32_t otherwise = default_next_hop();
     const Entry entry = load(&root_[address.root()]);
     if (entry & kGroup) [[unlikely]]
       return below_root(address);
-    return entry ? entry : default_next_hop();
+    return entry ? entry : otherwise;
   }
-  void prefetch(Address address) const noexcept { __builtin_prefetch(&root_[address.root()]); }
+  // Of many, given as bytes in network order: none is waited for before others are begun.
+  void lookup(const uint8_t* addresses, size_t n, uint32_t* next_hops) const noexcept {
+    for (size_t done = 0; done < n; done += kAtOnce)
+      lookup_some(addresses + done * Address::kBytes, std::min(kAtOnce, n - done),
+                  next_hops + done);
+  }
 
   // --- the writer ------------------------------------------------------------------------------
   // The next hop before, 0 = new. Throws, with nothing changed, when a bound is reached.
@@ -144,6 +154,63 @@ class PrefixTrie {
   uint32_t default_next_hop() const noexcept {
     return __atomic_load_n(&state_.default_next_hop, __ATOMIC_ACQUIRE);
   }
+  static constexpr size_t kAtOnce = 64;
+
+  void lookup_some(const uint8_t* bytes, size_t n, uint32_t* next_hops) const noexcept {
+    const auto reused = __atomic_load_n(&state_.reused, __ATOMIC_ACQUIRE);
+    const uint32_t otherwise = default_next_hop();
+    size_t done = 0;
+    if (gather_) {
+      for (; done + kGathered <= n; done += kGathered)
+        gather_lookup<Address>(root_, groups_, bytes + done * Address::kBytes, otherwise,
+                               next_hops + done);
+      // Gathers are no atomic accesses to the compiler.
+      __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    }
+    if (done < n)
+      lookup_plain(bytes + done * Address::kBytes, n - done, otherwise, next_hops + done);
+    if (__atomic_load_n(&state_.reused, __ATOMIC_ACQUIRE) != reused) [[unlikely]]
+      for (size_t i = 0; i < n; i++)
+        next_hops[i] = lookup(Address::load(bytes + i * Address::kBytes));
+  }
+
+  void lookup_plain(const uint8_t* bytes, size_t n, uint32_t otherwise,
+                    uint32_t* next_hops) const noexcept {
+    Address address[kAtOnce];
+    uint8_t deep[kAtOnce];  // those that go on below the root
+    size_t deeper = 0;
+    for (size_t i = 0; i < n; i++) {
+      address[i] = Address::load(bytes + i * Address::kBytes);
+      const Entry entry = load(&root_[address[i].root()]);
+      next_hops[i] = entry ? entry : otherwise;
+      deep[deeper] = static_cast<uint8_t>(i);
+      deeper += (entry & kGroup) != 0;
+    }
+    walk(address, deep, deeper, otherwise, next_hops);
+  }
+
+  // From the groups that stand in next_hops to what stands in them, level by level.
+  void walk(const Address* address, uint8_t* left, size_t n, uint32_t otherwise,
+            uint32_t* next_hops) const noexcept {
+    const Entry* at[kAtOnce];
+    for (uint32_t bit = WP_FIB_ROOT_BITS; n > 0 && bit < Address::kBits; bit += WP_FIB_GROUP_BITS) {
+      for (size_t k = 0; k < n; k++) {
+        const uint8_t i = left[k];
+        at[k] = &group(static_cast<Entry>(next_hops[i]))[address[i].byte(bit)];
+        __builtin_prefetch(at[k]);
+      }
+      size_t more = 0;
+      for (size_t k = 0; k < n; k++) {
+        const Entry entry = load(at[k]);
+        const uint8_t i = left[k];
+        next_hops[i] = entry ? entry : otherwise;
+        left[more] = i;
+        more += (entry & kGroup) != 0;
+      }
+      n = more;
+    }
+  }
+
   uint32_t below_root(Address address) const noexcept {
     for (;;) {
       const auto reused = __atomic_load_n(&state_.reused, __ATOMIC_ACQUIRE);
@@ -281,6 +348,7 @@ class PrefixTrie {
   uint32_t next_fresh_ = 0;
   uint32_t groups_used_ = 0;
   PrefixSet<Address> prefixes_;
+  bool gather_;
 };
 
 }  // namespace wp::route

@@ -30,7 +30,7 @@ class Fib:
         max_prefixes: bound; 0 = 2,000,000 (IPv4) or 500,000 (IPv6).
         max_groups: bound of groups of 256 entries; 0 = 32,768 (IPv4) or 131,072 (IPv6; 32,768 with
             2-byte entries). Memory comes as it is used, up to the bounds: see :meth:`memory`.
-        huge_pages: ask the kernel for huge pages for an IPv4 root.
+        huge_pages: ask the kernel for huge pages for what look-ups read.
         memory: zeroed writable buffers that look-ups will read, of root, groups and state, such as
             those of a packet program's maps; None = memory of its own.
 

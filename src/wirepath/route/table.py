@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from .model import (
     APPEND,
+    CARRIER,
     CLONED,
     GROUP_OF_IDS,
     L3_MASTER,
@@ -36,6 +37,7 @@ from .model import (
 )
 
 _TYPES = frozenset(int(t) for t in RouteType)
+_SHARED = 10_000  # different routes that are kept for sharing
 
 __all__ = ["Changes", "RouteTable", "Routes"]
 
@@ -156,8 +158,12 @@ class Routes:
 
 
 def _replaced(entries: list[_Entry], route: Route, size: int, *, replace: bool) -> int | None:
-    """Which of a prefix's entries a new route takes the place of."""
-    same = [i for i, e in enumerate(entries) if e.route.metric == route.metric]
+    """Which of a prefix's entries, of its own source, a new route takes the place of."""
+    same = [
+        i
+        for i, e in enumerate(entries)
+        if e.route.metric == route.metric and e.route.source == route.source
+    ]
     alike = [i for i in same if _siblings(entries[i].route) == _siblings(route)]
     if route.source != "kernel" or size == 4:
         one_only = replace or route.source != "kernel"
@@ -202,6 +208,7 @@ class RouteTable:
         self._generations: Counter[str] = Counter()
         self._seen: dict[str, set[object]] = {}
         self._observers: list[Changes] = []
+        self._routes: dict[object, Route] = {}
 
     def observe(self) -> Changes:
         """Changes from now on; the reader empties it. Starts with all that is known."""
@@ -311,8 +318,9 @@ class RouteTable:
             return
         length = event.prefix_length
         prefix = (masked(sized(event, event.address), length), length)
-        route = route_of(event, members, source)
-        table = self.tables.setdefault(event.table, Routes())
+        route = self._shared(event, source) if not members else route_of(event, members, source)
+        if (table := self.tables.get(event.table)) is None:
+            table = self.tables[event.table] = Routes()
         if event.removed:
             self.counters["removed" if table.take(prefix, route) else "removed_unknown"] += 1
         else:
@@ -322,6 +330,28 @@ class RouteTable:
             table.put(prefix, entry, replace=bool(flags & REPLACE), append=append)
             self.counters["added"] += 1
         self._changed_route(event.table, prefix)
+
+    def _shared(self, event: Event, source: str) -> Route:
+        """The route of an event without members: of a full table most are a few different ones."""
+        key = (
+            source,
+            event.type,
+            event.metric,
+            event.protocol,
+            event.scope,
+            event.mtu,
+            event.next_hop_id,
+            event.interface,
+            event.gateway_family,
+            event.gateway,
+            event.flags,
+            event.bits,
+        )
+        if (route := self._routes.get(key)) is None:
+            if len(self._routes) >= _SHARED:
+                self._routes.clear()
+            route = self._routes[key] = route_of(event, [], source)
+        return route
 
     def _next_hop(self, event: Event, members: list[Event], source: str) -> None:
         key = (source, event.next_hop_id)
@@ -368,7 +398,8 @@ class RouteTable:
         self._changed("links", index)
         if before is None or after is None:
             return before is not None
-        return (before.flags ^ after.flags) & UP != 0 or before.master != after.master
+        # Without a carrier the kernel drops next hop objects and their routes, and says neither.
+        return (before.flags ^ after.flags) & (UP | CARRIER) != 0 or before.master != after.master
 
     def _address(self, event: Event) -> bool:
         item = (event.interface, sized(event, event.address), event.prefix_length)

@@ -1,0 +1,275 @@
+"""What happens to a router: one thing after the other in the lab of `bgp_lab`, each until
+wirepath's tables are the kernel's again, with packets flowing meanwhile.
+
+    python tests/bgp_events.py kernel|fpm PREFIXES       prints one JSON object an event
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from bgp_lab import BgpLab, Follower, Traffic, addresses_in, split, usable, wait_for
+from shared_data import SHARED
+
+from wirepath.route import read_prefixes
+from wirepath.route.model import prefix_text
+
+NEW_MAC = "02:57:50:00:01:99"
+OLD_MAC = "02:57:50:00:01:02"
+
+
+def real_prefixes(n: int) -> list[str]:
+    """About n prefixes of a real table, four of five of them IPv4; 0 = all."""
+    every = [prefix_text(p) for p in read_prefixes(SHARED / "rib" / "bart-prefixes.txt.gz")]
+    four = [p for p in every if ":" not in p]
+    six = [p for p in every if ":" in p]
+    if n:
+        four = four[:: max(1, len(four) * 5 // (n * 4))]
+        six = six[:: max(1, len(six) * 5 // n)]
+    return usable(four + six)
+
+
+class Router:
+    """The lab with all announced, and wirepath following; events as methods."""
+
+    def __init__(self, lab: BgpLab, source: str) -> None:
+        self.lab = lab
+        self.source = source
+        self.one, self.two = split(lab.prefixes)
+        self.shared = [p for p in self.one if p in set(self.two)]
+        self.follower = Follower(lab, source)
+        self.destinations = addresses_in(self.shared)
+
+    def close(self) -> None:
+        self.follower.close()
+
+    def start(self) -> dict[str, Any]:
+        """Everything announced for the first time; until all of it would be forwarded."""
+        self.lab.start_p1(self.one)
+        self.lab.start_p2(self.two)
+        start = time.monotonic()
+        self.lab.start_router()
+        kernel = self.wait_routes(len(self.lab.prefixes)) - start
+        self.settled()
+        # Both paths are in the groups of what both announce.
+        ways = wait_for("two ways", lambda: self.ways() if len(self.ways()) == 2 else None)
+        return {"kernel_has_all": kernel, "wirepath_too": time.monotonic() - start, "ways": ways}
+
+    def wait_routes(self, n: int) -> float:
+        """When the kernel had this many routes of BGP's."""
+
+        def there() -> bool:
+            return self.lab.bgp_routes() + self.lab.bgp_routes("-6") == n
+
+        wait_for(f"{n} routes in the kernel", there, 600, every=0.2)
+        return time.monotonic()
+
+    def settled(self) -> dict[str, Any]:
+        """Waits until the tables are the kernel's and FRR has told all."""
+        said = self.follower.wait_equal(300)
+        if self.source == "fpm":
+            wait_for("the sweep", lambda: not self.follower.ask("state")["syncing"])
+            said = self.follower.wait_equal(60)
+        return said
+
+    def ways(self) -> list[Any]:
+        ways: list[Any] = self.follower.ask("ways", address=self.destinations[0])["ways"]
+        return ways
+
+    def out_of(self) -> set[str]:
+        """The interfaces that packets to what both announce go out of."""
+        return {name for kind, name, _ in self.ways() if kind == "FORWARD"}
+
+    @contextmanager
+    def flowing(self, said: dict[str, Any]) -> Iterator[None]:
+        """Packets meanwhile; how many were lost is put into `said`."""
+        traffic = Traffic(self.lab, self.destinations)
+        time.sleep(0.3)
+        try:
+            yield
+        finally:
+            said |= traffic.stop()
+
+    def until(self, what: str, check: Callable[[], Any], act: Callable[[], Any]) -> dict[str, Any]:
+        """Does something with packets flowing; how long until the check holds, what was lost."""
+        said: dict[str, Any] = {}
+        with self.flowing(said):
+            start = time.monotonic()
+            act()
+            wait_for(what, check)
+            said["seconds"] = time.monotonic() - start
+            self.settled()
+        return said
+
+    # --- events ----------------------------------------------------------------------------------
+    def withdraw(self) -> dict[str, Any]:
+        """p2 takes back half of what both announce, and what it announces alone."""
+        left = self.shared[::2]
+        gone = len(self.two) - len(self.shared)
+        return self.until(
+            "the withdrawal",
+            lambda: (
+                self.lab.bgp_routes() + self.lab.bgp_routes("-6") == len(self.lab.prefixes) - gone
+            ),
+            lambda: self.lab.announce_p2(left),
+        )
+
+    def announce(self) -> dict[str, Any]:
+        """p2 announces everything again."""
+        said = self.until(
+            "all routes",
+            lambda: self.lab.bgp_routes() + self.lab.bgp_routes("-6") == len(self.lab.prefixes),
+            lambda: self.lab.announce_p2(self.two),
+        )
+        wait_for("two ways", lambda: self.out_of() == {"wp1", "wp2"})
+        return said
+
+    def link_down(self) -> dict[str, Any]:
+        """The carrier of the link to p2 is lost."""
+        said = self.until(
+            "the other link alone",
+            lambda: self.out_of() == {"wp1"},
+            lambda: self.lab.run("p2", "ip", "link", "set", "wp0", "down"),
+        )
+        self.wait_routes(len(self.one))
+        self.settled()
+        return said
+
+    def link_up(self) -> dict[str, Any]:
+        """It comes back, and so does what p2 announces."""
+
+        def up() -> None:
+            self.lab.run("p2", "ip", "link", "set", "wp0", "up")
+            # With the link its addresses of IPv6 went.
+            address = "fd57:6972:6570:2::2/64"
+            self.lab.run("p2", "ip", "addr", "replace", address, "dev", "wp0", "nodad")
+
+        # What FRR 8.4 puts back into the kernel is its own affair: into groups that lost a next hop
+        # with its link it puts none, and of routes it may leave some out. What is compared is what
+        # the kernel has.
+        return self.until("p2's sessions", self._heard_all_of_p2, up)
+
+    def _heard_all_of_p2(self) -> bool:
+        """Whether bgpd has all that p2 announces."""
+        heard = 0
+        for family in ("ipv4", "ipv6"):
+            summary = json.loads(self.lab.vtysh("r", f"show bgp {family} unicast summary json"))
+            for address, peer in summary.get("peers", {}).items():
+                if address in {"10.77.2.2", "fd57:6972:6570:2::2"}:
+                    heard += peer["pfxRcd"] if peer["state"] == "Established" else 0
+        return heard == len(self.two)
+
+    def set_mac(self, mac: str) -> None:
+        """p1 has this Ethernet address, and the router's kernel knows it."""
+        self.lab.run("p1", "ip", "link", "set", "wp0", "address", mac)
+        for address in ("10.77.1.2", "fd57:6972:6570:1::2"):
+            words = ("ip", "neigh", "replace", address, "lladdr", mac, "dev", "wp1")
+            self.lab.run("r", *words, "nud", "permanent")
+
+    def has_mac(self, mac: str) -> bool:
+        """Whether packets through p1 are given this address."""
+        return mac in {w[2] for w in self.ways()}
+
+    def neighbour(self) -> dict[str, Any]:
+        """p1 has another Ethernet address."""
+        return self.until(
+            "the new address", lambda: self.has_mac(NEW_MAC), lambda: self.set_mac(NEW_MAC)
+        )
+
+    def next_hop_lost(self) -> dict[str, Any]:
+        """p2 ends its sessions: what it announced alone is gone, the rest has one way."""
+        return self.until(
+            "one way",
+            lambda: self.out_of() == {"wp1"},
+            lambda: [self.lab.birdc("disable", p) for p in ("r4", "r6")],
+        )
+
+    def next_hop_back(self) -> dict[str, Any]:
+        """And takes them up again."""
+        said = self.until(
+            "two ways",
+            lambda: self.out_of() == {"wp1", "wp2"},
+            lambda: [self.lab.birdc("enable", p) for p in ("r4", "r6")],
+        )
+        self.wait_routes(len(self.lab.prefixes))
+        self.settled()
+        return said
+
+    def frr_restarted(self) -> dict[str, Any]:
+        """zebra and bgpd are killed and started again; what they had told stays in force."""
+        before = self.follower.ask("watch")["now"]
+        connections = self.follower.ask("state").get("fpm", {}).get("connections", 0)
+        said: dict[str, Any] = {}
+        with self.flowing(said):
+            self.lab.kill_frr("r")
+            start = time.monotonic()
+            self.lab.start_router()
+            wait_for("bgpd's routes", self._told_again, 300)
+            if self.source == "fpm":
+                wait_for(
+                    "the connection",
+                    lambda: self.follower.ask("state")["fpm"]["connections"] > connections,
+                )
+            self.settled()
+            said["seconds"] = time.monotonic() - start
+        state = self.follower.ask("state")
+        return said | {"before": before, "least": state["least4"], "after": state["fib4"]}
+
+    def _told_again(self) -> bool:
+        """Whether zebra has all routes from bgpd again, and the kernel as many."""
+        total = 0
+        for family in ("ip", "ipv6"):
+            summary = json.loads(self.lab.vtysh("r", f"show {family} route summary json"))
+            total += sum(
+                r["rib"] for r in summary.get("routes", []) if r["type"] in {"ebgp", "bgp"}
+            )
+        return total == len(self.lab.prefixes)
+
+    def restarted(self) -> dict[str, Any]:
+        """wirepath itself ends and starts again."""
+        said: dict[str, Any] = {}
+        with self.flowing(said):
+            self.follower.close()
+            start = time.monotonic()
+            self.follower = Follower(self.lab, self.source)
+            self.settled()
+            said["seconds"] = time.monotonic() - start
+        return said
+
+
+EVENTS = (
+    "start",
+    "withdraw",
+    "announce",
+    "neighbour",
+    "next_hop_lost",
+    "next_hop_back",
+    "link_down",
+    "link_up",
+    "frr_restarted",
+    "restarted",
+)
+
+
+def main(source: str, n: int) -> None:
+    prefixes = real_prefixes(n)
+    with BgpLab(f"bgp{os.getpid() % 10000}", prefixes) as lab:
+        router = Router(lab, source)
+        try:
+            for name in EVENTS:
+                said = getattr(router, name)()
+                print(json.dumps({"event": name, "prefixes": len(prefixes)} | said), flush=True)
+            print(json.dumps(router.follower.ask("lookups", n=100_000, seed=1)))
+            print(json.dumps(router.follower.ask("state")))
+        finally:
+            router.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

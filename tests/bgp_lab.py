@@ -1,0 +1,353 @@
+"""Five network namespaces with a router that FRR runs, and BGP peers that announce real prefixes.
+
+h1 --- r ---- p1 (FRR) ---- h2          r runs examples/frr/frr.conf, word for word;
+       +----- p2 (BIRD) ---- h2          every address that is announced leads to h2
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from wirepath.lab import Lab
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG = ROOT / "examples" / "frr" / "frr.conf"
+FOLLOW = ROOT / "tests" / "route_follow.py"
+TRAFFIC = ROOT / "tests" / "route_traffic.py"
+FRR = Path("/usr/lib/frr")
+LINKS = [("r", "h1"), ("r", "p1"), ("r", "p2"), ("p1", "h2"), ("p2", "h2")]
+HOSTS = ("r", "h1", "p1", "p2", "h2")
+
+
+def tools_missing() -> str | None:
+    """What is not installed, or None."""
+    for path, package in ((FRR / "zebra", "frr"), (FRR / "bgpd", "frr")):
+        if not path.exists():
+            return f"{path} is not there (apt install {package})"
+    if not list(Path("/usr/lib").glob("*/frr/modules/dplane_fpm_nl.so")):
+        return "FRR's module dplane_fpm_nl is not there (apt install frr)"
+    if bird() is None:
+        return "bird is not there (apt install bird2)"
+    return None
+
+
+def bird() -> str | None:
+    """Where BIRD is."""
+    return shutil.which("bird") or shutil.which("bird", path="/usr/sbin")
+
+
+def wait_for(
+    what: str, check: Callable[[], Any], limit: float = 120, every: float = 0.05
+) -> Any:
+    """What `check` gives, once it is true."""
+    end = time.monotonic() + limit
+    while not (value := check()):
+        if time.monotonic() > end:
+            pytest.fail(f"waited {limit:g} s for {what}")
+        time.sleep(every)
+    return value
+
+
+class Follower:
+    """wirepath in the router's namespace: follows routes, and answers questions (route_follow)."""
+
+    def __init__(self, lab: BgpLab, source: str) -> None:
+        command = [sys.executable, str(FOLLOW), source]
+        self._child = lab.popen("r", command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def ask(self, what: str, **words: object) -> dict[str, Any]:
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        self._child.stdin.write(json.dumps({"what": what, **words}).encode() + b"\n")
+        self._child.stdin.flush()
+        line = self._child.stdout.readline()
+        assert line, "the follower ended"
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        self._child.terminate()
+        self._child.wait(10)
+        for pipe in (self._child.stdin, self._child.stdout):
+            if pipe is not None:
+                pipe.close()
+
+    def wait_equal(self, limit: float = 120) -> dict[str, Any]:
+        """Waits until the tables are the kernel's."""
+        said: dict[str, Any] = {}
+
+        def equal() -> bool:
+            said.update(self.ask("tables"))
+            return not said["wrong"]
+
+        end = time.monotonic() + limit
+        while not equal():
+            assert time.monotonic() < end, said
+            time.sleep(0.2)
+        return said
+
+
+class Traffic:
+    """Datagrams from h1 to h2 through the router, while something happens to it."""
+
+    def __init__(self, lab: BgpLab, addresses: list[str], rate: int = 2000) -> None:
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        file = lab.folder / "destinations"
+        file.write_text("\n".join(addresses))
+        command = [sys.executable, str(TRAFFIC)]
+        self._receiver = lab.popen("h2", [*command, "receive"], **pipes)
+        assert self._receiver.stdout is not None
+        assert self._receiver.stdout.readline() == b"ready\n"
+        self._sender = lab.popen("h1", [*command, "send", str(rate), str(file)], **pipes)
+
+    def stop(self) -> dict[str, float]:
+        """How many were sent, received and lost, and the longest silence in seconds."""
+        said: dict[str, float] = {}
+        for child in (self._sender, self._receiver):
+            out, _ = child.communicate(timeout=60)
+            said |= json.loads(out)
+        return said | {"lost": said["sent"] - said["received"]}
+
+
+class BgpLab:
+    """The lab, with its daemons; everything ends and is removed with it."""
+
+    def __init__(self, name: str, prefixes: list[str]) -> None:
+        self.prefixes = prefixes
+        self._stack = ExitStack()
+        self._lab = Lab(name, HOSTS, links=LINKS, routes=False)
+        self._daemons: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Self:
+        try:
+            self._lab = self._stack.enter_context(self._lab)
+            self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="bgp")))
+            self.folder.chmod(0o755)
+            self._stack.callback(self._end_daemons)
+            self._plumb()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    # --- processes -------------------------------------------------------------------------------
+    def popen(self, host: str, command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        return self._lab[host].popen(command, **options)
+
+    def run(self, host: str, *command: str, check: bool = True, timeout: float = 60) -> str:
+        """Output of a command on a host."""
+        done = self._lab[host].run(command, capture_output=True, text=True, timeout=timeout)
+        assert not check or done.returncode == 0, (command, done.stdout, done.stderr)
+        return str(done.stdout)
+
+    def _end_daemons(self) -> None:
+        for child in self._daemons.values():
+            child.terminate()
+        for child in self._daemons.values():
+            try:
+                child.wait(10)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+    def _plumb(self) -> None:
+        for host in ("r", "p1", "p2"):
+            self.run(host, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+            self.run(host, "sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
+        self.run("h1", "ip", "route", "add", "default", "via", "10.77.0.1")
+        self.run("h1", "ip", "-6", "route", "add", "default", "via", "fd57:6972:6570::1")
+        for k, host in ((3, "p1"), (4, "p2")):
+            self.run(host, "ip", "route", "add", "default", "via", f"10.77.{k}.2")
+            self.run(host, "ip", "-6", "route", "add", "default", "via", f"fd57:6972:6570:{k}::2")
+        # Every address is h2's own, and packets come from such ones.
+        self.run("h2", "sysctl", "-qw", "net.ipv4.conf.all.accept_local=1")
+        self.run("h2", "ip", "route", "add", "local", "0.0.0.0/0", "dev", "lo")
+        self.run("h2", "ip", "-6", "route", "add", "local", "::/0", "dev", "lo")
+
+    # --- daemons ---------------------------------------------------------------------------------
+    def _place(self, host: str) -> Path:
+        path = self.folder / host
+        if not path.exists():
+            path.mkdir()
+            if host != "p2":  # FRR's daemons become this user
+                shutil.chown(path, "frr", "frr")
+        return path
+
+    def _frr_daemon(self, host: str, name: str, *words: str) -> None:
+        place = self._place(host)
+        log = (place / f"{name}.log").open("ab")
+        command = [str(FRR / name), "-A", "127.0.0.1", "-P", "0"]
+        command += ["--vty_socket", str(place), "-z", str(place / "zserv"), "-f", "/dev/null"]
+        command += ["-i", str(place / f"{name}.pid"), "--log", "stdout", *words]
+        with log:
+            self._daemons[f"{host} {name}"] = self.popen(host, command, stdout=log, stderr=log)
+
+    def _wait_daemon(self, name: str, socket: Path) -> None:
+        def there() -> bool:
+            log = socket.parent / f"{name.split()[1]}.log"
+            assert self._daemons[name].poll() is None, f"{name} ended: {log.read_text()}"
+            return socket.exists()
+
+        wait_for(name, there)
+
+    def vtysh(self, host: str, *commands: str, config: Path | None = None) -> str:
+        """What vtysh says to commands, or to a file of configuration."""
+        words = ["vtysh", "--vty_socket", str(self._place(host))]
+        words += ["-f", str(config)] if config else [w for c in commands for w in ("-c", c)]
+        return self.run(host, *words, timeout=300)
+
+    def start_frr(self, host: str, config: Path) -> None:
+        """zebra, then bgpd, then the configuration."""
+        place = self._place(host)
+        zebra = ["-s", "90000000", "-K", "60"]
+        if host == "r":
+            zebra += ["-M", "dplane_fpm_nl"]
+        self._frr_daemon(host, "zebra", *zebra)
+        self._wait_daemon(f"{host} zebra", place / "zebra.vty")
+        self._frr_daemon(host, "bgpd", "-p", "179")
+        self._wait_daemon(f"{host} bgpd", place / "bgpd.vty")
+        self.vtysh(host, config=config)
+
+    def kill_frr(self, host: str) -> None:
+        """Without a word to anybody, as a crash."""
+        for name in ("bgpd", "zebra"):
+            child = self._daemons.pop(f"{host} {name}")
+            child.kill()
+            child.wait()
+            (self._place(host) / f"{name}.vty").unlink(missing_ok=True)
+
+    def start_router(self) -> None:
+        self.start_frr("r", CONFIG)
+
+    def start_p1(self, prefixes: list[str]) -> None:
+        """FRR, which announces these."""
+        four = "\n".join(f"  network {p}" for p in prefixes if ":" not in p)
+        six = "\n".join(f"  network {p}" for p in prefixes if ":" in p)
+        config = self._place("p1") / "frr.conf"
+        config.write_text(
+            f"""\
+router bgp 65001
+ bgp router-id 10.77.1.2
+ no bgp ebgp-requires-policy
+ no bgp default ipv4-unicast
+ no bgp network import-check
+ bgp graceful-restart
+ timers bgp 3 9
+ neighbor 10.77.1.1 remote-as 65000
+ neighbor 10.77.1.1 timers connect 1
+ neighbor fd57:6972:6570:1::1 remote-as 65000
+ neighbor fd57:6972:6570:1::1 timers connect 1
+ address-family ipv4 unicast
+  neighbor 10.77.1.1 activate
+{four}
+ exit-address-family
+ address-family ipv6 unicast
+  neighbor fd57:6972:6570:1::1 activate
+{six}
+ exit-address-family
+exit
+"""
+        )
+        self.start_frr("p1", config)
+
+    def write_bird(self, prefixes: list[str]) -> Path:
+        """BIRD's configuration with these announced."""
+        place = self._place("p2")
+        for family, gateway in ((4, "10.77.4.2"), (6, "fd57:6972:6570:4::2")):
+            lines = [f"route {p} via {gateway};" for p in prefixes if (":" in p) == (family == 6)]
+            (place / f"routes{family}").write_text("\n".join(lines) + "\n")
+        config = place / "bird.conf"
+        config.write_text(
+            f"""\
+router id 10.77.2.2;
+protocol device {{ scan time 1; }}
+protocol static s4 {{
+  ipv4;
+include "{place}/routes4";
+}}
+protocol static s6 {{
+  ipv6;
+include "{place}/routes6";
+}}
+template bgp upstream {{
+  local as 65002;
+  graceful restart on;
+  hold time 9; keepalive time 3;
+  connect delay time 1; connect retry time 1; error wait time 1, 2;
+}}
+protocol bgp r4 from upstream {{
+  neighbor 10.77.2.1 as 65000;
+  ipv4 {{ import none; export all; next hop self; }};
+}}
+protocol bgp r6 from upstream {{
+  neighbor fd57:6972:6570:2::1 as 65000;
+  ipv6 {{ import none; export all; next hop self; }};
+}}
+"""
+        )
+        return config
+
+    def start_p2(self, prefixes: list[str]) -> None:
+        """BIRD, which announces these."""
+        place = self._place("p2")
+        config = self.write_bird(prefixes)
+        log = (place / "bird.log").open("ab")
+        command = [str(bird()), "-f", "-c", str(config), "-s", str(place / "bird.ctl")]
+        command += ["-P", str(place / "bird.pid")]
+        with log:
+            self._daemons["p2 bird"] = self.popen("p2", command, stdout=log, stderr=log)
+        self._wait_daemon("p2 bird", place / "bird.ctl")
+
+    def birdc(self, *words: str) -> str:
+        return self.run("p2", "birdc", "-s", str(self._place("p2") / "bird.ctl"), *words)
+
+    def announce_p2(self, prefixes: list[str]) -> None:
+        """BIRD announces these now, and no others."""
+        self.write_bird(prefixes)
+        self.birdc("configure")
+
+    # --- the router's kernel ---------------------------------------------------------------------
+    def bgp_routes(self, family: str = "-4") -> int:
+        """How many routes of BGP's are in the kernel."""
+        return len(self.run("r", "ip", "-o", family, "route", "show", "proto", "bgp").splitlines())
+
+
+def split(prefixes: list[str]) -> tuple[list[str], list[str]]:
+    """What p1 announces and what p2 does: a third each alone, and a third both."""
+    one = [p for i, p in enumerate(prefixes) if i % 3 != 2]
+    return one, [p for i, p in enumerate(prefixes) if i % 3 != 0]
+
+
+def usable(prefixes: list[str]) -> list[str]:
+    """Those that are not the lab's own, nor of a kind that a router does not take."""
+    own = [ip_network("10.77.0.0/16"), ip_network("fd00::/8")]
+    nets = [ip_network(p) for p in prefixes]
+    return [
+        str(n)
+        for n in nets
+        if n.prefixlen > 0
+        and not any(n.version == o.version and n.overlaps(o) for o in own)
+        and not (n.is_multicast or n.is_loopback or n.is_link_local)
+    ]
+
+
+def addresses_in(prefixes: list[str], most: int = 500) -> list[str]:
+    """One address of each of some IPv4 prefixes."""
+    nets = [ip_network(p) for p in prefixes if ":" not in p]
+    step = max(1, len(nets) // most)
+    return [str(n[1] if n.num_addresses > 1 else n[0]) for n in nets[::step]]

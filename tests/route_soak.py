@@ -1,0 +1,117 @@
+"""Random changes of a router's routes, for as long as one likes, with packets flowing.
+
+python tests/route_soak.py SECONDS PREFIXES        prints one JSON object
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sys
+import time
+from typing import Any
+
+from bgp_events import NEW_MAC, OLD_MAC, Router, real_prefixes
+from bgp_lab import BgpLab, wait_for
+
+_CHECK_EVERY = 25  # changes
+_BATCH = 200  # static routes changed at once
+
+
+class Soak:
+    """A router's lab, changed at random; from time to time all is compared."""
+
+    def __init__(self, router: Router, seed: int) -> None:
+        self.router = router
+        self.lab = router.lab
+        self.rng = random.Random(seed)
+        self.changes: dict[str, int] = {}
+        self.checks = self.looked = 0
+        self.resident: list[int] = []
+        self._away = False
+
+    def announce(self) -> None:
+        """p2 announces some of its prefixes, and no others."""
+        share = self.rng.choice([0.3, 0.7, 1.0])
+        self.lab.announce_p2([p for p in self.router.two if self.rng.random() < share])
+
+    def statics(self) -> None:
+        """Static routes come, change and go, many at once."""
+        lines = []
+        for _ in range(_BATCH):
+            prefix = f"20.0.{self.rng.randrange(250)}.{self.rng.randrange(4) * 64}/26"
+            if self.rng.random() < 0.35:
+                lines.append(f"route del {prefix} proto static")
+            elif self.rng.random() < 0.2:
+                both = "nexthop via 10.77.1.2 nexthop via 10.77.2.2"
+                lines.append(f"route replace {prefix} proto static {both}")
+            else:
+                via = self.rng.choice(["10.77.1.2", "10.77.2.2"])
+                lines.append(f"route replace {prefix} proto static via {via}")
+        path = self.lab.folder / "statics"
+        path.write_text("\n".join(lines) + "\n")
+        # Some take out what is not there, as they should.
+        self.lab.run("r", "ip", "-force", "-batch", str(path), check=False)
+
+    def neighbour(self) -> None:
+        """p1 gets the other of its Ethernet addresses."""
+        mac = NEW_MAC if self.router.has_mac(OLD_MAC) else OLD_MAC
+        self.router.set_mac(mac)
+        wait_for("the new address", lambda: self.router.has_mac(mac))
+
+    def sessions(self) -> None:
+        """p2's sessions end, or begin again."""
+        for name in ("r4", "r6"):
+            self.lab.birdc("enable" if self._away else "disable", name)
+        self._away = not self._away
+
+    def check(self) -> None:
+        """Waits for rest and compares all; raises at the first difference."""
+        self.router.settled()
+        looked = self.router.follower.ask("lookups", n=20_000, seed=self.rng.randrange(1 << 30))
+        assert looked["n_wrong"] == 0, looked
+        self.looked += sum(looked["sorts"].values())
+        self.resident.append(self.router.follower.ask("state")["resident"])
+        self.checks += 1
+
+    def run(self, seconds: float) -> dict[str, Any]:
+        """Changes and checks until the time is over, then all back and a last check."""
+        said: dict[str, Any] = {}
+        kinds = [self.announce] * 4 + [self.statics] * 12 + [self.neighbour, self.sessions]
+        self.check()
+        end = time.monotonic() + seconds
+        with self.router.flowing(said):
+            while time.monotonic() < end:
+                for _ in range(_CHECK_EVERY):
+                    kind = self.rng.choice(kinds)
+                    kind()
+                    self.changes[kind.__name__] = self.changes.get(kind.__name__, 0) + 1
+                self.check()
+        if self._away:
+            self.sessions()
+        self.lab.announce_p2(self.router.two)
+        self.router.wait_routes(len(self.lab.prefixes))
+        self.check()
+        return said | {
+            "changes": self.changes,
+            "checks": self.checks,
+            "looked": self.looked,
+            "resident": self.resident,
+            "state": self.router.follower.ask("state"),
+        }
+
+
+def soak(name: str, seconds: float, n: int, source: str = "kernel") -> dict[str, Any]:
+    """A lab, everything announced, and changes for so long."""
+    with BgpLab(name, real_prefixes(n)) as lab:
+        router = Router(lab, source)
+        try:
+            router.start()
+            return Soak(router, seed=1).run(seconds)
+        finally:
+            router.close()
+
+
+if __name__ == "__main__":
+    print(json.dumps(soak(f"soak{os.getpid() % 10000}", float(sys.argv[1]), int(sys.argv[2]))))
