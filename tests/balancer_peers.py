@@ -80,7 +80,7 @@ def report(connections: list[Connection]) -> None:
 
 async def connect(address: str, port: int, count: int) -> None:
     connections = [Connection(i) for i in range(count)]
-    await asyncio.gather(*(c.open(address, port, 20.0) for c in connections))
+    await asyncio.gather(*(c.open(address, port, 60.0) for c in connections))
     report(connections)
     while line := await asyncio.to_thread(sys.stdin.readline):
         size, seconds = line.split()

@@ -10,7 +10,7 @@ import pytest
 from balancer_frr import Frr, missing, speaker
 from balancer_lab import SERVERS, VIP, BalancerLab, wait_for
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(autouse=True)

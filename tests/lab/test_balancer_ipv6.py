@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from balancer_lab import SERVERS, BalancerLab
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 CONNECTIONS = 300
 
 
@@ -21,6 +21,8 @@ CONNECTIONS = 300
         ("gue", (4, 6)),
         ("ipip", (6, 4)),
         ("gue", (6, 4)),
+        ("dsr", (4, 6)),
+        ("dsr", (6, 4)),
     ],
     ids=lambda value: value if isinstance(value, str) else f"{value[0]}in{value[1]}",
 )

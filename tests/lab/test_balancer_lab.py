@@ -11,7 +11,7 @@ from balancer_lab import SERVERS, BalancerLab, wait_for
 
 from wirepath import programs
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(900)]
 CONNECTIONS = 1000
 
 
@@ -50,7 +50,7 @@ def test_a_server_dies_and_only_its_flows_move(lab_name: str, tmp_path: Path) ->
         assert before["dead"] == {}
         lab.run("s2", "ip", "link", "set", "wp0", "down")
         wait_for(lambda: lab.states("lb1")["s2"] == "down", 20, "s2 is not seen to be down")
-        after = clients.round(1000, 10)
+        after = clients.round(1000, 30)
         others = {name: n for name, n in before["alive"].items() if name != "s2"}
         assert after["alive"] == others
         assert sum(after["dead"].values()) == before["alive"]["s2"]
@@ -64,7 +64,8 @@ def test_a_server_dies_and_only_its_flows_move(lab_name: str, tmp_path: Path) ->
 
 def test_a_drain_ends_without_a_reset(lab_name: str, tmp_path: Path) -> None:
     with BalancerLab(lab_name, tmp_path, "ipip") as lab:
-        lab.balance("lb1", lab.config(drain_idle=2.0))
+        # Not before all that is looked at meanwhile has been looked at, however long that takes.
+        lab.balance("lb1", lab.config(drain_idle=3600.0))
         clients = lab.connect(400)
         before = clients.round(1000)
         lab.ask("lb1", "drain", "s3")
@@ -78,6 +79,7 @@ def test_a_drain_ends_without_a_reset(lab_name: str, tmp_path: Path) -> None:
             assert during["alive"] == before["alive"]
         assert lab.states("lb1")["s3"] == "draining"
         clients.close()
+        lab.ask("lb1", "reload", str(lab.config(drain_idle=1.0)))
         wait_for(lambda: lab.states("lb1")["s3"] == "down", 30, "the drain does not end")
         assert fresh.round(1000)["dead"] == {}
         lab.ask("lb1", "undrain", "s3")
@@ -113,7 +115,7 @@ def test_killed_while_pinned_packets_keep_flowing_and_the_next_adopts(
             fresh.close()
             clients.close()
             second.send_signal(signal.SIGINT)
-            assert second.wait(20) == 130
+            assert second.wait(80) == 130
         finally:
             assert lab.ask("lb1", "unpin", "wp0")["unpinned"] is True
         assert "xdp" not in lab.run("lb1", "ip", "link", "show", "wp0")

@@ -73,7 +73,7 @@ def wanted(sent: list[bytes]) -> list[bytes]:
 @contextmanager
 def balancing(name: str) -> Iterator[wp.Balancer]:
     with wp.Balancer(CONFIG.replace(interface=name), native=True) as balancer:
-        end = time.monotonic() + 20
+        end = time.monotonic() + 80
         while any(s["state"] != "up" for v in balancer.show()["vips"] for s in v["servers"]):
             assert time.monotonic() < end, balancer.show()
             time.sleep(0.05)
@@ -82,7 +82,7 @@ def balancing(name: str) -> Iterator[wp.Balancer]:
 
 def collected(port: wp.Port, number: int) -> list[bytes]:
     out: list[bytes] = []
-    end = time.monotonic() + 15
+    end = time.monotonic() + 60
     while len(out) < number and time.monotonic() < end:
         batch = port.poll(0.2)
         if batch is not None:
@@ -149,7 +149,7 @@ def test_on_af_xdp(lab_name: str) -> None:
         with a.enter():
             wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
             wire.bind((a.interface.name, 0))
-            wire.settimeout(15)
+            wire.settimeout(60)
         with port, wire, balancing("stage2") as balancer:
             worker = wp.Worker("balancer")
             worker.add_port(port)

@@ -8,6 +8,7 @@
 #include "programs/kernel/attach.h"
 #include "programs/kernel/builtin_objects.h"
 #include "programs/kernel/chain.h"
+#include "programs/kernel/dispatcher.h"
 #include "programs/kernel/kernel_program.h"
 #include "python/bindings.h"
 #include "python/program_maps.h"
@@ -39,17 +40,17 @@ void bind_kernel_program(nb::module_& m) {
               "__init__",
               [](KernelProgram* self, nb::object image, std::map<std::string, uint32_t> entries,
                  nb::object rodata, std::map<std::string, int> reuse, const std::string& program,
-                 uint32_t offload_ifindex) {
+                 uint32_t offload_ifindex, bool shared_chain) {
                 const BytesView view(image);
                 new (self)
                     KernelProgram({view.data(), view.size()},
                                   {std::move(entries), rodata.is_none() ? "" : text_of(rodata),
-                                   std::move(reuse), program, offload_ifindex});
+                                   std::move(reuse), program, offload_ifindex, shared_chain});
               },
               nb::arg("image"), nb::arg("entries") = std::map<std::string, uint32_t>{},
               nb::arg("rodata").none() = nb::none(),
               nb::arg("reuse") = std::map<std::string, int>{}, nb::arg("program") = "",
-              nb::arg("offload_ifindex") = 0)
+              nb::arg("offload_ifindex") = 0, nb::arg("shared_chain") = false)
           .def_static(
               "by_id", [](uint32_t id) { return KernelProgram::by_id(id).release(); },
               nb::arg("id"), nb::rv_policy::take_ownership)
@@ -142,6 +143,7 @@ void bind_link(nb::module_& m) {
           each["mode"] = a.mode;
           each["program_id"] = a.program;
           each["link_id"] = a.link;
+          each["dispatcher_id"] = a.dispatcher;
           each["name"] = a.name;
           each["tag"] = a.tag;
           out.append(each);
@@ -161,6 +163,7 @@ void bind_chain(nb::module_& m) {
       .def_prop_ro("link_fd", &Chain::link)
       .def_prop_ro("programs_fd", &Chain::programs)
       .def_prop_ro("root_id", &Chain::root)
+      .def_prop_ro("shared", &Chain::shared, "The root is behind libxdp's dispatcher.")
       .def("slots",
            [](const Chain& chain) {
              nb::list out;
@@ -179,6 +182,20 @@ void bind_chain(nb::module_& m) {
            nb::arg("stays"), nb::arg("force"))
       .def("remove", &Chain::remove, nb::arg("slot"), nb::arg("program_id"))
       .def("clean", &Chain::clean);
+  m.def(
+      "join_dispatcher",
+      [](nb::object image, uint32_t ifindex, const std::string& interface) {
+        const BytesView view(image);
+        for (const programs::Attached& a : programs::attached_to(ifindex))
+          if (a.name == programs::kDispatcher)
+            return programs::join_dispatcher({view.data(), view.size()}, ifindex, interface, a);
+        throw Error(ErrorKind::kBusy, "libxdp's dispatcher has just left " + interface,
+                    "try again");
+      },
+      nb::arg("image"), nb::arg("ifindex"), nb::arg("interface"),
+      "An object's program behind libxdp's dispatcher, until leave_dispatcher.");
+  m.def("leave_dispatcher", &programs::leave_dispatcher, nb::arg("program_id"), nb::arg("ifindex"),
+        nb::arg("mode"), "Take it out again.");
 }
 
 }  // namespace

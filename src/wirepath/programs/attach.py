@@ -17,8 +17,9 @@ MODES = ("auto", "native", "generic", "offload")
 
 @dataclass(frozen=True)
 class Attached:
-    """An XDP program on an interface. mode: as the kernel says. held_by: ``"bpf_link N"``, or
-    ``"netlink"`` for one that stays until somebody removes it. wirepath: a chain of ours."""
+    """An XDP program on an interface. mode: as the kernel says. held_by: ``"bpf_link N"``,
+    ``"netlink"`` for one that stays until somebody removes it, or ``"dispatcher N"`` for one that
+    libxdp's dispatcher runs beside others. wirepath: a chain of ours."""
 
     mode: str
     program_id: int
@@ -37,11 +38,17 @@ def attached(interface: str) -> list[Attached]:
             program_id=row["program_id"],
             name=row["name"],
             tag=row["tag"],
-            held_by=f"bpf_link {row['link_id']}" if row["link_id"] else "netlink",
+            held_by=_held_by(row),
             wirepath=row["name"].startswith("wirepath_"),
         )
         for row in rows
     ]
+
+
+def _held_by(row: dict[str, Any]) -> str:
+    if row["dispatcher_id"]:
+        return f"dispatcher {row['dispatcher_id']}"
+    return f"bpf_link {row['link_id']}" if row["link_id"] else "netlink"
 
 
 def link_to(fd: int, interface: str, mode: str) -> Any:  # noqa: ANN401 -- _programs.XdpLink

@@ -10,9 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from ..errors import ConfigError, DeviceBusy
+from ..errors import ConfigError, DeviceBusy, Unsupported
 from ..settings import problem
-from . import kernel, pins
+from . import dispatcher, kernel, pins
 from .attach import adopt, attached, link_to
 from .program import Program, load
 from .source import Source
@@ -59,19 +59,31 @@ class Chain:
         self.interface = interface
         self._mine: dict[int, Program] = {}
         pins.clean()
+        self._share: dispatcher.Share | None = None
         chain = module.Chain.find(index)
-        if chain is None:
+        shared = dispatcher.on(interface) is not None if chain is None else chain.shared
+        if shared:
+            self._share = dispatcher.Share(interface, mode)
+            chain = self._share.chain
+        elif chain is None:
             image = module.builtin_object("root")
             root = module.KernelProgram(image)
             link = link_to(root.fd, interface, mode)
             chain = module.Chain.find(index)
             del link  # the chain holds it
-        elif mode not in ("auto", self._read_mode()):
+        if mode not in ("auto", self._read_mode()):
+            found = self._read_mode()
+            self._let_go()
             raise DeviceBusy(
-                f"{interface} has a chain in mode {self._read_mode()}, and mode {mode} was asked "
+                f"{interface} has a chain in mode {found}, and mode {mode} was asked "
                 "for (end the chain that is there first: wirepath program detach)"
             )
         self._chain = chain
+
+    def _let_go(self) -> None:
+        share, self._share = self._share, None
+        if share is not None:
+            share.close()
 
     def _read_mode(self) -> str:
         return next((a.mode for a in attached(self.interface) if a.name == "wirepath_root"), "none")
@@ -99,6 +111,7 @@ class Chain:
             share=share,
             link={"next": _number(slot) + 1, "slot": _number(slot)},
             reuse={"wp_chain": self._open().programs_fd},
+            shared_chain=self._open().shared,
         )
 
     def put(self, program: Program, *, stays: bool = False, force: bool = False) -> None:
@@ -141,6 +154,7 @@ class Chain:
                 share=dict.fromkeys(first.maps, first) if first else None,
                 link={"next": 15, "slot": _EXIT + verdict, "verdict": verdict},
                 reuse={"wp_chain": chain.programs_fd},
+                shared_chain=chain.shared,
             )
             made.append(program)
         for program in made:
@@ -201,6 +215,12 @@ class Chain:
         """Keep the chain beyond this process: root, slots and the programs put with ``stays``.
         Returns the folder of the pins."""
         chain = self._open()
+        if chain.shared:
+            raise Unsupported(
+                f"the chain on {self.interface} is behind libxdp's dispatcher, which holds pins of "
+                f"its own: it cannot be pinned (xdp-loader unload {self.interface} --all, then "
+                "again)"
+            )
         return pins.keep(self.interface, {"link": chain.link_fd, "programs": chain.programs_fd})
 
     def unpin(self) -> None:
@@ -222,6 +242,7 @@ class Chain:
                 self._chain.remove(number, program.id)
         self._mine.clear()
         self._chain = None
+        self._let_go()
 
     def _open(self) -> Any:  # noqa: ANN401 -- _programs.Chain
         if self._chain is None:

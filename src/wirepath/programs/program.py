@@ -277,6 +277,7 @@ def load(
     test: bool = False,
     link: Mapping[str, int] | None = None,
     reuse: Mapping[str, int] | None = None,
+    shared_chain: bool = False,
 ) -> Program:
     """A program into the kernel, attached nowhere yet.
 
@@ -284,7 +285,7 @@ def load(
     of its fields. entries: sizes of maps. share: maps to have in common with a program that is
     loaded already, such as the one it is to replace. function: which one, where an object holds
     several. offload: load it onto this interface's NIC. test: ``wp_now`` and ``wp_random`` are
-    what :meth:`Program.set_time` says. link, reuse: for :class:`Chain`.
+    what :meth:`Program.set_time` says. link, reuse, shared_chain: for :class:`Chain`.
 
     Raises :class:`PortError` with the verifier's log where the kernel refuses it, and what
     :func:`find` raises.
@@ -308,6 +309,7 @@ def load(
         fds,
         function,
         kernel.interface_index(offload) if offload else 0,
+        shared_chain,
     )
     return Program(native, found.name, layout, image=found.bpf, slot=given["slot"], test=test)
 

@@ -12,6 +12,7 @@
 #include <map>
 
 #include "core/error.h"
+#include "programs/kernel/dispatcher.h"
 #include "programs/kernel/refusal.h"
 
 namespace wp::programs {
@@ -51,7 +52,7 @@ Error in_the_way(const std::string& interface, const std::vector<Attached>& ther
     mend =
         "an af_xdp port has it: close that port, attach the chain, then open the port again, "
         "and it joins the chain";
-  else if (a.name == "xdp_dispatcher")
+  else if (a.name == kDispatcher)
     mend = "libxdp's dispatcher: xdp-loader unload " + interface + " --all removes it";
   else if (a.link)
     mend = "end the process that holds it: bpftool link show id " + std::to_string(a.link);
@@ -76,10 +77,8 @@ std::vector<Attached> attached_to(uint32_t ifindex) {
                   -failed);
   std::vector<Attached> out;
   const auto links = links_of(ifindex);
-  const auto add = [&](const char* mode, uint32_t id) {
-    if (!id) return;
-    Attached a{.mode = mode, .program = id, .link = 0, .name = {}, .tag = {}};
-    if (const auto found = links.find(id); found != links.end()) a.link = found->second;
+  const auto describe_one = [&](const char* mode, uint32_t id, uint32_t link, uint32_t dispatcher) {
+    Attached a{mode, id, link, dispatcher, {}, {}};
     const Fd fd(bpf_prog_get_fd_by_id(id));
     bpf_prog_info info{};
     uint32_t length = sizeof info;
@@ -92,6 +91,14 @@ std::vector<Attached> attached_to(uint32_t ifindex) {
       }
     }
     out.push_back(a);
+  };
+  const auto add = [&](const char* mode, uint32_t id) {
+    if (!id) return;
+    const auto found = links.find(id);
+    describe_one(mode, id, found == links.end() ? 0 : found->second, 0);
+    if (out.back().name != kDispatcher) return;
+    for (const Extension& each : behind_dispatcher(id))
+      describe_one(mode, each.program, each.link, id);
   };
   add("offload", query.hw_prog_id);
   add("native", query.drv_prog_id);

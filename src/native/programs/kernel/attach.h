@@ -13,12 +13,14 @@ namespace wp::programs {
 struct Attached {
   std::string mode;  // "native", "generic", "offload"
   uint32_t program = 0;
-  uint32_t link = 0;  // number of its bpf_link, 0 = attached by netlink
+  uint32_t link = 0;        // number of its bpf_link, 0 = attached by netlink
+  uint32_t dispatcher = 0;  // behind this program, which is libxdp's; 0 = by itself
   std::string name;
   std::string tag;
 };
 
-// What the kernel says is on an interface; the mode is read back, not remembered. Throws.
+// What the kernel says is on an interface, after libxdp's dispatcher what that runs; the mode is
+// read back, not remembered. Throws.
 std::vector<Attached> attached_to(uint32_t ifindex);
 
 // A program on an interface, as long as somebody holds the descriptor or a pin of it.

@@ -66,11 +66,12 @@ void write_note(int notes, uint32_t slot, const wp_slot_note& note) {
 
 }  // namespace
 
-Chain::Chain(Fd link, Fd programs, Fd notes, uint32_t root)
+Chain::Chain(Fd link, Fd programs, Fd notes, uint32_t root, bool shared)
     : link_(std::move(link)),
       programs_(std::move(programs)),
       notes_(std::move(notes)),
-      root_(root) {}
+      root_(root),
+      shared_(shared) {}
 
 std::unique_ptr<Chain> Chain::find(uint32_t ifindex) {
   for (const Attached& there : attached_to(ifindex)) {
@@ -101,7 +102,7 @@ std::unique_ptr<Chain> Chain::find(uint32_t ifindex) {
                       " is of another version of wirepath",
                   "end the process that made it, then attach again");
     std::unique_ptr<Chain> chain(new Chain(XdpLink::by_id(there.link), std::move(programs),
-                                           std::move(notes), there.program));
+                                           std::move(notes), there.program, there.dispatcher != 0));
     chain->clean();
     return chain;
   }

@@ -38,13 +38,16 @@ class Chain {
   int link() const noexcept { return link_.get(); }
   int programs() const noexcept { return programs_.get(); }  // the PROG_ARRAY
   uint32_t root() const noexcept { return root_; }
+  // The root is behind libxdp's dispatcher: nothing but leave_dispatcher takes it away.
+  bool shared() const noexcept { return shared_; }
 
  private:
-  Chain(Fd link, Fd programs, Fd notes, uint32_t root);
+  Chain(Fd link, Fd programs, Fd notes, uint32_t root, bool shared);
   void rebuild(uint32_t upto) const;
 
   Fd link_, programs_, notes_;
   uint32_t root_;
+  bool shared_;
 };
 
 }  // namespace wp::programs

@@ -93,6 +93,8 @@ KernelProgram::KernelProgram(std::span<const unsigned char> image, const KernelC
   const Object object = open_object(image);
   configure(object.get(), config);
   bpf_program* program = choose(object.get(), config.program);
+  if (config.shared_chain)
+    bpf_program__set_expected_attach_type(program, static_cast<bpf_attach_type>(0));
   if (config.offload_ifindex) {
     bpf_program__set_ifindex(program, config.offload_ifindex);
     bpf_map* map = nullptr;

@@ -19,6 +19,9 @@ struct KernelConfig {
   std::map<std::string, int> reuse{};         // maps to share: descriptors by name
   std::string program{};                      // function of the object; empty = its only one
   uint32_t offload_ifindex = 0;               // load onto this NIC
+  // For a chain behind libxdp's dispatcher. Its root replaces a function and so has no attach type,
+  // and newer kernels let a program call only what was loaded with the same.
+  bool shared_chain = false;
 };
 
 struct RunResult {
