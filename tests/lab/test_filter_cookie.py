@@ -221,7 +221,8 @@ def flooding(raw, frames, stop, sent):
                 sent[0] += raw.send(frame) == len(frame)
 
 
-def test_connections_survive_a_flood_of_syns(lab_name):
+@pytest.mark.parametrize("mode", ["native", "generic"])
+def test_connections_survive_a_flood_of_syns(lab_name, mode):
     """Real connections, their bytes whole, made by cookies of the driver's alone."""
     with Lab(lab_name) as lab:
         a, b = lab["a"], lab["b"]
@@ -235,7 +236,7 @@ def test_connections_survive_a_flood_of_syns(lab_name):
                 raw.bind((a.interface.name, 0))
             one = stack.enter_context(Filter(FilterConfig(rules=RULES)))
             with b.enter():
-                one.attach(b.interface.name)
+                assert one.attach(b.interface.name, mode) == mode
                 threads = [
                     threading.Thread(target=echo, args=(server, stop)),
                     threading.Thread(target=flooding, args=(raw, frames, stop, sent)),

@@ -6,7 +6,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from filter_check import agree
+from filter_check import START, agree, large
 from filter_frames import configs, frames
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -59,6 +59,15 @@ def test_every_feature_at_once_passes_the_verifier():
     rng = random.Random(3)
     cases = [rng.randbytes(rng.randrange(14, 200)) for _ in range(200)]
     agree(config, engine, run_of(engine), cases)
+
+
+def test_many_prefixes_are_found_as_few_are(tmp_path):
+    config, cases = large(tmp_path)
+    engine = Engine.kernel(compile_filter(config, folder=tmp_path), test=True)
+    assert engine.tables.config["source_root_bits"] == 24
+    assert {held for _, held in cases} == {True, False}
+    for frame, held in cases:
+        assert (run_of(engine)(frame, START)[0] == 1) == held
 
 
 def test_the_layouts_are_the_programs():

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from filter_check import START, agree, write_pcap
+from filter_check import START, agree, large, write_pcap
 from filter_frames import configs, frames
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -35,6 +35,15 @@ def run_of(engine):
 def test_it_agrees_with_the_model(config, cases):
     engine = native(config)
     agree(config, engine, run_of(engine), cases)
+
+
+def test_many_prefixes_are_found_as_few_are(tmp_path):
+    config, cases = large(tmp_path)
+    engine = Engine.native(compile_filter(config, folder=tmp_path), test=True)
+    assert engine.tables.config["source_root_bits"] == 24
+    assert {held for _, held in cases} == {True, False}
+    for frame, held in cases:
+        assert (run_of(engine)(frame, START)[0] == 1) == held
 
 
 def test_a_burst_of_one_packet_lets_that_packet_through():

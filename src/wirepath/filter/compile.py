@@ -27,6 +27,9 @@ _FEATURES |= {name: 1 << i for i, (name, _) in enumerate(DIMENSIONS)}
 _FEATURES |= {"source": 1 << len(DIMENSIONS), "destination": 2 << len(DIMENSIONS)}
 _ACTIONS = {"drop": 0, "pass": 1, "limit": 2, "sample": 1, "syncookie": 3}
 _BY_SIGNATURE, _PER_RULE = 1, 2
+#: IPv4 prefixes from which on a table over the first 24 bits (64 MiB) is the one that random
+#: addresses find in fewer misses of the processor's caches.
+_LARGE = 131_072
 #: What is counted behind the rules' own names.
 TAIL = ("default", "malformed", "blocked")
 
@@ -228,7 +231,10 @@ def _prefixes(
     owner6 = np.repeat(
         np.arange(len(contents), dtype=np.uint32), [len(c.length6) for c in contents]
     )
-    root_bits, root, nodes, classes4 = _core.build_prefix4(both.address4, both.length4, owner4)
+    bits = 24 if len(both.address4) > _LARGE else 16
+    root_bits, root, nodes, classes4 = _core.build_prefix4(
+        both.address4, both.length4, owner4, root_bits=bits
+    )
     lengths, keys, values, classes6 = _core.build_prefix6(both.address6, both.length6, owner6)
     out.config[f"{side}_root_bits"] = root_bits
     out.config[f"{side}_lengths"] = len(lengths)
