@@ -137,7 +137,10 @@ class Router(Running):
         if self._thread is not None:
             self._thread.join()
             if isinstance(self.plane, UserPlane):  # so that nothing is under way any more
-                self.plane.stop()
+                try:
+                    self.plane.stop()
+                except Exception as error:  # what ended a worker, told below
+                    self._error = self._error or error
             if self.plane is not None and not self.report:
                 self.report = self.show()
         self._open.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
@@ -63,7 +63,6 @@ class UserPlane:
         workers: threads; each has one queue (or more) of every port.
         cores: a core for each worker; None = no affinity.
         batch_size, idle: as of :class:`wirepath.Worker`.
-        open_ports: how ports are opened; for tests.
 
     Raises:
         ConfigError, BackendUnavailable, DeviceBusy, PermissionDenied, PortError: as they say.
@@ -79,7 +78,6 @@ class UserPlane:
         cores: Sequence[int] | None = None,
         batch_size: int = 64,
         idle: Literal["sleep", "spin"] = "sleep",
-        open_ports: Callable[..., Port] = open_port,
     ) -> None:
         if cores is not None and len(cores) != workers:
             raise ConfigError(
@@ -93,7 +91,7 @@ class UserPlane:
         with contextlib.ExitStack() as opened:
             for name, spec in ports.items():
                 port = opened.enter_context(
-                    open_ports(spec, steer=everything(), batch_size=batch_size, idle=idle)
+                    open_port(spec, steer=everything(), batch_size=batch_size, idle=idle)
                 )
                 self._check(name, port, workers)
                 self.ports[name] = port
@@ -236,7 +234,8 @@ class UserPlane:
         names = [*self.ports, *(f"host {name}" for name in self.hosts)]
         for name, stats in zip(names, [*ports, *hosts], strict=True):
             for counter, count in stats.items():
-                if counter.startswith("drop.tx_") and count:
+                # The kernel refuses descriptors that are counted as sent by then.
+                if counter.startswith("drop.tx_") and count and counter != "drop.tx_refused":
                     refused[f"{name}.{counter}"] = count
         dropped = {n: c for n, c in self.program.counters().items() if n.startswith("drop_") and c}
         aborted = self.program.counters().get("verdict.aborted", 0)

@@ -101,12 +101,12 @@ HostPort::HostPort(const PortConfig& port, const HostPortConfig& config)
         states_.back()->free.push(size_t{stride_} * (size_t{q} * frames_ + i));
     }
     set_up(config);
+    link_ = std::make_unique<net::LinkStats>(name_);
   } catch (...) {
     for (const auto& state : states_)
       if (state->fd >= 0) ::close(state->fd);
     throw;
   }
-  link_ = std::make_unique<net::LinkStats>(name_);
   for (uint32_t q = 0; q < queues_; q++)
     states_[q]->counters = add_counters(static_cast<int>(q), kNames);
   kernel_counters_ = add_counters(-1, kKernelNames);
