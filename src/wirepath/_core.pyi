@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 import enum
+from typing import Annotated
 
+import numpy
+from numpy.typing import NDArray
 from typing_extensions import CapsuleType
 
 from collections.abc import Iterator, Sequence
@@ -1705,6 +1708,11 @@ class ProgramInstance:
     ) -> tuple[int, int, bytes]:
         """(verdict, target, frame afterwards)"""
 
+    def map_bytes(self, map: str) -> Annotated[NDArray[numpy.uint8], dict(shape=(None,))]:
+        """
+        The values of an array map where they are, to be written with atomic stores.
+        """
+
     def read_ring(self, map: str, most: int = 1024) -> list[bytes]:
         """Records written since, at most `most`."""
 
@@ -1762,7 +1770,12 @@ class Fib:
         max_prefixes: int = 0,
         max_groups: int = 0,
         huge_pages: bool = True,
-    ) -> None: ...
+        memory: object | None = None,
+    ) -> None:
+        """
+        memory: writable buffers for root, groups and state, kept as long as the table.
+        """
+
     def add(self, prefixes: object, lengths: object, next_hops: object) -> int:
         """
         Buffers: addresses in network order, u8 lengths, u32 next hops. How many were new.
@@ -1804,8 +1817,16 @@ class NextHops:
     """See wirepath.route.RouteTable."""
 
     def __init__(
-        self, max_next_hops: int = 4095, max_groups: int = 4095, buckets: int = 128
-    ) -> None: ...
+        self,
+        max_next_hops: int = 4095,
+        max_groups: int = 4095,
+        buckets: int = 128,
+        memory: object | None = None,
+    ) -> None:
+        """
+        memory: writable buffers for hops, buckets and reach, kept as long as this.
+        """
+
     def set(
         self,
         next_hop: int,
@@ -1815,11 +1836,15 @@ class NextHops:
         source: bytes = ...,
         mtu: int = 0,
         vlan: int = 0,
+        port: int = 0,
+        out: int = 0,
     ) -> None:
-        """Changes a next hop in place: a reader sees all of it or none."""
+        """
+        Changes a next hop in place: a reader sees all of it or none. port, out: numbers of the router's port and interface (src/programs/route_shared.h).
+        """
 
     def get(self, next_hop: int) -> tuple[int, int, bytes, bytes, int, int]:
-        """(kind, interface, destination, source, mtu, vlan)"""
+        """(kind, interface, destination, source, mtu, vlan, port, out)"""
 
     def set_group(self, group: int, members: Sequence[tuple[int, int]]) -> int:
         """
@@ -1830,6 +1855,11 @@ class NextHops:
         """The member that a flow hash falls to; 0 = none."""
 
     def buckets(self, group: int) -> list[int]: ...
+    def reach(self, group: int) -> list[int]:
+        """
+        Interfaces that its members lead out of; 0 stands for any that is none of the router's.
+        """
+
     @property
     def max_next_hops(self) -> int: ...
     @property
