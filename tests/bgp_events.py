@@ -1,7 +1,9 @@
 """What happens to a router: one thing after the other in the lab of `bgp_lab`, each until
 wirepath's tables are the kernel's again, with packets flowing meanwhile.
 
-    python tests/bgp_events.py kernel|fpm PREFIXES       prints one JSON object an event
+    python tests/bgp_events.py kernel|fpm PREFIXES [xdp|xdp-kernel-fib]
+
+prints one JSON object an event. With a data plane `wirepath route run` forwards meanwhile.
 """
 
 from __future__ import annotations
@@ -77,6 +79,12 @@ class Router:
             wait_for("the sweep", lambda: not self.follower.ask("state")["syncing"])
             said = self.follower.wait_equal(60)
         return said
+
+    def looked(self, n: int, seed: int) -> dict[str, Any]:
+        """Look-ups against the kernel's, once FRR changes nothing any more."""
+        wait_for("rest", lambda: self.follower.ask("state")["idle"] > 2, every=0.2)
+        self.settled()
+        return self.follower.ask("lookups", n=n, seed=seed)
 
     def ways(self) -> list[Any]:
         ways: list[Any] = self.follower.ask("ways", address=self.destinations[0])["ways"]
@@ -257,19 +265,23 @@ EVENTS = (
 )
 
 
-def main(source: str, n: int) -> None:
+def main(source: str, n: int, plane: str = "") -> None:
     prefixes = real_prefixes(n)
     with BgpLab(f"bgp{os.getpid() % 10000}", prefixes) as lab:
         router = Router(lab, source)
         try:
             for name in EVENTS:
                 said = getattr(router, name)()
+                if name == "start" and plane:
+                    # By the kernel's tables: it is the follower that listens to FRR.
+                    lab.start_forwarding("--plane", plane)
                 print(json.dumps({"event": name, "prefixes": len(prefixes)} | said), flush=True)
-            print(json.dumps(router.follower.ask("lookups", n=100_000, seed=1)))
+            print(json.dumps(router.looked(100_000, seed=1)))
             print(json.dumps(router.follower.ask("state")))
+            print(json.dumps(lab.stop_forwarding()))
         finally:
             router.close()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), *sys.argv[3:])

@@ -48,9 +48,7 @@ def bird() -> str | None:
     return shutil.which("bird") or shutil.which("bird", path="/usr/sbin")
 
 
-def wait_for(
-    what: str, check: Callable[[], Any], limit: float = 120, every: float = 0.05
-) -> Any:
+def wait_for(what: str, check: Callable[[], Any], limit: float = 120, every: float = 0.05) -> Any:
     """What `check` gives, once it is true."""
     end = time.monotonic() + limit
     while not (value := check()):
@@ -129,6 +127,7 @@ class BgpLab:
         self._stack = ExitStack()
         self._lab = Lab(name, HOSTS, links=LINKS, routes=False)
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
+        self._forwarding: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -320,6 +319,33 @@ protocol bgp r6 from upstream {{
         """BIRD announces these now, and no others."""
         self.write_bird(prefixes)
         self.birdc("configure")
+
+    # --- wirepath's forwarding -------------------------------------------------------------------
+    def start_forwarding(self, *words: str) -> None:
+        """`wirepath route run` on all links of the router, in force when this returns."""
+        # A veth pair carries checksums that nobody has worked out, and frames that are merged.
+        off = ("tx", "off", "tso", "off", "gso", "off", "gro", "off")
+        for host, name in (("h1", "wp0"), ("p1", "wp0"), ("p2", "wp0")):
+            self.run(host, "ethtool", "-K", name, *off)
+        command = [sys.executable, "-m", "wirepath", "route", "run", "wp0", "wp1", "wp2"]
+        command += ["--attach", "generic", *words, "--json"]
+        child = self.popen("r", command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self._forwarding = child
+        assert child.stderr is not None
+        line = child.stderr.readline()
+        assert b" on wp0 " in line, line + child.stderr.read()
+        # What it says later is not read: the pipe holds it.
+
+    def stop_forwarding(self) -> dict[str, Any]:
+        """What it reports at its end; {} where none runs."""
+        child, self._forwarding = self._forwarding, None
+        if child is None:
+            return {}
+        child.terminate()
+        out, err = child.communicate(timeout=60)
+        assert child.returncode == 130, err
+        said: dict[str, Any] = json.loads(out)
+        return said
 
     # --- the router's kernel ---------------------------------------------------------------------
     def bgp_routes(self, family: str = "-4") -> int:

@@ -117,6 +117,7 @@ class Follower:
         self.forwarding = Forwarding(self.table)
         self.forwarding.refresh()
         self._get = Kernel()
+        self._changed = time.monotonic()
         self._least = len(self.forwarding.fibs[4])
 
     def follow(self) -> bool:
@@ -125,6 +126,7 @@ class Follower:
         if self.fpm is not None:
             changed |= self.fpm.poll(0.0)
         if changed:
+            self._changed = time.monotonic()
             self.forwarding.refresh()
             self._least = min(self._least, len(self.forwarding.fibs[4]))
         return changed
@@ -162,6 +164,7 @@ class Follower:
             "resident": int(Path("/proc/self/statm").read_text().split()[1]) * 4096,
             "refused": len(self.forwarding.refused),
             "cpu": time.process_time(),
+            "idle": time.monotonic() - self._changed,
         }
         if self.fpm is not None:
             answer["fpm"] = dict(self.fpm.session.counters) | {"queued": self.fpm.queued}

@@ -1,6 +1,6 @@
 """Random changes of a router's routes, for as long as one likes, with packets flowing.
 
-python tests/route_soak.py SECONDS PREFIXES        prints one JSON object
+python tests/route_soak.py SECONDS PREFIXES [xdp]      prints one JSON object
 """
 
 from __future__ import annotations
@@ -68,8 +68,7 @@ class Soak:
 
     def check(self) -> None:
         """Waits for rest and compares all; raises at the first difference."""
-        self.router.settled()
-        looked = self.router.follower.ask("lookups", n=20_000, seed=self.rng.randrange(1 << 30))
+        looked = self.router.looked(20_000, self.rng.randrange(1 << 30))
         assert looked["n_wrong"] == 0, looked
         self.looked += sum(looked["sorts"].values())
         self.resident.append(self.router.follower.ask("state")["resident"])
@@ -102,16 +101,21 @@ class Soak:
         }
 
 
-def soak(name: str, seconds: float, n: int, source: str = "kernel") -> dict[str, Any]:
-    """A lab, everything announced, and changes for so long."""
+def soak(name: str, seconds: float, n: int, plane: str = "") -> dict[str, Any]:
+    """A lab, everything announced, and changes for so long; with a data plane of wirepath's, or
+    the kernel's forwarding."""
     with BgpLab(name, real_prefixes(n)) as lab:
-        router = Router(lab, source)
+        router = Router(lab, "kernel")
         try:
             router.start()
-            return Soak(router, seed=1).run(seconds)
+            if plane:
+                lab.start_forwarding("--plane", plane)
+            said = Soak(router, seed=1).run(seconds)
+            return said | {"router": lab.stop_forwarding()}
         finally:
             router.close()
 
 
 if __name__ == "__main__":
-    print(json.dumps(soak(f"soak{os.getpid() % 10000}", float(sys.argv[1]), int(sys.argv[2]))))
+    name = f"soak{os.getpid() % 10000}"
+    print(json.dumps(soak(name, float(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])))

@@ -24,7 +24,7 @@ def test_everything_that_happens_to_a_router(source: str, lab_name: str) -> None
         try:
             # Each event waits until routes, groups and next hops are what it makes them.
             said = {event: getattr(router, event)() for event in EVENTS}
-            looked = router.follower.ask("lookups", n=ADDRESSES, seed=1)
+            looked = router.looked(ADDRESSES, seed=1)
             state = router.follower.ask("state")
         finally:
             router.close()
