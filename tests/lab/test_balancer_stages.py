@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import time
@@ -72,6 +73,7 @@ def wanted(sent: list[bytes]) -> list[bytes]:
 
 @contextmanager
 def balancing(name: str) -> Iterator[wp.Balancer]:
+    name = f"{name}p{os.getpid()}"  # a balancer is asked by the name: there may be other runs
     with wp.Balancer(CONFIG.replace(interface=name), native=True) as balancer:
         end = time.monotonic() + 80
         while any(s["state"] != "up" for v in balancer.show()["vips"] for s in v["servers"]):

@@ -89,7 +89,7 @@ def kill(process):
     process.stdout.close()
 
 
-def until(condition, timeout=10.0):
+def until(condition, timeout=60.0):
     """The kernel takes last references down in its own time."""
     end = time.monotonic() + timeout
     while not condition() and time.monotonic() < end:

@@ -18,6 +18,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples" / "programs" / "drop_port.c"
 
 pytestmark = [
     pytest.mark.lab,
+    pytest.mark.timeout(900),
     pytest.mark.skipif(
         kernel.unavailable_reason() is not None,
         reason=f"unsupported: {kernel.unavailable_reason()}",
@@ -36,7 +37,7 @@ def command(*words):
 
 
 def run(host, *words):
-    return host.run(command(*words), capture_output=True, text=True, check=False, timeout=60)
+    return host.run(command(*words), capture_output=True, text=True, check=False, timeout=240)
 
 
 def programs_on(host):
@@ -64,7 +65,7 @@ def test_load_pin_list_replace_detach(host):
     assert "count" in table.stdout and "wirepath_root" in table.stdout
     gone = run(host, "detach", name, "--json")
     assert [s["name"] for s in json.loads(gone.stdout)["taken_out"]] == ["count"]
-    end = time.monotonic() + 10
+    end = time.monotonic() + 120
     while programs_on(host) and time.monotonic() < end:
         time.sleep(0.05)
     assert programs_on(host) == []
@@ -77,7 +78,7 @@ def test_without_a_pin_it_is_there_as_long_as_the_command(host):
     process = host.popen(
         command("load", "count", "-i", name, "--json"), stdout=subprocess.PIPE, text=True
     )
-    end = time.monotonic() + 20
+    end = time.monotonic() + 120
     while not programs_on(host) and time.monotonic() < end:
         time.sleep(0.05)
     [root] = programs_on(host)
@@ -85,7 +86,7 @@ def test_without_a_pin_it_is_there_as_long_as_the_command(host):
     busy = run(host, "detach", name)
     assert busy.returncode == 3 and f"process {process.pid}'s" in busy.stderr
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=120)
     assert json.loads(out)["program"]["name"] == "count"
     assert programs_on(host) == []
 
