@@ -231,9 +231,9 @@ def _prefixes(
     owner6 = np.repeat(
         np.arange(len(contents), dtype=np.uint32), [len(c.length6) for c in contents]
     )
-    bits = 24 if len(both.address4) > _LARGE else 16
+    wanted = 24 if len(both.address4) > _LARGE else 16
     root_bits, root, nodes, classes4 = _core.build_prefix4(
-        both.address4, both.length4, owner4, root_bits=bits
+        both.address4, both.length4, owner4, root_bits=wanted
     )
     lengths, keys, values, classes6 = _core.build_prefix6(both.address6, both.length6, owner6)
     out.config[f"{side}_root_bits"] = root_bits

@@ -3,105 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import Field
 
 from ..errors import ConfigError
 from ..settings import Must, Settings, Tables, missing, problem
-from . import fields, signatures
+from . import fields, signatures, words
 
 #: Rules that one filter holds once signatures are spelled out: the width of the bit vectors.
 MAX_RULES = 512
 ACTIONS = ("drop", "pass", "limit", "sample", "syncookie")
-
-_PREFIXES = "prefixes such as 10.0.0.0/8 or 2001:db8::/32, or @NAME of a set, with commas between"
-
-
-def _checked(check: Callable[[str], object]) -> AfterValidator:
-    """Takes a text where `check` reads it."""
-
-    def checked(text: str | None) -> str | None:
-        if text is not None:
-            try:
-                check(text)
-            except KeyError as error:
-                raise ValueError(str(error)) from None
-        return text
-
-    return AfterValidator(checked)
-
-
-def _in(top: int) -> AfterValidator:
-    return _checked(lambda text: fields.ranges(text, top))
-
-
-def _vlan(text: str) -> None:
-    if text not in ("none", "any"):
-        fields.ranges(text, 4095)
-
-
-def _per(text: str) -> None:
-    if text not in ("source", "rule"):
-        fields.per_lengths(text)
-
-
-def _known_signatures(text: str) -> None:
-    for name in fields.parts(text):
-        if name != "all" and name not in signatures.SIGNATURES:
-            raise ValueError("no such signature")
-
-
-_JOINED = BeforeValidator(fields.joined)
-_Prefixes = Annotated[str | None, _JOINED, _checked(fields.prefixes), Must(_PREFIXES)]
-_SetPrefixes = Annotated[
-    str | None,
-    _JOINED,
-    _checked(lambda text: [fields.network(part) for part in fields.parts(text)]),
-    Must("prefixes with commas between"),
-]
-_Protocols = Annotated[
-    str | None,
-    _JOINED,
-    _checked(fields.protocols),
-    Must("tcp, udp, icmp, icmpv6 … or numbers from 0 to 255, with commas between"),
-]
-_AND_RANGES = "ranges (A-B) or several with commas between"
-_Ports = Annotated[str | None, _JOINED, _in(65535), Must(f"ports from 0 to 65535, {_AND_RANGES}")]
-_Bytes = Annotated[str | None, _JOINED, _in(65535), Must(f"bytes from 0 to 65535, {_AND_RANGES}")]
-_Octets = Annotated[str | None, _JOINED, _in(255), Must(f"numbers from 0 to 255, {_AND_RANGES}")]
-_Flags = Annotated[
-    str | None,
-    _JOINED,
-    _checked(fields.tcp_flags),
-    Must("flags that are set, or with ! not set, such as syn,!ack; or none, or all"),
-]
-_Fragments = Annotated[
-    str | None,
-    _JOINED,
-    _checked(fields.fragments),
-    Must("no, first, later or yes (first and later), with commas between"),
-]
-_Vlans = Annotated[
-    str | None, _JOINED, _checked(_vlan), Must("VLAN numbers from 0 to 4095, ranges, none or any")
-]
-_Per = Annotated[
-    str,
-    _checked(_per),
-    Must("source, rule, or lengths of source prefixes: /24 (IPv4), /24,/56 (IPv4, IPv6)"),
-]
-_Signature = Annotated[
-    str | None,
-    _checked(signatures.SIGNATURES.__getitem__),
-    Must("the name of a signature (see `wirepath filter signatures`)"),
-]
-_Signatures = Annotated[
-    str | None,
-    _JOINED,
-    _checked(_known_signatures),
-    Must("names of signatures (see `wirepath filter signatures`), or all"),
-]
 
 
 class Set(Settings):
@@ -111,7 +24,9 @@ class Set(Settings):
         str, Field(pattern=r"^[A-Za-z0-9_.-]+$", max_length=63, description="name of the set"),
         Must("letters, digits, _, . and -"),
     ]  # fmt: skip
-    prefixes: Annotated[_SetPrefixes, Field(description="prefixes, with commas between")] = None
+    prefixes: Annotated[words.SetPrefixes, Field(description="prefixes, with commas between")] = (
+        None
+    )
     file: Annotated[
         str | None, Field(min_length=1, description="file, a prefix a line; # begins a comment"),
         Must("the path of a file"),
@@ -145,23 +60,25 @@ class Rule(Settings):
         Must('"drop", "pass", "limit", "sample" or "syncookie"'),
     ] = "drop"
     signature: Annotated[
-        _Signature, Field(description="named signature that the packet must have as well")
+        words.Signature, Field(description="named signature that the packet must have as well")
     ] = None
     family: Annotated[
         Literal[4, 6] | None, Field(description="4 or 6: IPv4 or IPv6 only"), Must("4 or 6")
     ] = None
-    source: Annotated[_Prefixes, Field(description="source prefixes")] = None
-    source_not: Annotated[_Prefixes, Field(description="source prefixes left out")] = None
-    destination: Annotated[_Prefixes, Field(description="destination prefixes")] = None
-    destination_not: Annotated[_Prefixes, Field(description="destination prefixes left out")] = None
-    protocol: Annotated[_Protocols, Field(description="protocols")] = None
-    source_port: Annotated[_Ports, Field(description="source ports")] = None
-    destination_port: Annotated[_Ports, Field(description="destination ports")] = None
-    tcp_flags: Annotated[_Flags, Field(description="TCP flags: syn,!ack")] = None
-    icmp_type: Annotated[_Octets, Field(description="ICMP or ICMPv6 types")] = None
-    icmp_code: Annotated[_Octets, Field(description="ICMP or ICMPv6 codes")] = None
+    source: Annotated[words.Prefixes, Field(description="source prefixes")] = None
+    source_not: Annotated[words.Prefixes, Field(description="source prefixes left out")] = None
+    destination: Annotated[words.Prefixes, Field(description="destination prefixes")] = None
+    destination_not: Annotated[
+        words.Prefixes, Field(description="destination prefixes left out")
+    ] = None
+    protocol: Annotated[words.Protocols, Field(description="protocols")] = None
+    source_port: Annotated[words.Ports, Field(description="source ports")] = None
+    destination_port: Annotated[words.Ports, Field(description="destination ports")] = None
+    tcp_flags: Annotated[words.Flags, Field(description="TCP flags: syn,!ack")] = None
+    icmp_type: Annotated[words.Octets, Field(description="ICMP or ICMPv6 types")] = None
+    icmp_code: Annotated[words.Octets, Field(description="ICMP or ICMPv6 codes")] = None
     fragment: Annotated[
-        _Fragments, Field(description="which pieces of datagrams: no, first, later, yes")
+        words.Fragments, Field(description="which pieces of datagrams: no, first, later, yes")
     ] = None
     ip_options: Annotated[
         bool | None,
@@ -176,9 +93,9 @@ class Rule(Settings):
         bool | None, Field(description="source and destination port are the same"),
         Must("true or false"),
     ] = None  # fmt: skip
-    ttl: Annotated[_Octets, Field(description="TTL or hop limit")] = None
-    length: Annotated[_Bytes, Field(description="length of the IP packet, bytes")] = None
-    vlan: Annotated[_Vlans, Field(description="outermost VLAN number")] = None
+    ttl: Annotated[words.Octets, Field(description="TTL or hop limit")] = None
+    length: Annotated[words.Bytes, Field(description="length of the IP packet, bytes")] = None
+    vlan: Annotated[words.Vlans, Field(description="outermost VLAN number")] = None
     packets: Annotated[
         int | None, Field(ge=1, le=10_000_000, description="limit: packets a second"),
     ] = None  # fmt: skip
@@ -198,7 +115,7 @@ class Rule(Settings):
         ),
     ] = None
     per: Annotated[
-        _Per,
+        words.Per,
         Field(description="limit: what has a bucket of its own: source, rule, /24 or /24,/56"),
     ] = "source"
     sample: Annotated[
@@ -318,9 +235,9 @@ class FilterConfig(Settings):
     dry_run: Annotated[
         bool, Field(description="count, but let every packet pass"), Must("true or false")
     ] = False
-    signatures: Annotated[_Signatures, Field(description="signatures dropped, after the rules")] = (
-        None
-    )
+    signatures: Annotated[
+        words.Signatures, Field(description="signatures dropped, after the rules")
+    ] = None
     blocks: Annotated[
         int,
         Field(
