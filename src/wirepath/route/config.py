@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
@@ -43,16 +42,16 @@ class RouterConfig(Settings):
         Must('"xdp", "xdp-kernel-fib" or "user"'),
     ] = "xdp"
     ports: Annotated[
-        Mapping[str, str],
+        Mapping[str, str] | None,
         Field(description="user: of each interface's name the port behind it"),
         Must('a table of port specs, such as {wan = "af_xdp:eth1"}'),
-    ] = MappingProxyType({})
+    ] = None
     addresses: Annotated[
-        Mapping[str, tuple[str, ...]],
+        Mapping[str, tuple[str, ...]] | None,
         BeforeValidator(_names_of_each),
         Field(description="user: addresses of interfaces, such as 192.0.2.1/24"),
         Must('a table of lists, such as {wan = ["192.0.2.1/24"]}'),
-    ] = MappingProxyType({})
+    ] = None
     workers: Annotated[
         int, Field(ge=1, le=64, description="user: threads, each with queues of every port")
     ] = 1

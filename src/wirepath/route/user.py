@@ -113,8 +113,9 @@ class UserPlane:
     @classmethod
     def of(cls, config: RouterConfig) -> Self:
         """As a router's configuration says."""
+        ports = config.ports or {}
         return cls(
-            {name: config.ports[name] for name in config.interfaces},
+            {name: ports[name] for name in config.interfaces},
             addresses=config.addresses,
             entries=maps.entries(
                 groups4=config.groups4, groups6=config.groups6, next_hops=config.next_hops
