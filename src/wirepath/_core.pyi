@@ -501,11 +501,7 @@ class HandOff(Stage):
         """
 
 def open_host_port(
-    name: str,
-    mac: bytes = b"\x00\x00\x00\x00\x00\x00",
-    mtu: int = 1500,
-    queues: int = 1,
-    batch_size: int = 64,
+    name: str, mac: bytes = ..., mtu: int = 1500, queues: int = 1, batch_size: int = 64
 ) -> PortHandle:
     """A TAP device of this name as a port; a new one is gone with it."""
 

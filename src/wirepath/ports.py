@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from . import _core, _refresh, logs, registry, traces
 from ._core import Batch, Steering
@@ -171,7 +171,7 @@ class Port:
             drops=sum(count for name, count in stats.items() if name.startswith("drop.")),
         )
 
-    def __enter__(self) -> Port:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -75,7 +75,7 @@ def run_python(words: Sequence[str]) -> Section:
     report.unlink(missing_ok=True)
     LOGS.mkdir(parents=True, exist_ok=True)
     say("pytest")
-    pytest = [environment.PYTHON, "-m", "pytest"]
+    pytest = [str(environment.PYTHON), "-m", "pytest"]
     code = on_terminal([*pytest, f"--junitxml={report}", *words])
     if report.exists():
         read_junit(section, report)
