@@ -57,7 +57,7 @@ def _program(prefixes: list[tuple[bytes, int]]) -> Any:
 
 
 def _sum(header: bytes) -> int:
-    total = sum(struct.unpack(f"!{len(header) // 2}H", header))
+    total: int = sum(struct.unpack(f"!{len(header) // 2}H", header))
     total = (total >> 16) + (total & 0xFFFF)
     return ~(total + (total >> 16)) & 0xFFFF
 

@@ -110,7 +110,9 @@ def counters(interface: Interface, as_json: Json = False) -> None:
 
 
 @app.command()
-def stop(interfaces: Annotated[list[str], typer.Argument(metavar="IFACE...")]) -> None:
+def stop(
+    interfaces: Annotated[list[str], typer.Argument(metavar="IFACE...", help="Its interfaces.")],
+) -> None:
     """Take a router that --pin left behind off its interfaces.
 
     Example:  [bold]sudo wirepath route stop eth1 eth2[/bold]

@@ -161,7 +161,7 @@ class Router(Running):
         if self.plane is None or self.interfaces is None or self._thread is None:
             raise StateError("this router does not run (start it first)")
         with self._lock:
-            out = {"plane": self.config.plane, "modes": self.plane.modes}
+            out: dict[str, Any] = {"plane": self.config.plane, "modes": self.plane.modes}
             out |= report(self.plane.program)
             if self.forwarding is not None:
                 out["tables"] = {
