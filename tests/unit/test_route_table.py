@@ -133,7 +133,7 @@ def test_a_neighbour_that_changes_is_rewritten_in_place(table: RouteTable) -> No
     assert said.member["destination_mac"] == "02:01:00:00:00:77"
     native = forwarding.groups.native
     hop = native.select(forwarding.group_of(socket.inet_aton("20.1.1.1")), 0)
-    assert native.get(hop) == (
+    assert native.get(hop)[:6] == (
         HopKind.FORWARD,
         1,
         bytes.fromhex("020100000077"),

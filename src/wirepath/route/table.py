@@ -37,7 +37,7 @@ from .model import (
 )
 
 _TYPES = frozenset(int(t) for t in RouteType)
-_SHARED = 10_000  # different routes that are kept for sharing
+_SHARED = 1_000  # different routes that are kept for sharing
 
 __all__ = ["Changes", "RouteTable", "Routes"]
 
