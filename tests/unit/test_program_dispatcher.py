@@ -82,7 +82,7 @@ def test_a_killed_process_holds_nothing(kernel: Kernel) -> None:
     assert kernel.calls == ["leave"]
 
 
-def test_a_refusal_holds_nothing_either(kernel: Kernel) -> None:
+def test_a_refusal_holds_nothing_either(kernel: Kernel, tmp_path: Path) -> None:
     kernel.refuses = "this kernel forbids it"
     before = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(wp.DeviceBusy, match="forbids"):
@@ -90,6 +90,7 @@ def test_a_refusal_holds_nothing_either(kernel: Kernel) -> None:
     with pytest.raises(wp.DeviceBusy, match="in mode generic, and mode native was asked"):
         dispatcher.Share("wp0", "native")
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["dispatcher.lock"]
     kernel.refuses = ""
     dispatcher.Share("wp0", "auto").close()
     assert kernel.calls == ["join", "leave"]

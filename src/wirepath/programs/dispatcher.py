@@ -44,6 +44,8 @@ class Share:
                 fcntl.flock(self._fd, fcntl.LOCK_SH)
                 self.chain = self._join(mode)
             except BaseException:
+                if self._is_last():
+                    self._path.unlink(missing_ok=True)
                 os.close(self._fd)
                 raise
 
