@@ -15,7 +15,6 @@ from .convert import CONVERT
 from .dpdk import DPDK
 from .feed_latency import FEED_LATENCY
 from .filter import FILTER, FILTER_FLOOD
-from .forwarding import FORWARDING
 from .harness import Group, Outcome, Settings, favour, processors, run_group
 from .itch import ITCH
 from .latency import LATENCY
@@ -51,7 +50,6 @@ GROUPS: tuple[Group, ...] = (
     CONVERT,
     FILTER,
     FILTER_FLOOD,
-    FORWARDING,
     BALANCER,
 )
 
