@@ -17,7 +17,6 @@ from .feed_latency import FEED_LATENCY
 from .fib import FIB4, FIB6
 from .filter import FILTER
 from .filter_flood import FILTER_FLOOD
-from .forwarding import FORWARDING
 from .harness import Group, Outcome, Settings, favour, processors, run_group
 from .itch import ITCH
 from .latency import LATENCY
@@ -54,7 +53,6 @@ GROUPS: tuple[Group, ...] = (
     CONVERT,
     FILTER,
     FILTER_FLOOD,
-    FORWARDING,
     BALANCER,
     ROUTE_USER,
     FIB4,
