@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import time
+import weakref
 from collections.abc import Callable
 
 import numpy as np
@@ -283,3 +284,16 @@ def test_fpm_server_over_two_connections_and_a_broken_one() -> None:
             FpmServer(table, port=server.address[1])
     with pytest.raises(ConfigError, match="quiet"):
         FpmSession(table, quiet=0)
+
+
+def test_who_looks_no_more_keeps_no_changes(table: RouteTable) -> None:
+    first, second = table.observe(), table.observe()
+    table.apply(route("20.1.0.0/16", next_hop_id=10))
+    assert len(first.routes) == len(second.routes) == 1
+    gone = weakref.ref(first)
+    del first
+    assert gone() is None
+    table.apply(route("20.2.0.0/16", next_hop_id=10))
+    third = table.observe()
+    table.apply(route("20.3.0.0/16", next_hop_id=10))
+    assert len(second.routes) == len(third.routes) == 3

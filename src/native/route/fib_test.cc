@@ -127,6 +127,18 @@ TEST_CASE("fib: adds, replaces and removals against a map") {
   against_naive<Address6, uint16_t>(4);
 }
 
+TEST_CASE("fib: changes without an end take no more and more memory") {
+  PrefixTrie<Address4, uint32_t> trie(8, 10'000, false);
+  for (uint32_t i = 0; i < 5000; i++) {
+    const Address4 block{0x0a000000 | i % 4 << 8};
+    trie.add(block, 32, i + 1);
+    CHECK(trie.lookup(block) == i + 1);
+    trie.remove(block, 32);
+  }
+  // 256 groups rest, of 1 KiB each; all that were ever in use would be five thousand.
+  CHECK(trie.memory().groups_resident < size_t{1} << 20);
+}
+
 TEST_CASE("fib: bounds are errors that change nothing") {
   PrefixTrie<Address4, uint32_t> trie(3, 1, false);
   trie.add({0x0a000000}, 8, 1);

@@ -279,7 +279,8 @@ class PrefixTrie {
 
   Entry make_group(Entry value, uint8_t depth) {
     Entry number;
-    if (next_fresh_ < max_groups_) {
+    // The oldest of those given back, once some rest: else every change would take fresh memory.
+    if (next_fresh_ < max_groups_ && free_.size() < kResting) {
       number = static_cast<Entry>(next_fresh_++);
     } else {
       number = free_.front();
@@ -334,6 +335,9 @@ class PrefixTrie {
       store(entry, value);
     }
   }
+
+  // Groups given back that are not used again at once, so that a reader has long left them.
+  static constexpr size_t kResting = 256;
 
   size_t max_prefixes_;
   uint32_t max_groups_;

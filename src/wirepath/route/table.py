@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import weakref
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator
@@ -207,11 +208,12 @@ class RouteTable:
         self.counters: Counter[str] = Counter()
         self._generations: Counter[str] = Counter()
         self._seen: dict[str, set[object]] = {}
-        self._observers: list[Changes] = []
+        self._watching: list[weakref.ref[Changes]] = []
         self._routes: dict[object, Route] = {}
 
     def observe(self) -> Changes:
-        """Changes from now on; the reader empties it. Starts with all that is known."""
+        """Changes from now on; the reader empties it, or lets go of it. Starts with all that is
+        known."""
         changes = Changes(
             {(t, p) for t, routes in self.tables.items() for p in routes.entries},
             set(self.next_hops),
@@ -219,8 +221,13 @@ class RouteTable:
             set(self.links),
             rules=True,
         )
-        self._observers.append(changes)
+        left = [ref for ref in self._watching if ref() is not None]
+        self._watching = [*left, weakref.ref(changes)]
         return changes
+
+    @property
+    def _observers(self) -> Iterator[Changes]:
+        return (changes for ref in self._watching if (changes := ref()) is not None)
 
     def begin(self, source: str) -> None:
         """The source begins to tell everything."""
