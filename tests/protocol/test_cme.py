@@ -413,7 +413,9 @@ def test_an_order_book_in_chunks_is_void_once_and_whole_at_its_end(v13):
     assert seen == [
         (Action.CLEAR, 0, 0),
         (Action.ADD, 1, 0),
+        (Action.OTHER, 0, 0),
         (Action.ADD, 2, 0),
+        (Action.OTHER, 0, 0),
         (Action.ADD, 3, RecordFlag.END_OF_EVENT),
     ]
 

@@ -206,9 +206,9 @@ class CmeMdp3::Visit {
       if (!t_.indicator.present) {
         ends_event_ = chunk.null || chunk.number >= number(t_.chunks, p);
       }
-      if (!chunk.null && chunk.number > 1) return;
+      // The others say only of which book, and of which moment, they are a part.
       wp_record& r = next();
-      r.action = WP_ACTION_CLEAR;
+      r.action = chunk.null || chunk.number <= 1 ? WP_ACTION_CLEAR : WP_ACTION_OTHER;
       r.aux = (rpt_seq_ & 0xffff'ffff) | number(t_.last_processed, p) << 32;
       cme_detail::set_qty(r, read(t_.reports, p));
     } else if (t_.kind == CmeKind::kStatus) {

@@ -20,6 +20,18 @@ bool changes_book(const wp_record& r) {
   return r.action == WP_ACTION_ADD || r.action == WP_ACTION_MODIFY || r.action == WP_ACTION_DELETE;
 }
 
+// What a message of a snapshot begins with: a CLEAR, or in the later chunks of a book of orders a
+// record that changes nothing. Either says what the snapshot covers.
+bool begins_message(const wp_record& r) {
+  return r.action == WP_ACTION_CLEAR ||
+         (r.action == WP_ACTION_OTHER && r.order_id == 0 && of_orders(r.type));
+}
+
+// Its LastMsgSeqNumProcessed.
+uint32_t mark_of(const wp_record& r) {
+  return static_cast<uint32_t>(r.aux >> 32);
+}
+
 size_t checked(const char* name, size_t value, size_t most) {
   if (value == 0 || value > most)
     throw config_error(name, std::to_string(value), "1 to " + std::to_string(most));
@@ -324,7 +336,9 @@ const std::vector<wp_record>& CmeRecovery::on_snapshot(const wp_record* records,
   Loop& loop = loops_[static_cast<size_t>(kind)];
   const uint64_t packet = records[0].seq;
   const bool begins = packet == 1;  // a copy of which begins once more, and does no harm
-  if (packet == loop.packet && !begins) return out_;  // a copy
+  // A packet with the number of the last one is a copy of it, or the next loop's after a loss.
+  const bool another = begins_message(records[0]) && mark_of(records[0]) != loop.first_mark;
+  if (packet == loop.packet && !begins && !another) return out_;
   if (begins || packet != loop.packet + 1) {
     if (loop.loading < kSkipped) counters_.snapshots_broken++;
     loop.loading = kNone;
@@ -333,6 +347,7 @@ const std::vector<wp_record>& CmeRecovery::on_snapshot(const wp_record* records,
     loop.floor = UINT64_MAX;
   }
   loop.packet = packet;
+  loop.first_mark = mark_of(records[0]);
   for (size_t i = 0; i < n; i++) {
     const wp_record& r = records[i];
     if (of_orders(r.type) != (kind == Kind::kOrders)) continue;  // no packet of CME's
@@ -342,13 +357,25 @@ const std::vector<wp_record>& CmeRecovery::on_snapshot(const wp_record* records,
 }
 
 void CmeRecovery::take_snapshot(const wp_record& r, Kind kind, Loop& loop) {
+  if (r.action == WP_ACTION_OTHER && begins_message(r)) {
+    if (mark_of(r) == loop.mark && loop.loading != kNone &&
+        (loop.loading == kSkipped || instruments_[loop.loading].id == r.instrument)) {
+      if (r.flags & WP_FLAG_END_OF_EVENT) finish(loop, kind);  // a chunk without orders
+      return;
+    }
+    counters_.snapshots_broken += loop.loading < kSkipped;  // of another loop, after a loss
+    loop.loading = kNone;
+    loop.seen = kBroken;
+    return;
+  }
   if (r.action == WP_ACTION_CLEAR) {
     counters_.snapshots++;
     if (loop.loading != kNone) {  // the one before had no end
       counters_.snapshots_broken += loop.loading < kSkipped;
       loop.seen = kBroken;
     }
-    loop.covers = extended(static_cast<uint32_t>(r.aux >> 32));
+    loop.mark = mark_of(r);
+    loop.covers = extended(loop.mark);
     const uint64_t rpt_seq = r.aux & 0xffff'ffff;
     if (loop.seen == 0) loop.total = r.qty;
     if (loop.seen != kBroken) loop.seen = r.qty == loop.total ? loop.seen + 1 : kBroken;

@@ -124,6 +124,8 @@ class CmeRecovery {
     uint32_t loading = kNone;  // instrument whose snapshot is under way, or kSkipped
     uint64_t value = 0;        // what that will have: its RptSeq or packet
     uint64_t covers = 0;       // its LastMsgSeqNumProcessed
+    uint32_t mark = 0;         // that, as it was sent
+    uint32_t first_mark = 0;   // and that of the packet's first message
     bool whole = true;         // seen once since the last loss
   };
 

@@ -339,6 +339,54 @@ TEST_CASE("cme recovery: nothing is allocated, however many instruments come and
   check_counters(recovery);
 }
 
+TEST_CASE("cme recovery: parts of two loops make no book") {
+  CmeRecovery recovery;
+  const auto order = [](uint64_t id, uint16_t type, uint8_t flags = 0) {
+    wp_record r{};
+    r.venue = WP_VENUE_CME;
+    r.type = type;
+    r.action = WP_ACTION_ADD;
+    r.order_id = id;
+    r.instrument = 7;
+    r.flags = flags;
+    return r;
+  };
+  // What a packet of the loop begins with; the rest of a book in chunks comes behind it.
+  const auto head = [](uint32_t covers, uint64_t packet, bool first) {
+    wp_record r = snapshot(7, 0, covers, 1, packet, 53);
+    r.action = first ? WP_ACTION_CLEAR : WP_ACTION_OTHER;
+    r.flags = 0;
+    return r;
+  };
+  const auto ids = [](const std::vector<wp_record>& out) {
+    std::vector<uint64_t> found;
+    for (const wp_record& r : out)
+      if (r.order_id != 0) found.push_back(r.order_id);
+    return found;
+  };
+  const auto take = [&](std::vector<wp_record> packet) {
+    for (wp_record& r : packet) r.seq = packet[0].seq;
+    return ids(recovery.on_snapshot(packet.data(), packet.size()));
+  };
+  const std::vector<wp_record> one{order(1, 47, WP_FLAG_END_OF_EVENT)};
+  recovery.on_packet(1, one.data(), one.size());
+  recovery.on_gap(11);
+  REQUIRE(recovery.state(7, Kind::kOrders) == State::kStale);
+  // The next packet by its number, of the next loop.
+  CHECK(take({head(10, 1, true), order(100, 53)}) == std::vector<uint64_t>{100});
+  CHECK(take({head(12, 2, false), order(201, 53, WP_FLAG_END_OF_EVENT)}).empty());
+  CHECK(recovery.state(7, Kind::kOrders) == State::kStale);
+  CHECK(recovery.counters().snapshots_broken == 1);
+  // The same number, of the next loop: no copy.
+  CHECK(take({head(12, 5, true), order(102, 53)}) == std::vector<uint64_t>{102});
+  CHECK(take({head(13, 5, true), order(200, 53)}) == std::vector<uint64_t>{200});
+  CHECK(take({head(13, 5, true), order(200, 53)}).empty());  // this one is
+  CHECK(take({head(13, 6, false), order(201, 53, WP_FLAG_END_OF_EVENT)}) ==
+        std::vector<uint64_t>{201});
+  CHECK(recovery.state(7, Kind::kOrders) == State::kLive);
+  CHECK(recovery.counters().recovered == 1);
+}
+
 TEST_CASE("cme recovery: nothing is allocated from the first packet on") {
   CmePublisher publisher(5, 8);
   CmeMdp3 decoder = test::cme_channel_decoder();
