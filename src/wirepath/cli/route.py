@@ -30,7 +30,7 @@ from . import output
 from .options import Json
 
 app = typer.Typer(
-    help="Routing tables: show, look up, explain. Changes nothing.", no_args_is_help=True
+    help="Routing tables: show, look up, explain; and forward by them.", no_args_is_help=True
 )
 
 _SOURCE = "Source (without: the kernel's tables of this network namespace)"
