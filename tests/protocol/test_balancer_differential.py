@@ -52,9 +52,7 @@ def three(request: pytest.FixtureRequest) -> Three:
         pytest.skip(f"unsupported: {error}")
 
 
-ROUNDS = settings(
-    max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+ROUNDS = settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @ROUNDS

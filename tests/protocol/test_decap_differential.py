@@ -15,9 +15,7 @@ from wirepath import programs
 from wirepath.balancer.decapsulation import rows
 from wirepath.balancer.maps import ProgramMaps
 
-ROUNDS = settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+ROUNDS = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 class Both:
