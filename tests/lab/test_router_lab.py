@@ -10,6 +10,7 @@ import subprocess
 import pytest
 from route_lab import NOTHING, WIREPATH, RouterLab, wait_until, write_pcap
 
+from wirepath import programs
 from wirepath.errors import ConfigError
 from wirepath.programs import kernel
 
@@ -208,3 +209,21 @@ def test_the_command_says_what_it_did_and_ends_with_its_process(routers) -> None
         lambda: "xdp" not in routers.run("r", "ip", "link", "show", "wp0"), "nothing is attached"
     )
     assert routers.ping()[:2] == (0, 0)
+
+
+def test_a_start_that_fails_leaves_nothing_pinned(routers) -> None:
+    """The place on the second interface is another process's."""
+    with routers.lab["r"].enter():
+        theirs = programs.Chain("wp1", "generic")
+        theirs.add("router", "count")
+    try:
+        command = [*WIREPATH, "route", "run", *routers.ports, "--pin", "--max-seconds", "60"]
+        done = routers.lab["r"].run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode != 0
+        assert "slot" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert "xdp" not in routers.run("r", "ip", "link", "show", "wp0")
+        assert routers.ping()[:2] == (0, 0)
+    finally:
+        with routers.lab["r"].enter():
+            theirs.close()
