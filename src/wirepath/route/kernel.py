@@ -47,8 +47,9 @@ _ATTEMPTS = 10
 class KernelSource:
     """Keeps a :class:`RouteTable` in step with the kernel of this network namespace.
 
-    :meth:`sync` reads everything; :meth:`poll` takes what changed since, and reads everything
-    again where messages were missed (ENOBUFS) or the kernel takes routes out without a word. Until
+    :meth:`sync` reads everything; :meth:`poll` takes what changed since. Where messages were
+    missed (ENOBUFS) or the kernel takes routes out without a word it returns what was told, so
+    that it can be followed at once, and reads everything again when it is called next. Until
     a new reading is complete what was known stays in force. Needs no privilege.
 
     Args:
@@ -123,15 +124,13 @@ class KernelSource:
         Returns:
             Whether there were any.
         """
-        if not self._missed:
-            select.select([self._monitor], [], [], timeout)
-        changed = self._drain()
         if self._missed:
             self.sync()
             # Changes during the reading.
             self._drain()
-            changed = True
-        return changed
+            return True
+        select.select([self._monitor], [], [], timeout)
+        return self._drain() or self._missed
 
     def settle(self, quiet: float = 0.05, limit: float = 5.0) -> None:
         """Polls until nothing was heard for ``quiet`` seconds."""
