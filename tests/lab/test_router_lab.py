@@ -106,6 +106,22 @@ def test_routes_links_and_neighbours_are_followed(routers) -> None:
     )
 
 
+def test_an_interface_that_the_kernel_does_not_forward_from(routers) -> None:
+    routers.start()
+    assert routers.datagrams(5) == 5
+    routers.run("r", "sysctl", "-w", "net.ipv4.conf.wp0.forwarding=0")
+
+    def left() -> bool:
+        before = routers.counters()["counters"]["to_host_off"]
+        return routers.ping(seconds=0.5) == NOTHING and (
+            routers.counters()["counters"]["to_host_off"] > before
+        )
+
+    wait_until(left, "the kernel's, which forwards none")
+    routers.run("r", "sysctl", "-w", "net.ipv4.conf.wp0.forwarding=1")
+    wait_until(lambda: routers.ping(seconds=0.5)[:2] == (0, 0), "an answer")
+
+
 def test_vlan_interfaces_are_routed(routers) -> None:
     """a sends on VLAN 7, b on none; the tag comes off on the way there and on on the way back."""
     for host, address in (("a", "10.7.0.2"), ("r", "10.7.0.1")):

@@ -119,6 +119,17 @@ def test_ports_and_their_vlans_are_numbered(table, program) -> None:
     assert program.maps["interfaces"][2]["flags"] & 1 == 0
 
 
+def test_an_interface_whose_ipv4_is_not_forwarded_is_the_hosts_for_it(table, program) -> None:
+    off = {"eth2"}
+    found = Interfaces(table, ["eth1", "eth2"], forwards4=lambda name: name not in off)
+    found.update(program)
+    rows = program.maps["interfaces"]
+    assert [int(rows[n]["flags"]) for n in (1, 2)] == [1, 1 | 32]
+    off.clear()
+    found.update(program)
+    assert int(rows[2]["flags"]) == 1
+
+
 @pytest.mark.parametrize(
     ("ports", "said"),
     [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntFlag
 from typing import Literal, NamedTuple
 
@@ -54,6 +54,7 @@ class Interfaces:
         vrf: whose tables are followed: name of a VRF's interface; None = what belongs to none.
             Packets of interfaces elsewhere are the host's, also once one is moved.
         any_vrf: the data plane knows by itself whose an interface is.
+        forwards4: whether the kernel forwards the IPv4 packets of an interface, by its name.
 
     Raises:
         ConfigError: an interface that there is not, is named twice, or is a member of a bridge.
@@ -68,9 +69,11 @@ class Interfaces:
         families: Sequence[int] = (4, 6),
         vrf: str | None = None,
         any_vrf: bool = False,
+        forwards4: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self.table = table
         self._vrf, self._any_vrf = vrf, any_vrf
+        self._forwards4 = forwards4
         self.ports = tuple(ports)
         if not 1 <= len(ports) < INTERFACES:
             must = f"from 1 to {INTERFACES - 1} names"
@@ -163,6 +166,8 @@ class Interfaces:
             if (why := self._not_ours(link)) is not None:
                 flags &= ~_Flag.UP
                 self.elsewhere[name] = why
+            if not self._forwards4(name):
+                flags |= _Flag.NO_IP4
             wanted["interfaces", number] = (index, tuple(link.mac), int(flags))
             wanted["outs", index] = (port, number, vlan, 0)
             if vlan:

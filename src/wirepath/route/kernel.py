@@ -27,8 +27,9 @@ __all__ = ["KernelSource"]
 _SOL_NETLINK, _ADD_MEMBERSHIP, _RCVBUFFORCE = 270, 1, 33
 _REQUEST_DUMP = 0x1 | 0x300  # NLM_F_REQUEST | NLM_F_DUMP
 _GETLINK, _GETADDR, _GETROUTE, _GETNEIGH, _GETRULE, _GETNEXTHOP = 18, 22, 26, 30, 34, 106
-# RTNLGRP_LINK, _NEIGH, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, and those of IPv6, _NEXTHOP
-_GROUPS = (1, 3, 5, 7, 8, 9, 11, 19, 32)
+# RTNLGRP_LINK, _NEIGH, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, and those of IPv6, _NEXTHOP; and
+# _IPV4_NETCONF, which says nothing to the table, but that there is something to look at.
+_GROUPS = (1, 3, 5, 7, 8, 9, 11, 19, 32, 24)
 _DUMPS = (
     (_GETLINK, socket.AF_UNSPEC, 16),
     (_GETADDR, socket.AF_UNSPEC, 8),

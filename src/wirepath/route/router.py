@@ -79,6 +79,7 @@ class Router(Running):
                 families=families,
                 vrf=config.vrf,
                 any_vrf=config.plane == "xdp-kernel-fib",
+                forwards4=_forwards4,
             )
             fpm = None
             if config.source == "fpm":
@@ -205,6 +206,15 @@ class Router(Running):
                     "unexpressed": self.forwarding.unexpressed(),
                 }
         return out
+
+
+def _forwards4(interface: str) -> bool:
+    """Of IPv6 the kernel has a switch for all of them alone."""
+    try:
+        name = Path("/proc/sys/net/ipv4/conf") / interface / "forwarding"
+        return name.read_text().strip() != "0"
+    except OSError:  # gone
+        return True
 
 
 def forwarded_families() -> tuple[int, ...]:
