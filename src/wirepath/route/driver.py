@@ -123,7 +123,10 @@ def running(interface: str) -> programs.Program:
     Raises:
         ConfigError: there is none.
     """
-    none = ConfigError(f"there is no router on {interface} (wirepath route run {interface})")
+    none = ConfigError(
+        f"there is no router on {interface} (wirepath route run {interface}; of one in user space "
+        "wirepath top and metrics show ports and workers, its report at the end the rest)"
+    )
     if not any(each.name == "wirepath_root" for each in programs.attached(interface)):
         raise none
     chain = programs.Chain(interface)
