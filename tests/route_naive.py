@@ -199,6 +199,8 @@ def frames(draw) -> bytes:
     payload = draw(st.sampled_from([0, 4, 20, 100, 900, 1400]))
     protocol = draw(st.sampled_from([1, 6, 17, 58, 132, 47, 0, 43, 44, 60]))
     transport = struct.pack("!HH", draw(PORTS), draw(PORTS)) + bytes(payload)
+    if draw(st.integers(0, 9)) == 0:  # a header alone
+        transport = b""
     ttl = draw(st.sampled_from([64, 64, 64, 255, 2, 1, 0]))
     if four:
         packet = _packet4(draw, protocol, ttl, transport)

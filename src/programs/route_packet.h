@@ -113,21 +113,24 @@ WP_INLINE void route_hop_less4(__u8* ip) {
  * there is no room for it, and nothing was changed. */
 WP_INLINE int route_rewrite(struct wp_packet* p, __u32 l2, int family,
                             const struct route_next_hop* hop) {
-  if (l2 == 18 && !hop->vlan) {
+  const __u16 vlan = hop->vlan;
+  if (l2 == 18 && !vlan) {
     if (wp_adjust_head(p, 4)) return 0;
-  } else if (l2 == 14 && hop->vlan) {
+  } else if (l2 == 14 && vlan) {
     if (wp_adjust_head(p, -4)) return 0;
   }
   __u8* data = p->data;
-  if (data + 38 > p->end) return 0;
+  /* As a whole IP header is there neither can be; the verifier wants to see it. */
+  if (data + 34 > p->end) return 0;
   wp_store32(data, *(const __u32*)hop->destination);
   wp_store16(data + 4, *(const __u16*)(hop->destination + 4));
   for (int i = 0; i < 6; i += 2) wp_store16(data + 6 + i, *(const __u16*)(hop->source + i));
   const __u16 type = family == 4 ? wp_be16(0x0800) : wp_be16(0x86dd);
   __u8* ip = data + 14;
-  if (hop->vlan) {
+  if (vlan) {
+    if (data + 38 > p->end) return 0;
     wp_store16(data + 12, wp_be16(0x8100));
-    wp_store16(data + 14, wp_be16(hop->vlan));
+    wp_store16(data + 14, wp_be16(vlan));
     wp_store16(data + 16, type);
     ip = data + 18;
   } else {

@@ -501,7 +501,7 @@ class HandOff(Stage):
         """
 
 def open_host_port(
-    name: str, mac: bytes = ..., mtu: int = 1500, queues: int = 1, batch_size: int = 64
+    name: str, mac: bytes = ..., mtu: int = 0, queues: int = 1, batch_size: int = 64
 ) -> PortHandle:
     """A TAP device of this name as a port; a new one is gone with it."""
 
@@ -526,7 +526,7 @@ class Worker:
         poll_timeout_us: int = 100,
     ) -> None: ...
     def add_port(self, port: PortHandle, queues: Sequence[int] = []) -> int: ...
-    def add_host(self, number: int, host: PortHandle) -> int:
+    def add_host(self, number: int, host: PortHandle, queues: Sequence[int] = []) -> int:
         """What stands for port `number` in the host's own stack."""
 
     def add_stage(self, stage: Stage) -> None: ...

@@ -22,12 +22,14 @@ class HostPort(Port):
 
     With :meth:`wirepath.Worker.add_host` it stands behind a port that the kernel does not have.
     A device that is made is up, and gone with the port; one that is there already (``ip tuntap add
-    NAME mode tap``, with ``multi_queue`` for several queues) is taken as it is, and stays.
+    NAME mode tap``, with ``multi_queue`` for several queues) is taken, and stays; its addresses and
+    routes are its own, MAC address and MTU are set where they are given and differ. Frames beyond
+    9,279 bytes, of an MTU set later, are counted as ``drop.rx_too_long``.
 
     Args:
         name: of the device, at most 15 characters.
-        mac: of a new one; None = the kernel chooses.
-        mtu: of a new one, 68 to 9216 bytes.
+        mac: None = what it has; of a new one the kernel chooses.
+        mtu: 68 to 9216 bytes; None = what it has, of a new one 1500.
         queues: one for each worker, 1 to 256.
         batch_size: largest burst.
 
@@ -42,7 +44,7 @@ class HostPort(Port):
         name: str,
         *,
         mac: str | None = None,
-        mtu: int = 1500,
+        mtu: int | None = None,
         queues: int = 1,
         batch_size: int = 64,
     ) -> None:
@@ -51,10 +53,13 @@ class HostPort(Port):
         given = bytes.fromhex(mac.replace(":", "")) if mac else bytes(6)
         if given[0] & 1:
             raise ConfigError(problem("mac", mac, "that of one station: its first byte is even"))
-        for field, value in (("mtu", mtu), ("queues", queues), ("batch_size", batch_size)):
+        if mtu == 0:
+            raise ConfigError(problem("mtu", mtu, "from 68 to 9216"))
+        wanted = mtu or 0
+        for field, value in (("mtu", wanted), ("queues", queues), ("batch_size", batch_size)):
             if not 0 <= value < 2**32:
                 raise ConfigError(problem(field, value, "a number of this device's range"))
-        super().__init__(_core.open_host_port(name, given, mtu, queues, batch_size))
+        super().__init__(_core.open_host_port(name, given, wanted, queues, batch_size))
         self.name = name
 
     @property

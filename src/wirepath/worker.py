@@ -57,13 +57,15 @@ class Worker(Running):
         self._ports.append(port)
         return number
 
-    def add_host(self, number: int, host: Port) -> int:
+    def add_host(self, number: int, host: Port, queues: list[int] | None = None) -> int:
         """Let ``host`` (:class:`wirepath.hosts.HostPort`) stand for port ``number`` in the host's
         own stack: frames of the port that are PASS, or that no packet program decided, are sent
-        there; frames that the kernel sends there leave by the port, and no stage sees them. Queue
-        q of the one goes with q of the other. Returns its number, behind those of the ports.
+        there; frames that the kernel sends there leave by the port, and no stage sees them.
+        ``queues`` of the host that are this worker's (None: the numbers of the port's); where the
+        one has more of them than the other, several go with one. Returns its number, behind
+        those of the ports.
         """
-        mine = self._worker.add_host(number, host.native)
+        mine = self._worker.add_host(number, host.native, queues or [])
         self._ports.append(host)
         return mine
 

@@ -49,17 +49,104 @@ def test_a_device_is_made_as_told_and_is_gone_with_its_port() -> None:
             up = becomes(port, "up")
         subprocess.run(["ip", "tuntap", "add", "t1", "mode", "tap"], check=True)
         subprocess.run(["ip", "link", "set", "t1", "mtu", "1400"], check=True)
-        with HostPort("t1", mac="02:00:00:00:00:08", mtu=9000) as port:
+        with HostPort("t1") as port:
             taken = [link("t1")["mtu"], port.info()["made"]]
+        with HostPort("t1", mac="02:00:00:00:00:08", mtu=9000) as port:
+            taken += [link("t1")["mtu"], mac_of("t1")]
         print(json.dumps([made["mtu"], made["address"], "UP" in made["flags"], info["made"],
                           index == made["ifindex"], mac, down, up, link("t0"), taken,
                           link("t1") is not None]).join(['{"all":', "}"]))
         """
     )
-    mac = "02:00:00:00:00:07"
+    mac, taken = "02:00:00:00:00:07", [1400, False, 9000, "02:00:00:00:00:08"]
     assert said["all"] == [
-        9000, mac, True, True, True, mac, "down", "up", None, [1400, False], True,
+        9000, mac, True, True, True, mac, "down", "up", None, taken, True,
     ]  # fmt: skip
+
+
+def test_a_frame_that_is_too_long_for_its_buffer_is_counted_and_not_cut() -> None:
+    said = _in_namespace(
+        """
+        import json, socket, subprocess
+        from wirepath.errors import ConfigError
+        from wirepath.hosts import HostPort
+        quiet = ["sysctl", "-qw", "net.ipv6.conf.default.disable_ipv6=1"]
+        subprocess.run(quiet, check=False)
+        def mtu(value):
+            subprocess.run(["ip", "link", "set", "t0", "mtu", value], check=True)
+        with HostPort("t0") as port:
+            mtu("20000")
+            raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+            raw.bind(("t0", 0))
+            lengths = []
+            for length in (9279, 9280, 15000, 60):
+                raw.send(bytes(12) + b"\\x88\\xb5" + bytes(length - 14))
+            while not lengths or lengths[-1] != 60:
+                with port.poll() as burst:
+                    lengths += [len(packet) for packet in burst]
+            lost = port.stats()["drop.rx_too_long"]
+        subprocess.run(["ip", "tuntap", "add", "t0", "mode", "tap"], check=True)
+        mtu("20000")
+        try:
+            HostPort("t0").close()
+            refused = ""
+        except ConfigError as error:
+            refused = str(error)
+        print(json.dumps({"lengths": lengths, "lost": lost, "refused": refused}))
+        """
+    )
+    assert said["lengths"] == [9279, 60]
+    assert said["lost"] == 2
+    assert "ip link set t0 mtu 9216" in str(said["refused"])
+
+
+def test_workers_of_a_router_share_ports_of_several_queues() -> None:
+    """Port queues 0 and 2 are the first worker's, 1 and 3 the second's; a device has two."""
+    said = _in_namespace(
+        """
+        import json, time
+        from wirepath.route.user import UserPlane
+        ports = {"lan": "null:,queues=4,frames=500", "wan": "null:,queues=3,frames=500"}
+        out = []
+        for workers in (1, 2):
+            plane = UserPlane(ports, workers=workers)
+            try:
+                plane.attach()
+                end = time.monotonic() + 60
+                while plane.account().received < 3500 and time.monotonic() < end:
+                    time.sleep(0.02)
+                queues = [len(w["queues"]) for w in plane.info()["workers"]]
+                plane.stop()
+                account = plane.account()
+                out.append([queues, account.received, account.missing])
+            finally:
+                plane.close()
+        print(json.dumps({"out": out}))
+        """
+    )
+    assert said["out"] == [[[9], 3500, 0], [[6, 5], 3500, 0]]
+
+
+def test_addresses_that_are_none_are_named() -> None:
+    said = _in_namespace(
+        """
+        import json
+        from wirepath.errors import ConfigError
+        from wirepath.route.user import UserPlane
+        out = []
+        for each in ("192.0.2.1/999", "192.0.2.1", "192.0.2.1/255.255.255.0", "lan/24", "::1/129"):
+            try:
+                UserPlane({"lan": "null:"}, addresses={"lan": [each]}).close()
+                out.append("opened")
+            except ConfigError as error:
+                out.append(str(error))
+        print(json.dumps({"out": out}))
+        """
+    )
+    assert isinstance(said["out"], list)
+    for each in said["out"]:
+        assert each.startswith("addresses.lan = "), each
+        assert "an address with its prefix length" in each
 
 
 def test_what_is_no_device_for_it_is_told() -> None:

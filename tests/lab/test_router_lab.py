@@ -10,6 +10,7 @@ import subprocess
 import pytest
 from route_lab import NOTHING, WIREPATH, RouterLab, wait_until, write_pcap
 
+from wirepath import programs
 from wirepath.errors import ConfigError
 from wirepath.programs import kernel
 
@@ -103,6 +104,22 @@ def test_routes_links_and_neighbours_are_followed(routers) -> None:
     wait_until(
         lambda: routers.ping(to="192.0.2.7", seconds=0.5)[0] == 3, "unreachable, from the kernel"
     )
+
+
+def test_an_interface_that_the_kernel_does_not_forward_from(routers) -> None:
+    routers.start()
+    assert routers.datagrams(5) == 5
+    routers.run("r", "sysctl", "-w", "net.ipv4.conf.wp0.forwarding=0")
+
+    def left() -> bool:
+        before = routers.counters()["counters"]["to_host_off"]
+        return routers.ping(seconds=0.5) == NOTHING and (
+            routers.counters()["counters"]["to_host_off"] > before
+        )
+
+    wait_until(left, "the kernel's, which forwards none")
+    routers.run("r", "sysctl", "-w", "net.ipv4.conf.wp0.forwarding=1")
+    wait_until(lambda: routers.ping(seconds=0.5)[:2] == (0, 0), "an answer")
 
 
 def test_vlan_interfaces_are_routed(routers) -> None:
@@ -208,3 +225,21 @@ def test_the_command_says_what_it_did_and_ends_with_its_process(routers) -> None
         lambda: "xdp" not in routers.run("r", "ip", "link", "show", "wp0"), "nothing is attached"
     )
     assert routers.ping()[:2] == (0, 0)
+
+
+def test_a_start_that_fails_leaves_nothing_pinned(routers) -> None:
+    """The place on the second interface is another process's."""
+    with routers.lab["r"].enter():
+        theirs = programs.Chain("wp1", "generic")
+        theirs.add("router", "count")
+    try:
+        command = [*WIREPATH, "route", "run", *routers.ports, "--pin", "--max-seconds", "60"]
+        done = routers.lab["r"].run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode != 0
+        assert "slot" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert "xdp" not in routers.run("r", "ip", "link", "show", "wp0")
+        assert routers.ping()[:2] == (0, 0)
+    finally:
+        with routers.lab["r"].enter():
+            theirs.close()

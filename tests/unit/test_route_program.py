@@ -80,6 +80,21 @@ def test_a_flow_and_its_answers_go_one_way_and_stay_there() -> None:
     assert len({b for a, b in zip(there, after, strict=True) if a == 3}) == 3
 
 
+@pytest.mark.parametrize("vlan", [0, 5])
+@pytest.mark.parametrize("tag", [b"", b"\x81\0\0\0"])
+def test_a_header_alone_is_a_packet(vlan: int, tag: bytes) -> None:
+    hop = Hop(FORWARD, 10, bytes([2, 0, 0, 0, 0, 1]), bytes(6), 0, vlan, 1, 1)
+    model = Model(SEED, {"0.0.0.0/0": 20}, {}, {1: hop}, {1: (OURS, {"up"})})
+    tried = Tried(model, native=True, groups={20: {1: 1}})
+    whole = packet(10 << 24, 20 << 24, (1, 2))
+    head = whole[14:24] + b"\0\0" + whole[26:34]
+    head = head[:2] + b"\0\x14" + head[4:]
+    head = head[:10] + checksum(head).to_bytes(2, "big") + head[12:]
+    frame = OURS + PEER + tag + b"\x08\0" + head
+    assert model.run(frame, 1).verdict == "forward"
+    tried.agree(frame)
+
+
 def test_every_ttl_has_its_checksum() -> None:
     tried = balanced(1)
     for ttl in range(2, 256):

@@ -13,7 +13,7 @@ import pytest
 
 from wirepath import ConfigError, PortError, _core
 from wirepath.dtypes import ROUTE_EVENT
-from wirepath.route import Forwarding, FpmServer, FpmSession, HopKind, RouteTable, trace
+from wirepath.route import Fib, Forwarding, FpmServer, FpmSession, HopKind, RouteTable, trace
 from wirepath.route.model import Kind, RouteType
 
 UP = 0x10043
@@ -175,6 +175,62 @@ def test_groups_that_nobody_uses_are_given_back(table: RouteTable) -> None:
     assert any("max_groups = 8" in why for why in forwarding.refused.values())
 
 
+def test_what_finds_no_room_is_the_hosts_until_there_is_some(table: RouteTable) -> None:
+    table.neighbours.clear()  # whose own prefixes would take numbers too
+    forwarding = Forwarding(table, next_hops=_core.NextHops(9, 5, 4))  # four groups but one
+    for i in range(4):
+        table.apply(route(f"{30 + i}.0.0.0/8", f"10.1.{i}.9", 1))
+    forwarding.refresh()
+    assert not forwarding.refused
+
+    def gateway(text: str) -> bytes | None:
+        key = forwarding.next_hop_of(socket.inet_aton(text), 0)
+        assert key is not None
+        assert key.gateway is not None or key.why == "the forwarding tables are full"
+        return key.gateway
+
+    # A prefix within another: not as what covers it says.
+    table.apply(route("31.1.0.0/16", "10.1.8.9", 1))
+    forwarding.refresh()
+    assert gateway("31.1.1.1") is None
+    assert gateway("31.2.1.1") == socket.inet_aton("10.1.1.9")
+    # Another way for one: not as before. Who waited longer takes the group that it leaves.
+    table.apply(route("30.0.0.0/8", "10.1.7.9", 1))
+    forwarding.refresh()
+    assert gateway("30.1.1.1") is None
+    assert gateway("31.1.1.1") == socket.inet_aton("10.1.8.9")
+    table.apply(route("32.0.0.0/8", "10.1.2.9", 1, removed=1))
+    forwarding.refresh()
+    assert not forwarding.refused
+    assert gateway("30.1.1.1") == socket.inet_aton("10.1.7.9")
+    assert forwarding.groups.counts() == {"groups": 4, "next_hops": 4}
+    # Gone while it is refused: no trace of it is left.
+    table.apply(route("34.0.0.0/8", "10.1.6.9", 1))
+    forwarding.refresh()
+    assert len(forwarding.refused) == 1
+    table.apply(route("34.0.0.0/8", "10.1.6.9", 1, removed=1))
+    forwarding.refresh()
+    assert not forwarding.refused
+    assert forwarding.group_of(socket.inet_aton("34.1.1.1")) == 0
+
+
+def test_a_full_table_of_prefixes_leaks_no_groups(table: RouteTable) -> None:
+    table.neighbours.clear()
+    fib = Fib(4, max_prefixes=2)
+    forwarding = Forwarding(table, fib4=fib)
+    for i in range(4):
+        table.apply(route(f"{30 + i}.0.0.0/8", f"10.1.{i}.9", 1))
+    forwarding.refresh()
+    assert len(forwarding.refused) == len(fib) == 2
+    assert forwarding.groups.counts() == {"groups": 2, "next_hops": 2}
+    for prefix in list(fib.items()):
+        table.apply(route(str(prefix), f"10.1.{int(str(prefix)[:2]) - 30}.9", 1, removed=1))
+    forwarding.refresh()
+    assert not forwarding.refused
+    assert len(fib) == 2
+    assert forwarding.groups.counts() == {"groups": 2, "next_hops": 2}
+
+
 def test_a_vrf_has_tables_of_its_own(table: RouteTable) -> None:
     vrf = link(9, name="red")
     vrf["link_kind"], vrf["table"] = b"vrf", 77
@@ -199,7 +255,7 @@ def test_what_a_source_should_not_say_is_counted_or_goes_to_the_host(table: Rout
     table.apply(route("20.0.0.0/8", "10.1.0.2", 1, type=77), "fpm")
     assert table.counters["unknown_types"] == 1
     table.apply(route("20.1.2.3/8", "10.1.0.2", 1), "fpm")  # bits beyond its length
-    forwarding = Forwarding(table, next_hops=_core.NextHops(6, 6, 2))
+    forwarding = Forwarding(table, next_hops=_core.NextHops(7, 7, 2))
     forwarding.refresh()
     assert trace(forwarding, "20.1.1.1").prefix == "20.0.0.0/8"
     table.apply(route("21.0.0.0/8", next_hop_id=10))
@@ -213,7 +269,7 @@ def test_what_a_source_should_not_say_is_counted_or_goes_to_the_host(table: Rout
 
 def test_a_group_that_finds_no_number_for_a_next_hop_stays_as_it_was(table: RouteTable) -> None:
     table.apply(route("21.0.0.0/8", next_hop_id=10))
-    forwarding = Forwarding(table, next_hops=_core.NextHops(2, 6, 4))
+    forwarding = Forwarding(table, next_hops=_core.NextHops(3, 7, 4))
     table.neighbours.clear()  # whose own prefixes would take numbers too
     forwarding.refresh()
     table.apply(object_of(2, "10.2.0.9", 2))

@@ -37,6 +37,7 @@ class MemoryPort final : public wp::Port {
   uint32_t tx(uint32_t, wp_batch& batch) noexcept override { return send_all(batch, false); }
   uint32_t tx_lent(uint32_t, wp_batch& batch) noexcept override { return send_all(batch, true); }
   void lent(uint32_t, uint32_t frames) noexcept override { lent_out += frames; }
+  void widen(uint32_t queues) { queues_ = queues; }
   void release(uint32_t, wp_batch& batch) noexcept override {
     for (uint32_t i = 0; i < batch.count; i++) released += batch.handle[i] != WP_NO_FRAME;
     batch.count = 0;
@@ -186,6 +187,19 @@ TEST_CASE(
   CHECK(value(worker, "verdict.redirect") == 10);
   CHECK(value(worker, "verdict.drop") == 10);
   CHECK(value(worker, "drop.pass_unsupported") == 0);
+}
+
+TEST_CASE("worker: a host's end of one queue stands behind a port of several") {
+  auto in = port(40), host = port(5);
+  in->widen(3);
+  wp::Worker worker({.name = "host_of_several"});
+  const uint16_t first = worker.add_port(in, {0, 2});
+  CHECK_THROWS_AS(worker.add_host(first, host), wp::Error);  // it has no queue 2
+  CHECK_THROWS_AS(worker.add_host(first, host, {1}), wp::Error);
+  CHECK(worker.add_host(first, host, {0}) == 1);
+  run(worker, [](uint8_t) { return std::pair<uint8_t, uint16_t>(WP_PASS, 0); });
+  CHECK(host->sent.size() == 40);
+  CHECK(in->sent.size() == 5);  // by the host
 }
 
 TEST_CASE("worker: without a host, what stays undecided is done with") {

@@ -75,25 +75,26 @@ uint16_t Worker::add_port(std::shared_ptr<Port> port, std::vector<uint32_t> queu
   const auto number = static_cast<uint16_t>(ports_.size());
   if (queues.empty())
     for (uint32_t q = 0; q < port->queues(); q++) queues.push_back(q);
-  for (const uint32_t q : queues) {
+  for (const uint32_t q : queues)
     if (q >= port->queues())
       throw config_error(
           "queue", std::to_string(q),
           "below " + std::to_string(port->queues()) + ", the queues of " + port->spec());
-    sources_.push_back({number, q});
-  }
+  for (const uint32_t q : queues) sources_.push_back({number, q});
   ends_.push_back({.queues = std::move(queues)});
   specs_.push_back(port->spec());
   ports_.push_back(std::move(port));
   return number;
 }
 
-uint16_t Worker::add_host(uint16_t number, std::shared_ptr<Port> host) {
+uint16_t Worker::add_host(uint16_t number, std::shared_ptr<Port> host,
+                          std::vector<uint32_t> queues) {
   if (number >= ends_.size() || ends_[number].host >= 0 || ends_[number].network >= 0)
     throw config_error("port", std::to_string(number),
                        "the number of a port that was added, and has no host's end yet");
   const size_t had = sources_.size();
-  const uint16_t mine = add_port(std::move(host), ends_[number].queues);
+  if (queues.empty()) queues = ends_[number].queues;
+  const uint16_t mine = add_port(std::move(host), std::move(queues));
   for (size_t i = had; i < sources_.size(); i++) sources_[i].host = true;
   ends_[number].host = mine;
   ends_[mine].network = number;

@@ -46,9 +46,10 @@ class Worker {
   // Returns the port's number, for WP_REDIRECT.
   uint16_t add_port(std::shared_ptr<Port> port, std::vector<uint32_t> queues = {});
   // `host`: what stands for port `number` in the host's own stack. Frames that its stages PASS are
-  // sent there; frames that come from there leave by the port, and no stage sees them. Its queue q
-  // goes with the port's q. Returns its number.
-  uint16_t add_host(uint16_t number, std::shared_ptr<Port> host);
+  // sent there; frames that come from there leave by the port, and no stage sees them. `queues` of
+  // it that this worker drives; empty = those of the port. Each queue of the one goes with one of
+  // the other's by the remainder. Returns its number.
+  uint16_t add_host(uint16_t number, std::shared_ptr<Port> host, std::vector<uint32_t> queues = {});
   void add_stage(std::shared_ptr<Stage> stage);
 
   // Throws kConfig when there is nothing to do, the core does not exist, or it ran before.

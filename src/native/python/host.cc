@@ -28,7 +28,7 @@ void bind_host(nb::module_& m) {
         std::copy_n(mac.c_str(), 6, reinterpret_cast<char*>(config.mac.data()));
         return std::make_shared<PortHandle>(HostPort::open(config), batch_size, false);
       },
-      nb::arg("name"), nb::arg("mac") = nb::bytes("\0\0\0\0\0\0", 6), nb::arg("mtu") = 1500,
+      nb::arg("name"), nb::arg("mac") = nb::bytes("\0\0\0\0\0\0", 6), nb::arg("mtu") = 0,
       nb::arg("queues") = 1, nb::arg("batch_size") = 64,
       "A TAP device of this name as a port; a new one is gone with it.");
   m.def(

@@ -54,10 +54,10 @@ void bind_worker(nb::module_& m) {
           nb::arg("port"), nb::arg("queues") = std::vector<uint32_t>{})
       .def(
           "add_host",
-          [](PyWorker& w, uint16_t number, PortHandle& host) {
-            return w.add_host(number, host.shared());
+          [](PyWorker& w, uint16_t number, PortHandle& host, std::vector<uint32_t> queues) {
+            return w.add_host(number, host.shared(), std::move(queues));
           },
-          nb::arg("number"), nb::arg("host"),
+          nb::arg("number"), nb::arg("host"), nb::arg("queues") = std::vector<uint32_t>{},
           "What stands for port `number` in the host's own stack.")
       .def("add_stage", &PyWorker::add_stage, nb::arg("stage"))
       .def("start", &PyWorker::start)

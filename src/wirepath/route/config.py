@@ -117,7 +117,16 @@ class RouterConfig(Settings):
         if user and set(ports) != set(values.get("interfaces") or ()):
             must = 'a port for each of interfaces, and no other, with plane = "user"'
             out.append(problem("ports", dict(ports), must))
+        # What is said of another plane would go unheeded.
         for name in ("ports", "addresses"):
             if values.get(name) and not user:
                 out.append(problem(name, dict(values[name]), 'left out but with plane = "user"'))
+        needless = ("pin", "attach") if user else ("workers", "idle")
+        for name in needless:
+            value = values.get(name)
+            if value is not None and value != cls.model_fields[name].default:
+                must = (
+                    'left out with plane = "user"' if user else 'left out but with plane = "user"'
+                )
+                out.append(problem(name, value, must))
         return out

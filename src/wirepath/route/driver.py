@@ -36,6 +36,8 @@ class DriverPlane:
         self._chains: list[programs.Chain] = []
         self._programs: list[programs.Program] = []
         self._kernel_fib = config.plane == "xdp-kernel-fib"
+        self._attached = False
+        self._pinned: list[programs.Chain] = []  # not so before
         try:
             for name in config.interfaces:
                 self._chains.append(programs.Chain(name, self._mode(kinds[name])))
@@ -87,10 +89,14 @@ class DriverPlane:
                 self.program.maps["ports"][each.port] = index
         for chain, program in zip(self._chains, self._programs, strict=True):
             chain.put(program, stays=self.config.pin, force=self._is_left(chain))
+        for chain in self._chains:
             if self.config.pin:
+                if not chain.pinned:
+                    self._pinned.append(chain)
                 chain.pin()
             elif chain.pinned:
                 chain.unpin()
+        self._attached = True
 
     def _is_left(self, chain: programs.Chain) -> bool:
         return any(slot.slot == SLOT and slot.pid is None for slot in chain.slots())
@@ -101,9 +107,13 @@ class DriverPlane:
         return {chain.interface: chain.mode for chain in self._chains}
 
     def close(self) -> None:
-        """The programs leave the interfaces, unless they are pinned."""
+        """The programs leave the interfaces, unless they are pinned and all of them are there."""
+        keep = self.config.pin and self._attached
+        for chain in () if keep else self._pinned:
+            chain.unpin()
         for chain in self._chains:
-            chain.close(keep=self.config.pin)
+            chain.close(keep=keep)
+        self._pinned.clear()
         self._chains.clear()
 
 
@@ -113,7 +123,10 @@ def running(interface: str) -> programs.Program:
     Raises:
         ConfigError: there is none.
     """
-    none = ConfigError(f"there is no router on {interface} (wirepath route run {interface})")
+    none = ConfigError(
+        f"there is no router on {interface} (wirepath route run {interface}; of one in user space "
+        "wirepath top and metrics show ports and workers, its report at the end the rest)"
+    )
     if not any(each.name == "wirepath_root" for each in programs.attached(interface)):
         raise none
     chain = programs.Chain(interface)

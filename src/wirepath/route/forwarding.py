@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 from .. import _core
 from ..errors import ConfigError
 from ..settings import problem
 from .fib import Fib
-from .groups import Groups, HopKey
+from .groups import FULL, Groups, HopKey
 from .model import Path, Prefix, Route, RouteType, masked
 from .table import Routes, RouteTable
 
@@ -23,6 +24,7 @@ __all__ = ["Decision", "Forwarding"]
 
 LOCAL, MAIN, DEFAULT = 255, 254, 253
 _TO_TABLE = 1  # FR_ACT_TO_TBL
+_RETRIES = 4096  # of one refresh
 
 
 class Decision(NamedTuple):
@@ -70,8 +72,13 @@ class Forwarding:
             16: Fib(6) if fib6 is None else fib6,
         }
         self.groups = Groups(table, _core.NextHops() if next_hops is None else next_hops)
+        self.groups.reserve(FULL)
         self.counters: dict[str, int] = {"refreshes": 0, "decided": 0, "not_installed": 0}
+        #: Prefixes that found no room, with why. Those that are in the forwarding table
+        #: nevertheless lead to the host; all are tried again once something was given back.
         self.refused: dict[Prefix, str] = {}
+        self._retries = 0  # of those refused, still to be tried again
+        self._removed = 0
         self._changes = table.observe()
         self._held: dict[Prefix, tuple[int, object]] = {}  # group, and by what key it is known
         self.stacks = {size: self._stack(size) for size in (4, 16)}
@@ -127,7 +134,7 @@ class Forwarding:
         dirty |= self._adjacencies(dirty, changes.neighbours)
         for prefix in dirty:
             self._decide(prefix)
-        self.groups.collect()
+        self._retry(self.groups.collect() + self._removed)
         self.counters["decided"] += len(dirty)
         changes.routes.clear()
         changes.neighbours.clear()
@@ -135,6 +142,18 @@ class Forwarding:
         changes.links.clear()
         changes.rules = False
         return len(dirty)
+
+    def _retry(self, given_back: int) -> None:
+        """Those refused longest first, a bounded number at a time."""
+        self._removed = 0
+        self._retries = len(self.refused) if given_back else min(self._retries, len(self.refused))
+        if not self._retries:
+            return
+        tried = list(islice(self.refused, min(self._retries, _RETRIES)))
+        self._retries -= len(tried)
+        for prefix in tried:
+            self._decide(prefix)
+        self.groups.collect()
 
     def _stack(self, size: int) -> Stack:
         vrf_table = self._vrf_table()
@@ -232,26 +251,44 @@ class Forwarding:
         elif prefix[1] == len(prefix[0]) * 8 and (path := self.adjacency(prefix[0])) is not None:
             key = self.groups.key_of(Route(paths=(path,)), len(prefix[0]))
         held = self._held.get(prefix)
+        self.refused.pop(prefix, None)
         if held is not None and held[1] == key:
             return
-        fib = self.fibs[len(prefix[0])]
         if key is None:
-            if held is not None:
-                fib.native.remove(prefix[0], bytes([prefix[1]]))
-        else:
-            try:
-                group = self.groups.hold(key)
-                fib.native.add(prefix[0], bytes([prefix[1]]), group.to_bytes(4, "little"))
-            except ConfigError as error:
-                self.counters["not_installed"] += 1
-                self.refused[prefix] = str(error)
-                return
-            self._held[prefix] = (group, key)
-            self.refused.pop(prefix, None)
+            self._remove(prefix)
+            return
+        try:
+            self._install(prefix, key)
+        except ConfigError as error:
+            self.counters["not_installed"] += 1
+            self.refused[prefix] = str(error)  # the last of them
+            # Neither what it was before nor what covers it is right: the host knows.
+            if held is None or held[1] != FULL:
+                try:
+                    self._install(prefix, FULL)
+                except ConfigError:
+                    self._remove(prefix)
+
+    def _install(self, prefix: Prefix, key: object) -> None:
+        """Raises ConfigError where something is full; then all is as it was."""
+        group = self.groups.hold(key)
+        fib = self.fibs[len(prefix[0])]
+        try:
+            fib.native.add(prefix[0], bytes([prefix[1]]), group.to_bytes(4, "little"))
+        except ConfigError:
+            self.groups.drop(key)
+            raise
+        held = self._held.get(prefix)
+        self._held[prefix] = (group, key)
         if held is not None:
             self.groups.drop(held[1])
-            if key is None:
-                del self._held[prefix]
+
+    def _remove(self, prefix: Prefix) -> None:
+        held = self._held.pop(prefix, None)
+        if held is not None:
+            self.fibs[len(prefix[0])].native.remove(prefix[0], bytes([prefix[1]]))
+            self.groups.drop(held[1])
+            self._removed += 1
 
     # --- reading --------------------------------------------------------------------------------
     def group_of(self, address: bytes) -> int:

@@ -13,7 +13,7 @@ from ..settings import problem
 from .model import CARRIER, DEAD, LINK_DOWN, LOOPBACK, UP, Path, Route, RouteType
 from .table import RouteTable
 
-__all__ = ["Groups", "HopKey", "HopKind"]
+__all__ = ["FULL", "Groups", "HopKey", "HopKind"]
 
 _DEPTH = 8  # of groups in groups; the kernel allows one
 
@@ -53,6 +53,8 @@ _NO_PATH = HopKey(HopKind.HOST, why="no path of the route is up")
 _NO_OBJECT = HopKey(HopKind.HOST, why="the next hop object is not known")
 _ENCAP = HopKey(HopKind.HOST, why="an encapsulation, which the host lays on")
 _TOO_MANY = HopKey(HopKind.HOST, why="more paths than a group has buckets")
+#: What becomes of packets whose own group found no room.
+FULL = HopKey(HopKind.HOST, why="the forwarding tables are full")
 _ON_LINK = "on the link, and the neighbour is not known yet"
 
 
@@ -83,6 +85,7 @@ class Groups:
         self.not_updated = 0  # groups that could not follow a change, for want of numbers
         self._group_numbers = deque(range(1, native.max_groups + 1))
         self._hop_numbers = deque(range(1, native.max_next_hops + 1))
+        self._reserved = 0
         self._groups: dict[object, int] = {}
         self._uses: dict[object, int] = {}
         self._unused: set[object] = set()
@@ -122,17 +125,31 @@ class Groups:
         self._unused.discard(key)
         return self._groups[key]
 
+    def reserve(self, key: HopKey) -> None:
+        """Have a group always there; it is not among the counts.
+
+        Raises:
+            ConfigError: there is no number.
+        """
+        # The last numbers.
+        self._group_numbers.rotate(1)
+        self._hop_numbers.rotate(1)
+        self.hold(key)
+        self._reserved += 1
+
     def drop(self, key: object) -> None:
         """One use less."""
         self._uses[key] -= 1
         if not self._uses[key]:
             self._unused.add(key)
 
-    def collect(self) -> None:
-        """Takes back the numbers of groups and next hops that nobody uses."""
+    def collect(self) -> int:
+        """Takes back the numbers of groups and next hops that nobody uses; of how many groups."""
+        given = len(self._unused)
         for key in self._unused:
             self._give_back(key)
         self._unused.clear()
+        return given
 
     def _give_back(self, key: object) -> None:
         number = self._groups.pop(key)
@@ -300,4 +317,7 @@ class Groups:
 
     def counts(self) -> dict[str, int]:
         """How many groups and next hops are in use."""
-        return {"groups": len(self._groups), "next_hops": len(self._hops)}
+        return {
+            "groups": len(self._groups) - self._reserved,
+            "next_hops": len(self._hops) - self._reserved,
+        }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntFlag
 from typing import Literal, NamedTuple
 
@@ -51,6 +51,10 @@ class Interfaces:
         ports: names of network interfaces, each with its own MAC address.
         rpf: the reverse-path filter of all of them.
         families: which are forwarded: 4, 6; the others are the host's.
+        vrf: whose tables are followed: name of a VRF's interface; None = what belongs to none.
+            Packets of interfaces elsewhere are the host's, also once one is moved.
+        any_vrf: the data plane knows by itself whose an interface is.
+        forwards4: whether the kernel forwards the IPv4 packets of an interface, by its name.
 
     Raises:
         ConfigError: an interface that there is not, is named twice, or is a member of a bridge.
@@ -63,8 +67,13 @@ class Interfaces:
         *,
         rpf: Rpf = "off",
         families: Sequence[int] = (4, 6),
+        vrf: str | None = None,
+        any_vrf: bool = False,
+        forwards4: Callable[[str], bool] = lambda _: True,
     ) -> None:
         self.table = table
+        self._vrf, self._any_vrf = vrf, any_vrf
+        self._forwards4 = forwards4
         self.ports = tuple(ports)
         if not 1 <= len(ports) < INTERFACES:
             must = f"from 1 to {INTERFACES - 1} names"
@@ -85,6 +94,8 @@ class Interfaces:
             self._port_of[index] = number
         self.known: dict[int, Interface] = {}
         self.full = 0  # VLAN interfaces that found no number
+        #: Interfaces whose packets are the host's for where they belong, with why.
+        self.elsewhere: dict[str, str] = {}
         self._free = list(range(INTERFACES - 1, len(ports), -1))
         self._written: dict[tuple[str, object], object] = {}
 
@@ -134,11 +145,29 @@ class Interfaces:
             return False
         return index in self._port_of or (link.kind == "vlan" and link.parent in self._port_of)
 
+    def _not_ours(self, link: Link) -> str | None:
+        """Why what comes in there is not to be routed by these tables."""
+        if link.master:
+            master = self.table.links.get(link.master)
+            if master is None or master.kind != "vrf":
+                return f"a member of {master.name if master else link.master}"
+            if not self._any_vrf and master.name != self._vrf:
+                return f"in VRF {master.name}"
+        elif self._vrf is not None and not self._any_vrf:
+            return f"not in VRF {self._vrf}"
+        return None
+
     def _write(self, program: AnyRouteProgram) -> None:
         wanted: dict[tuple[str, object], object] = {}
-        for index, (port, number, vlan, _) in self.known.items():
+        self.elsewhere = {}
+        for index, (port, number, vlan, name) in self.known.items():
             link = self.table.links[index]
             flags = self._flags | (_Flag.UP if link.flags & UP else 0)
+            if (why := self._not_ours(link)) is not None:
+                flags &= ~_Flag.UP
+                self.elsewhere[name] = why
+            if not self._forwards4(name):
+                flags |= _Flag.NO_IP4
             wanted["interfaces", number] = (index, tuple(link.mac), int(flags))
             wanted["outs", index] = (port, number, vlan, 0)
             if vlan:

@@ -27,8 +27,9 @@ __all__ = ["KernelSource"]
 _SOL_NETLINK, _ADD_MEMBERSHIP, _RCVBUFFORCE = 270, 1, 33
 _REQUEST_DUMP = 0x1 | 0x300  # NLM_F_REQUEST | NLM_F_DUMP
 _GETLINK, _GETADDR, _GETROUTE, _GETNEIGH, _GETRULE, _GETNEXTHOP = 18, 22, 26, 30, 34, 106
-# RTNLGRP_LINK, _NEIGH, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, and those of IPv6, _NEXTHOP
-_GROUPS = (1, 3, 5, 7, 8, 9, 11, 19, 32)
+# RTNLGRP_LINK, _NEIGH, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE, and those of IPv6, _NEXTHOP; and
+# _IPV4_NETCONF, which says nothing to the table, but that there is something to look at.
+_GROUPS = (1, 3, 5, 7, 8, 9, 11, 19, 32, 24)
 _DUMPS = (
     (_GETLINK, socket.AF_UNSPEC, 16),
     (_GETADDR, socket.AF_UNSPEC, 8),
@@ -47,8 +48,9 @@ _ATTEMPTS = 10
 class KernelSource:
     """Keeps a :class:`RouteTable` in step with the kernel of this network namespace.
 
-    :meth:`sync` reads everything; :meth:`poll` takes what changed since, and reads everything
-    again where messages were missed (ENOBUFS) or the kernel takes routes out without a word. Until
+    :meth:`sync` reads everything; :meth:`poll` takes what changed since. Where messages were
+    missed (ENOBUFS) or the kernel takes routes out without a word it returns what was told, so
+    that it can be followed at once, and reads everything again when it is called next. Until
     a new reading is complete what was known stays in force. Needs no privilege.
 
     Args:
@@ -123,15 +125,13 @@ class KernelSource:
         Returns:
             Whether there were any.
         """
-        if not self._missed:
-            select.select([self._monitor], [], [], timeout)
-        changed = self._drain()
         if self._missed:
             self.sync()
             # Changes during the reading.
             self._drain()
-            changed = True
-        return changed
+            return True
+        select.select([self._monitor], [], [], timeout)
+        return self._drain() or self._missed
 
     def settle(self, quiet: float = 0.05, limit: float = 5.0) -> None:
         """Polls until nothing was heard for ``quiet`` seconds."""

@@ -76,7 +76,7 @@ class RouterCollector(Collector):
             field: CounterMetricFamily(
                 f"wirepath_router_next_hop_{field}",
                 f"{field} sent to a next hop",
-                labels=("router", "interface", "mac", "vlan"),
+                labels=("router", "number", "interface", "mac", "vlan"),
             )
             for field in ("packets", "bytes")
         }
@@ -96,7 +96,14 @@ class RouterCollector(Collector):
                     )
                     family.add_metric((name, interface), value)
             for row in found["next_hops"]:
-                labels = (name, row["interface"], row["destination_mac"], str(row["vlan"]))
+                # Routes of several MTUs have next hops of their own by one neighbour.
+                labels = (
+                    name,
+                    str(row["number"]),
+                    row["interface"],
+                    row["destination_mac"],
+                    str(row["vlan"]),
+                )
                 for field, metric in by_hop.items():
                     metric.add_metric(labels, row[field])
         yield from (outcomes, *by_interface.values(), *by_hop.values())

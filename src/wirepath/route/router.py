@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from .forwarding import Forwarding
 from .fpm import FpmServer
 from .interfaces import Interfaces
 from .kernel import KernelSource
+from .model import Prefix
 from .neighbours import Prober
 from .report import report
 from .table import RouteTable
@@ -51,6 +52,7 @@ class Router(Running):
         self.plane: DriverPlane | UserPlane | None = None
         self.report: dict[str, Any] = {}
         self._heard = heard or (lambda _: None)
+        self._told_full = False
         self._lock = threading.Lock()
         self._ending = threading.Event()
         self._ended = threading.Event()
@@ -71,7 +73,13 @@ class Router(Running):
             kernel = opened.enter_context(KernelSource(self.table))
             kernel.sync()
             self.interfaces = Interfaces(
-                self.table, config.interfaces, rpf=config.rpf, families=families
+                self.table,
+                config.interfaces,
+                rpf=config.rpf,
+                families=families,
+                vrf=config.vrf,
+                any_vrf=config.plane == "xdp-kernel-fib",
+                forwards4=_forwards4,
             )
             fpm = None
             if config.source == "fpm":
@@ -106,10 +114,21 @@ class Router(Running):
         assert self.interfaces is not None
         assert self.plane is not None
         with self._lock:
+            before = self.interfaces.elsewhere
             self.interfaces.update(self.plane.program)
+            for name, why in self.interfaces.elsewhere.items():
+                if before.get(name) != why:
+                    self._heard(f"left to the host: {name}, {why}")
             if self.forwarding is not None:
                 self.forwarding.groups.places = self.interfaces.places
                 self.forwarding.refresh()
+                self._tell_refused(self.forwarding.refused)
+
+    def _tell_refused(self, refused: Mapping[Prefix, str]) -> None:
+        """Once, until there is room for all again."""
+        if refused and not self._told_full:
+            self._heard(f"{len(refused):,} prefixes found no room: {next(iter(refused.values()))}")
+        self._told_full = bool(refused)
 
     def _run(self, kernel: KernelSource, fpm: FpmServer | None, prober: Prober | None) -> None:
         try:
@@ -187,6 +206,15 @@ class Router(Running):
                     "unexpressed": self.forwarding.unexpressed(),
                 }
         return out
+
+
+def _forwards4(interface: str) -> bool:
+    """Of IPv6 the kernel has a switch for all of them alone."""
+    try:
+        name = Path("/proc/sys/net/ipv4/conf") / interface / "forwarding"
+        return name.read_text().strip() != "0"
+    except OSError:  # gone
+        return True
 
 
 def forwarded_families() -> tuple[int, ...]:

@@ -7,6 +7,7 @@ import contextlib
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from ipaddress import ip_interface
 from typing import Any, Literal, Self
 
 from .. import programs
@@ -142,16 +143,19 @@ class UserPlane:
             raise ConfigError(problem("addresses", name, f"one of {', '.join(self.hosts)}"))
         with IPRoute() as kernel:
             for each in addresses:
-                address, _, length = each.partition("/")
                 must = "an address with its prefix length, such as 192.0.2.1/24"
-                if not length.isdigit():
+                try:
+                    parsed = ip_interface(each)
+                except ValueError:
+                    parsed = None
+                if parsed is None or not each.partition("/")[2].isdigit():
                     raise ConfigError(problem(f"addresses.{name}", each, must))
                 try:
                     kernel.addr(
                         "replace",
                         index=self.hosts[name].ifindex,
-                        address=address,
-                        prefixlen=int(length),
+                        address=str(parsed.ip),
+                        prefixlen=parsed.network.prefixlen,
                     )
                 except (NetlinkError, OSError, ValueError) as error:
                     text = f"{must} that the kernel takes ({error})"
@@ -174,7 +178,7 @@ class UserPlane:
         for port in self.ports.values():
             worker.add_port(port, list(range(k, port.queues, workers)))
         for number, host in enumerate(self.hosts.values()):
-            worker.add_host(number, host)
+            worker.add_host(number, host, [k])  # a device has one queue for each worker
         worker.add_stage(self.program.stage())
         return worker
 

@@ -21,6 +21,7 @@ namespace {
 
 constexpr uint32_t kEthernetHeader = 14;
 constexpr uint32_t kEthernetAndVlan = 18;
+constexpr uint32_t kMinMtu = 68, kUsualMtu = 1500;
 constexpr uint32_t kMostAtOnce =
     64;  // reads of one rx: the slow path does not hold up the fast one
 
@@ -33,13 +34,22 @@ enum : size_t {
   kDropTxFull,
   kDropTxInvalid,
   kDropTxError,
+  kDropRxTooLong,
   kRxNoBuffer,
   kHeld,
   kCounters
 };
-constexpr std::array<const char*, kCounters> kNames{
-    "rx_packets",          "rx_bytes",        "tx_packets",    "tx_bytes",     "drop.tx_link_down",
-    "drop.tx_buffer_full", "drop.tx_invalid", "drop.tx_error", "rx_no_buffer", "held"};
+constexpr std::array<const char*, kCounters> kNames{"rx_packets",
+                                                    "rx_bytes",
+                                                    "tx_packets",
+                                                    "tx_bytes",
+                                                    "drop.tx_link_down",
+                                                    "drop.tx_buffer_full",
+                                                    "drop.tx_invalid",
+                                                    "drop.tx_error",
+                                                    "drop.rx_too_long",
+                                                    "rx_no_buffer",
+                                                    "held"};
 // The kernel's.
 constexpr std::array<const char*, 1> kKernelNames{"drop.host_queue_full"};
 
@@ -73,7 +83,7 @@ std::unique_ptr<HostPort> HostPort::open(const HostPortConfig& config) {
 HostPort::HostPort(const PortConfig& port, const HostPortConfig& config)
     : Port(port),
       name_(config.name),
-      mtu_(checked("mtu", config.mtu, 68, kMaxMtu)),
+      mtu_(config.mtu ? checked("mtu", config.mtu, kMinMtu, kMaxMtu) : 0),
       stride_((kMaxMtu + kEthernetAndVlan + 63) & ~63u),
       frames_(std::max(checked("rx_frames", config.rx_frames, 64, 65536), config.batch_size)),
       memory_(size_t{stride_} * frames_ * checked("queues", config.queues, 1, kMaxQueues)) {
@@ -142,7 +152,7 @@ void HostPort::refuse(const std::string& what, int error) const {
   throw Error(ErrorKind::kIo, told);
 }
 
-// A device that was there keeps what its owner gave it.
+// What the network sees of the host is the port's, so that a device that was there gets it too.
 void HostPort::set_up(const HostPortConfig& config) {
   const int fd = ::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (fd < 0) refuse("cannot be configured", errno);
@@ -153,14 +163,24 @@ void HostPort::set_up(const HostPortConfig& config) {
     ::close(fd);
     refuse(why, error);
   };
-  if (made_) {
-    if (config.mac != std::array<uint8_t, 6>{}) {
-      ifreq address{};
-      address.ifr_hwaddr.sa_family = ARPHRD_ETHER;
-      std::memcpy(address.ifr_hwaddr.sa_data, config.mac.data(), 6);
-      ask(SIOCSIFHWADDR, address, "does not take this MAC address");
-    }
-    ifreq mtu{};
+  ifreq address{}, mtu{};
+  ask(SIOCGIFHWADDR, address, "does not tell its MAC address");
+  if (config.mac != std::array<uint8_t, 6>{} &&
+      std::memcmp(address.ifr_hwaddr.sa_data, config.mac.data(), 6) != 0) {
+    address.ifr_hwaddr.sa_family = ARPHRD_ETHER;
+    std::memcpy(address.ifr_hwaddr.sa_data, config.mac.data(), 6);
+    ask(SIOCSIFHWADDR, address, "does not take this MAC address");
+  }
+  ask(SIOCGIFMTU, mtu, "does not tell its MTU");
+  const auto has = static_cast<uint32_t>(mtu.ifr_mtu);
+  if (mtu_ == 0) mtu_ = made_ ? kUsualMtu : has;
+  if (mtu_ > kMaxMtu) {
+    ::close(fd);
+    throw config_error("mtu of " + name_, std::to_string(mtu_),
+                       "at most " + std::to_string(kMaxMtu) + " (ip link set " + name_ + " mtu " +
+                           std::to_string(kMaxMtu) + ")");
+  }
+  if (mtu_ != has) {
     mtu.ifr_mtu = static_cast<int>(mtu_);
     ask(SIOCSIFMTU, mtu, "does not take this MTU");
   }
@@ -181,8 +201,8 @@ uint32_t HostPort::rx(uint32_t queue, wp_batch& batch) noexcept {
   Queue& state = *states_[queue];
   const uint32_t most = std::min(batch.capacity, kMostAtOnce);
   uint64_t bytes = 0;
-  uint32_t n = 0;
-  while (n < most) {
+  uint32_t n = 0, cut = 0;
+  while (n + cut < most) {
     if (state.free.size() == 0) [[unlikely]] {
       state.counters[kRxNoBuffer].add(1);
       break;
@@ -194,6 +214,12 @@ uint32_t HostPort::rx(uint32_t queue, wp_batch& batch) noexcept {
       if (errno == EBADFD) finished_.store(true, std::memory_order_release);  // removed
       if (errno == EINTR) continue;
       break;
+    }
+    if (static_cast<size_t>(got) >= stride_) [[unlikely]] {  // cut, by an MTU given afterwards
+      state.free.push(frame);
+      state.counters[kDropRxTooLong].add(1);
+      cut++;
+      continue;
     }
     batch.data[n] = memory_.data() + frame;
     batch.length[n] = static_cast<uint32_t>(got);

@@ -20,8 +20,8 @@ namespace wp {
 
 struct HostPortConfig {
   std::string name;              // of the device; one that is there is taken as it is
-  std::array<uint8_t, 6> mac{};  // of a new one; zeros: the kernel chooses
-  uint32_t mtu = 1500;           // of a new one
+  std::array<uint8_t, 6> mac{};  // zeros: what it has, or the kernel chooses
+  uint32_t mtu = 0;              // 0: what it has, 1500 of a new one
   uint32_t queues = 1;           // one for each worker
   uint32_t rx_frames = 256;      // buffers of a queue
   uint32_t batch_size = 64;

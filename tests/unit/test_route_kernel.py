@@ -1,0 +1,53 @@
+"""The kernel's word of changes, from a socket that stands for its own."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+import pytest
+
+from wirepath.route import KernelSource, RouteTable
+from wirepath.route.model import UP
+
+INDEX = 4242
+_NEWLINK = 16
+
+
+def link_message(flags: int) -> bytes:
+    """RTM_NEWLINK of an Ethernet link e9."""
+    name = struct.pack("=HH4s", 7, 3, b"e9\0")
+    mac = struct.pack("=HH6s2x", 10, 1, bytes([2, 0, 0, 0, 0, 9]))
+    body = struct.pack("=BxHiII", 0, 1, INDEX, flags, 0) + name + mac
+    return struct.pack("=IHHII", 16 + len(body), _NEWLINK, 0, 0, 0) + body
+
+
+def test_what_was_told_is_followed_before_all_is_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = RouteTable()
+    read: list[int] = []
+    ours, kernels = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with ours, kernels, KernelSource(table) as source, monkeypatch.context() as patched:
+        source.sync()
+        ours.setblocking(False)
+        patched.setattr(source, "_monitor", ours)
+
+        def sync() -> None:
+            source._missed = False
+            read.append(table.links[INDEX].flags & UP)
+
+        patched.setattr(source, "sync", sync)
+        kernels.send(link_message(0x10043))
+        while source.poll():
+            pass
+        assert table.links[INDEX].flags & UP
+        read.clear()
+        # Down: the kernel's routes have to be read again, and there is no reason to wait for that.
+        kernels.send(link_message(0x1002))
+        assert source.poll(10)
+        assert table.links[INDEX].flags & UP == 0
+        assert read == []
+        assert source.poll()
+        assert read == [0]
+        assert not source.poll()
