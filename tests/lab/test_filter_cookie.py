@@ -32,7 +32,15 @@ pytestmark = [
     ),
 ]
 PORT = 8080
-RULES = (Rule(name="web", action="syncookie", destination_port=str(PORT)),)
+
+
+def protecting(*addresses):
+    """Rules for a listener on these addresses."""
+    where = {"destination": ",".join(addresses), "destination_port": str(PORT)}
+    return (Rule(name="web", action="syncookie", **where),)
+
+
+RULES = protecting("10.0.0.9", "2001:db8::9")
 ETHERNET = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
 
 
@@ -138,6 +146,20 @@ def test_what_is_for_no_listener_is_left_to_the_host(host, family):
             assert engine.counters()["cookies_declined"] == 1
 
 
+@pytest.mark.parametrize("family", [4, 6])
+def test_what_is_for_other_hosts_passes_beside_a_listener_on_every_address(host, family):
+    """A host that forwards: its own listener would be found for their addresses as well."""
+    with host.enter(), listening(host):
+        engine = Engine.kernel(compile_filter(FilterConfig(rules=RULES)))
+        for flags in ("S", "A", "R", "SA", "FA"):
+            packet = ends(family) / TCP(sport=1234, dport=PORT, flags=flags)
+            packet[IP if family == 4 else IPv6].dst = "10.0.0.10" if family == 4 else "2001:db8::a"
+            assert judged(engine, packet) == ("pass", bytes(packet)), flags
+        assert engine.counts()["web"]["packets"] == 0
+        syn = ends(family) / TCP(sport=1234, dport=PORT, flags="S")
+        assert judged(engine, syn)[0] == "tx"  # the listener is there
+
+
 @pytest.mark.parametrize("flags", ["A", "R", "SA", "FA", "SF", "SR", "", "FPU", "PA"])
 @pytest.mark.parametrize("family", [4, 6])
 def test_what_no_connection_sends_to_a_listener_is_dropped(host, family, flags):
@@ -234,7 +256,8 @@ def test_connections_survive_a_flood_of_syns(lab_name, mode):
                 stack.enter_context(Chain(a.interface.name))
                 raw = stack.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW))
                 raw.bind((a.interface.name, 0))
-            one = stack.enter_context(Filter(FilterConfig(rules=RULES)))
+            rules = protecting(b.interface.ipv4)
+            one = stack.enter_context(Filter(FilterConfig(rules=rules)))
             with b.enter():
                 assert one.attach(b.interface.name, mode) == mode
                 threads = [
