@@ -25,6 +25,7 @@ WP_CONFIG(struct filter_config);
   DROP(limit)                        \
   DROP(blocked)                      \
   DROP(cookie)                       \
+  DROP(cookie_room)                  \
   DROP(malformed)                    \
   DROP(unmatched)
 WP_COUNTERS(FILTER_COUNTERS);
@@ -270,7 +271,7 @@ WP_INLINE int filter_listener(struct wp_packet* p, __u32 features,
   if (whose == FILTER_COOKIE_RIGHT) wp_count(p, cookies_right);
   if (whose == FILTER_COOKIE_DECLINED) wp_count(p, cookies_declined);
   if (whose != FILTER_COOKIE_ANSWER || (features & FILTER_DRY_RUN)) return WP_NEXT;
-  if (filter_cookie_write(p, packet, &reply)) return wp_drop(p, cookie);
+  if (filter_cookie_write(p, packet, &reply)) return wp_drop(p, cookie_room);
   wp_count(p, cookies_sent);
   return WP_TX;
 }
