@@ -118,14 +118,45 @@ def test_a_syn_is_answered_with_a_cookie_that_lets_its_ack_through(host, family,
         assert bytes(again) == frame
 
         right = ends(family, tags) / TCP(sport=1234, dport=PORT, seq=78, ack=tcp.seq + 1, flags="A")
+        wrong = right.copy()
+        wrong[TCP].ack += 1000  # the lowest bits of a cookie are the number of an MSS
+        assert judged(engine, wrong)[0] == "drop"
         assert judged(engine, right)[0] == "pass"
-        right[TCP].ack += 1000  # the lowest bits of a cookie are the number of an MSS
-        assert judged(engine, right)[0] == "drop"
         counters = engine.counters()
         assert counters["cookies_sent"] == counters["cookies_right"] == 1
         assert counters["drop.cookie"] == 1
         assert engine.counts()["web"]["packets"] == 3
         assert engine.counts()["web"]["dropped_packets"] == 1
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_what_comes_right_behind_a_cookie_passes_before_there_is_a_connection(host, family):
+    """As in one batch of a queue: the host takes none of it before all of it was judged."""
+    with host.enter(), listening(host):
+        engine = Engine.kernel(compile_filter(FilterConfig(rules=RULES)))
+        proven = engine.program.maps["proven"]
+
+        def segment(flags, seq=78, ack=0, sport=1234):
+            return ends(family) / TCP(sport=sport, dport=PORT, seq=seq, ack=ack, flags=flags)
+
+        _, frame = judged(engine, segment("S", seq=77))
+        cookie = Ether(frame)[TCP].seq
+        second = segment("PA", seq=78 + 1460, ack=cookie + 1)
+        assert judged(engine, second)[0] == "drop"  # nothing is known of its sender
+        assert len(proven) == 0
+        before = time.monotonic_ns()
+        assert judged(engine, segment("A", ack=cookie + 1))[0] == "pass"
+        [(ends_of, until)] = proven.items()
+        assert before < until - 10**9 < time.monotonic_ns()
+        proven[ends_of] = 2**63  # however slow this machine is
+        for flags in ("A", "PA", "FA", "R"):
+            packet = segment(flags, seq=78 + 1460, ack=cookie + 1)
+            assert judged(engine, packet) == ("pass", bytes(packet)), flags
+        assert judged(engine, segment("PA", seq=1538, ack=cookie + 1, sport=1235))[0] == "drop"
+        proven[ends_of] = before  # its time is over
+        assert judged(engine, second)[0] == "drop"
+        assert engine.counters()["cookies_right"] == 1
+        assert engine.counters()["drop.cookie"] == 3
 
 
 @pytest.mark.parametrize("family", [4, 6])
