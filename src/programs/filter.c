@@ -25,6 +25,7 @@ WP_CONFIG(struct filter_config);
   DROP(limit)                        \
   DROP(blocked)                      \
   DROP(cookie)                       \
+  DROP(cookie_room)                  \
   DROP(malformed)                    \
   DROP(unmatched)
 WP_COUNTERS(FILTER_COUNTERS);
@@ -37,6 +38,7 @@ WP_MAP(ARRAY, rule_buckets, __u32, struct filter_bucket, 1);
 WP_MAP(LRU_HASH, source_buckets, struct filter_source, struct filter_bucket, 1);
 WP_MAP(HASH, blocks, struct filter_address, struct filter_block, 1);
 WP_RING(samples, 1 << 20);
+WP_MAP(LRU_HASH, proven, struct filter_ends, __u64, 1);
 WP_MAP(ARRAY, described, __u32, struct filter_text, 1);
 WP_PREFIX4(from4);
 WP_PREFIX4(to4);
@@ -256,12 +258,37 @@ WP_INLINE __u32 filter_match(struct wp_packet* p, __u32 features,
   return FILTER_RULES;
 }
 
+WP_INLINE void filter_ends_of(const struct filter_packet* packet, struct filter_ends* ends) {
+  ends->source[0] = packet->is6 ? packet->source6[0] : 0;
+  ends->source[1] = packet->is6 ? packet->source6[1] : packet->source4;
+  ends->destination[0] = packet->is6 ? packet->destination6[0] : 0;
+  ends->destination[1] = packet->is6 ? packet->destination6[1] : packet->destination4;
+  ends->ports = packet->source_port << 16 | packet->destination_port;
+  ends->is6 = packet->is6;
+}
+
+/* A client may send data right behind its cookie, and all of that is judged before the host has
+ * taken the first of it and made the connection: for a moment all from there passes. */
+WP_INLINE int filter_proven(struct wp_packet* p, const struct filter_packet* packet, int whose) {
+  struct filter_ends ends;
+  filter_ends_of(packet, &ends);
+  if (whose == FILTER_COOKIE_RIGHT) {
+    const __u64 until = wp_now(p) + FILTER_PROVEN;
+    wp_update(p, proven, &ends, &until, WP_ANY);
+    return whose;
+  }
+  __u64* until = wp_lookup(p, proven, &ends);
+  return until && wp_now(p) < wp_read(*until) ? FILTER_COOKIE_NONE : whose;
+}
+
 /* A segment for a listener that is protected: answered, let through, or dropped. A dry run asks
  * and counts what it would drop, and answers nothing. */
 WP_INLINE int filter_listener(struct wp_packet* p, __u32 features,
                               const struct filter_packet* packet, const struct filter_rule* rule) {
   struct filter_cookie_reply reply = {};
-  const int whose = filter_cookie_ask(p, packet, &reply);
+  int whose = filter_cookie_ask(p, packet, &reply);
+  if (whose == FILTER_COOKIE_RIGHT || whose == FILTER_COOKIE_WRONG)
+    whose = filter_proven(p, packet, whose);
   const int wrong = whose == FILTER_COOKIE_WRONG;
   filter_account(p, features, rule->name, wrong, wrong);
   if ((features & FILTER_SAMPLES) && rule->sample && filter_chosen(p, rule->sample))
@@ -270,7 +297,7 @@ WP_INLINE int filter_listener(struct wp_packet* p, __u32 features,
   if (whose == FILTER_COOKIE_RIGHT) wp_count(p, cookies_right);
   if (whose == FILTER_COOKIE_DECLINED) wp_count(p, cookies_declined);
   if (whose != FILTER_COOKIE_ANSWER || (features & FILTER_DRY_RUN)) return WP_NEXT;
-  if (filter_cookie_write(p, packet, &reply)) return wp_drop(p, cookie);
+  if (filter_cookie_write(p, packet, &reply)) return wp_drop(p, cookie_room);
   wp_count(p, cookies_sent);
   return WP_TX;
 }

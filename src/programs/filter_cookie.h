@@ -4,7 +4,7 @@
  * (bpf_tcp_gen_syncookie and bpf_tcp_check_syncookie of bpf-helpers(7)), for a listening socket
  * that it is asked for: so it answers in its own name, and takes the connection whose cookie it
  * finds right as if it had sent that itself. Its socket table tells a connection's segments from
- * forged ones, and nothing is kept here.
+ * forged ones; all that is kept here is who has just shown a cookie (filter_proven in filter.c).
  *
  * The helpers that need no socket (bpf_tcp_raw_gen_syncookie_...) would do for a proxy alone: the
  * host refuses cookies for a listener that it does not know to be short of room.

@@ -113,6 +113,13 @@ struct filter_bucket {
   __u64 packets_until, bytes_until;
 };
 
+/* Whose cookie was right just now: the two ends of its connection. */
+struct filter_ends {
+  __u64 source[2], destination[2]; /* IPv4 in the last four bytes */
+  __u32 ports, is6;
+};
+#define FILTER_PROVEN 1000000000ull /* ns that its segments pass without a connection */
+
 #define FILTER_SET_BACK 1000000000ull /* ns; less is the difference of two queues' time stamps */
 
 struct filter_address {

@@ -32,7 +32,15 @@ pytestmark = [
     ),
 ]
 PORT = 8080
-RULES = (Rule(name="web", action="syncookie", destination_port=str(PORT)),)
+
+
+def protecting(*addresses):
+    """Rules for a listener on these addresses."""
+    where = {"destination": ",".join(addresses), "destination_port": str(PORT)}
+    return (Rule(name="web", action="syncookie", **where),)
+
+
+RULES = protecting("10.0.0.9", "2001:db8::9")
 ETHERNET = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02")
 
 
@@ -110,14 +118,45 @@ def test_a_syn_is_answered_with_a_cookie_that_lets_its_ack_through(host, family,
         assert bytes(again) == frame
 
         right = ends(family, tags) / TCP(sport=1234, dport=PORT, seq=78, ack=tcp.seq + 1, flags="A")
+        wrong = right.copy()
+        wrong[TCP].ack += 1000  # the lowest bits of a cookie are the number of an MSS
+        assert judged(engine, wrong)[0] == "drop"
         assert judged(engine, right)[0] == "pass"
-        right[TCP].ack += 1000  # the lowest bits of a cookie are the number of an MSS
-        assert judged(engine, right)[0] == "drop"
         counters = engine.counters()
         assert counters["cookies_sent"] == counters["cookies_right"] == 1
         assert counters["drop.cookie"] == 1
         assert engine.counts()["web"]["packets"] == 3
         assert engine.counts()["web"]["dropped_packets"] == 1
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_what_comes_right_behind_a_cookie_passes_before_there_is_a_connection(host, family):
+    """As in one batch of a queue: the host takes none of it before all of it was judged."""
+    with host.enter(), listening(host):
+        engine = Engine.kernel(compile_filter(FilterConfig(rules=RULES)))
+        proven = engine.program.maps["proven"]
+
+        def segment(flags, seq=78, ack=0, sport=1234):
+            return ends(family) / TCP(sport=sport, dport=PORT, seq=seq, ack=ack, flags=flags)
+
+        _, frame = judged(engine, segment("S", seq=77))
+        cookie = Ether(frame)[TCP].seq
+        second = segment("PA", seq=78 + 1460, ack=cookie + 1)
+        assert judged(engine, second)[0] == "drop"  # nothing is known of its sender
+        assert len(proven) == 0
+        before = time.monotonic_ns()
+        assert judged(engine, segment("A", ack=cookie + 1))[0] == "pass"
+        [(ends_of, until)] = proven.items()
+        assert before < until - 10**9 < time.monotonic_ns()
+        proven[ends_of] = 2**63  # however slow this machine is
+        for flags in ("A", "PA", "FA", "R"):
+            packet = segment(flags, seq=78 + 1460, ack=cookie + 1)
+            assert judged(engine, packet) == ("pass", bytes(packet)), flags
+        assert judged(engine, segment("PA", seq=1538, ack=cookie + 1, sport=1235))[0] == "drop"
+        proven[ends_of] = before  # its time is over
+        assert judged(engine, second)[0] == "drop"
+        assert engine.counters()["cookies_right"] == 1
+        assert engine.counters()["drop.cookie"] == 3
 
 
 @pytest.mark.parametrize("family", [4, 6])
@@ -136,6 +175,20 @@ def test_what_is_for_no_listener_is_left_to_the_host(host, family):
             syn = ends(family) / TCP(sport=1234, dport=PORT, flags="S")
             assert judged(engine, syn) == ("pass", bytes(syn))
             assert engine.counters()["cookies_declined"] == 1
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_what_is_for_other_hosts_passes_beside_a_listener_on_every_address(host, family):
+    """A host that forwards: its own listener would be found for their addresses as well."""
+    with host.enter(), listening(host):
+        engine = Engine.kernel(compile_filter(FilterConfig(rules=RULES)))
+        for flags in ("S", "A", "R", "SA", "FA"):
+            packet = ends(family) / TCP(sport=1234, dport=PORT, flags=flags)
+            packet[IP if family == 4 else IPv6].dst = "10.0.0.10" if family == 4 else "2001:db8::a"
+            assert judged(engine, packet) == ("pass", bytes(packet)), flags
+        assert engine.counts()["web"]["packets"] == 0
+        syn = ends(family) / TCP(sport=1234, dport=PORT, flags="S")
+        assert judged(engine, syn)[0] == "tx"  # the listener is there
 
 
 @pytest.mark.parametrize("flags", ["A", "R", "SA", "FA", "SF", "SR", "", "FPU", "PA"])
@@ -234,7 +287,8 @@ def test_connections_survive_a_flood_of_syns(lab_name, mode):
                 stack.enter_context(Chain(a.interface.name))
                 raw = stack.enter_context(socket.socket(socket.AF_PACKET, socket.SOCK_RAW))
                 raw.bind((a.interface.name, 0))
-            one = stack.enter_context(Filter(FilterConfig(rules=RULES)))
+            rules = protecting(b.interface.ipv4)
+            one = stack.enter_context(Filter(FilterConfig(rules=rules)))
             with b.enter():
                 assert one.attach(b.interface.name, mode) == mode
                 threads = [

@@ -236,7 +236,7 @@ def test_a_reload_without_room_for_it_changes_nothing() -> None:
 
 
 def test_a_start_that_finds_all_numbers_kept_says_what_to_do() -> None:
-    kept = Kept({"old": (0, 0)}, {f"old/s{i}": (i + 1, 1, 1) for i in range(3)}, 3)
+    kept = Kept({"old": (0, 0)}, {f"old/s{i}": (i + 1, 1, 1, "10.0.0.1") for i in range(3)}, 3)
     with pytest.raises(ConfigError, match=r"all 3 records .* lb unpin"):
         Controller(config(), kept, Room(vips=4, reals=3)).start(0.0)
 
@@ -294,6 +294,28 @@ def test_the_next_process_goes_on_with_the_same_numbers_and_flows() -> None:
     assert np.array_equal(other.tables[0].table, plane.tables[0].table)
     assert other.tables[0].half != half  # the one in use is not written over
     assert second.vips["web"].reals["s1"].state is RealState.DRAINING
+
+
+def test_a_server_that_moved_between_two_processes_takes_no_flows_along() -> None:
+    controller, _ = started()
+    kept = Kept.of(controller.kept().plain())
+    before = controller.vips["web"].reals["s1"]
+    servers = [s.replace(address="10.0.9.9") if s.name == "s1" else s for s in config().server]
+    second, plane = Controller(config().replace(server=tuple(servers)), kept), Plane()
+    plane.apply(second.start(0.0))
+    moved = second.vips["web"].reals["s1"]
+    assert (moved.number, moved.healthy) != (before.number, True)
+    assert moved.number not in {number for number, *_ in kept.reals.values()}
+    assert moved.generation > before.generation
+    assert plane.reals[moved.number].state is RealState.DOWN
+    assert before.number not in plane.reals  # the plane empties what nobody names
+    for name in ("s0", "s2", "s3"):
+        ours, theirs = controller.vips["web"].reals[name], second.vips["web"].reals[name]
+        assert (ours.number, ours.generation) == (theirs.number, theirs.generation)
+        assert theirs.state is RealState.UP
+    # The number is free again.
+    plane.apply(second.reload(config(5).replace(server=(*servers, config(5).server[4])), 1.0))
+    assert second.vips["web"].reals["s4"].number == before.number
 
 
 def test_the_same_configuration_gives_the_same_table_whatever_the_order() -> None:

@@ -11,7 +11,7 @@ from wirepath.balancer.config import BalancerConfig
 from wirepath.balancer.controller import Change, Controller, RemoveVip, SetReal, SetTable
 from wirepath.balancer.maps import ProgramMaps
 from wirepath.balancer.plane import Plane, entries
-from wirepath.balancer.state import RAMP_STEPS
+from wirepath.balancer.state import RAMP_STEPS, Kept
 
 SIZE, SLOW = 1021, 100.0
 MAC = bytes.fromhex("020000000001")
@@ -119,3 +119,36 @@ def test_a_server_that_moves_keeps_its_quic_id() -> None:
     keys, numbers = running.program.maps["quic_servers"].arrays()
     named = {int(k) & 0xFFFF: int(n) for k, n in zip(keys, numbers, strict=True)}
     assert named[9] == after
+
+
+def test_a_server_with_a_number_that_another_had_begins_its_counters_anew() -> None:
+    running = Running(config())
+    counted = running.program.maps["server_counters"]
+
+    def packets(server: str) -> int:
+        return int(running.plane.server_counters()["packets"][running.number(server)])
+
+    for server in ("s1", "s2"):
+        counted[running.number(server)] = (7, 700, 1)
+    old, seen = running.number("s1"), packets("s1")
+    assert seen >= 7  # of every slot of a per-CPU map
+    running.apply(running.controller.checked("web", "s1", False, 1.0))
+    running.apply(running.controller.checked("web", "s1", True, 2.0))
+    assert packets("s1") == seen  # another state is no other server
+    servers = [{"name": f"s{i}", "address": f"10.0.0.{i + 1}"} for i in range(4)]
+    servers[1]["address"] = "10.0.9.9"
+    running.reload(config(server=servers), 3.0)
+    assert packets("s1") == 0
+    running.reload(config(server=[*servers, {"name": "s4", "address": "10.0.0.5"}]), 4.0)
+    assert running.number("s4") == old
+    assert packets("s4") == 0
+    assert packets("s2") == seen
+
+    # The process that takes the maps over counts on.
+    kept = Kept.of(running.controller.kept().plain())
+    again = Plane(ProgramMaps(running.program), running.controller.config, lambda _: MAC)
+    again.adopt(running.plane.groups)
+    for change in Controller(running.controller.config, kept).start(5.0):
+        if isinstance(change, SetReal):
+            again.real(change)
+    assert int(again.server_counters()["packets"][running.number("s2")]) == seen

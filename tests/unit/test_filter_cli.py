@@ -32,7 +32,7 @@ def test_check_says_what_a_filter_comes_to(wirepath, tmp_path):
 
 
 def test_check_says_what_syn_cookies_ask_of_the_host(wirepath, tmp_path):
-    rule = ("--rule", "syncookie destination_port=443")
+    rule = ("--rule", "syncookie destination=192.0.2.1 destination_port=443")
     said = wirepath("filter", "check", *rule, "--json").json
     assert "cookies" in said["features"]
     assert said["syn_cookies"].startswith(("net.ipv4.tcp_syncookies = ", "not in this kernel"))

@@ -386,3 +386,27 @@ table inet t {
         "accept ends its own chain only, and another one follows",
         "the policy of a chain in front of its own drops",
     ]
+
+
+def test_sets_whose_names_would_be_one_here_stay_two(tmp_path):
+    long_name = "a" * 70
+    long = [f"{first}{long_name}" for first in "xyz"]  # their last 63 characters are the same
+    names = ["a/b", "a_b", *long]
+    items = [
+        {
+            "set": {
+                "family": "ip",
+                "table": "t",
+                "name": name,
+                "type": "ipv4_addr",
+                "elem": [address],
+            }
+        }
+        for address, name in ((f"10.0.0.{i}", name) for i, name in enumerate(names))
+    ]
+    found = imported(tmp_path, json.dumps({"nftables": items}))
+    assert [each.name for each in found.sets] == [
+        "a_b", "a_b_2", long_name[:63], f"{long_name[:61]}_2", f"{long_name[:61]}_3",
+    ]  # fmt: skip
+    assert [each.prefixes for each in found.sets] == [f"10.0.0.{i}" for i in range(5)]
+    found.config()

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import wirepath as wp
-from wirepath.errors import ConfigError, PortError
+from wirepath.errors import ConfigError, DeviceBusy, PortError
 from wirepath.filter import Filter, FilterConfig, Rule, Set, compile_filter, control
 from wirepath.filter.engine import Engine
 from wirepath.frames import udp
@@ -155,6 +155,36 @@ def test_a_reload_that_fails_at_one_interface_is_taken_back_at_the_others(monkey
         subject.reload(new, force=True)
     assert subject.config == old and subject.engines() == list(before.values())
     assert len(chains["first"].held) == 2 and chains["first"].held[-1] is before["first"].program
+
+
+@pytest.mark.parametrize("fails", ["stage", "driver"])
+def test_a_reload_that_fails_leaves_stages_and_drivers_as_they_were(monkeypatch, fails):
+    monkeypatch.setattr(Engine, "in_chain", lambda chain, tables: Engine.native(tables))
+    subject = Filter(FilterConfig(signatures="ntp"))
+    first, second = subject.stage(), subject.stage()
+    slot = _Slot(gone=fails == "driver")
+    driver = Engine.native(subject.tables)
+    subject._drivers = {"one": control._Driver(slot, driver, stays=False)}
+    before, was = subject.engines(), first.program
+
+    def busy(program, seconds=5.0):
+        raise DeviceBusy("the worker does not come to its next batch")
+
+    if fails == "stage":
+        monkeypatch.setattr(second, "replace", busy)
+    with pytest.raises(DeviceBusy if fails == "stage" else PortError):
+        subject.reload(FilterConfig(signatures="dns"), force=True)
+    assert first.program is was and second.program is was
+    assert slot.held == []
+    assert subject.engines() == before and subject.config.signatures == "ntp"
+
+    monkeypatch.undo()
+    monkeypatch.setattr(Engine, "in_chain", lambda chain, tables: Engine.native(tables))
+    slot.gone = False
+    subject.reload(FilterConfig(signatures="dns"), force=True)
+    native, attached = subject.engines()
+    assert first.program is native.program and second.program is native.program
+    assert native is not before[0] and slot.held == [attached.program]
 
 
 @pytest.mark.parametrize("text", [b"", b"[1]", b'{"names": [], "config": "00"}', b"\xff"])

@@ -90,7 +90,7 @@ class Controller:
         self._kept = kept
         self._room = room
         self._vip_numbers = Numbers(0, room.vips, (n for n, _ in kept.vips.values()))
-        self._real_numbers = Numbers(1, room.reals, (n for n, _, _ in kept.reals.values()))
+        self._real_numbers = Numbers(1, room.reals, (known[0] for known in kept.reals.values()))
         self._generation = kept.generation
         self._records: dict[int, SetReal] = {}
         self._left: list[SetReal] = []  # records that servers had before they got another address
@@ -104,9 +104,9 @@ class Controller:
         for name, (number, _) in self._kept.vips.items():
             if name not in self.vips:
                 self._vip_numbers.give_back(number)
-        for name, (number, _, _) in self._kept.reals.items():
-            vip, _, server = name.partition("/")
-            if vip not in self.vips or server not in self.vips[vip].reals:
+        used = {real.number for _, real in reals_of(self.vips)}
+        for number, *_ in self._kept.reals.values():
+            if number not in used:
                 self._real_numbers.give_back(number)
         self._kept = Kept.nothing()
         self._started = True
@@ -161,7 +161,7 @@ class Controller:
         real = vip.reals.get(server.name)
         if real is None:
             known = self._kept.reals.get(f"{vip.config.name}/{server.name}")
-            if known is None:
+            if known is None or known[3] != server.address:  # flows of one that moved end with it
                 self._generation += 1
                 real = Real(server, self._real_numbers.take(), self._generation, server.weight)
                 real.late = self._started
@@ -285,6 +285,7 @@ class Controller:
                     real.number,
                     real.generation,
                     int(real.state),
+                    real.server.address,
                 )
                 for vip, real in reals_of(self.vips)
             },

@@ -19,6 +19,7 @@ from .plane import entries
 SLOT = "balancer"
 # What a table or map is made with cannot be taken over by a process that wants another.
 _SAME = ("table_size", "connections", "algorithm")
+_VERSION = 2  # of the state that one process leaves to the next
 
 
 def sources_of(config: BalancerConfig) -> dict[int, str]:
@@ -93,7 +94,8 @@ class DriverPath:
         kept: dict[str, Any] | None = None
         with contextlib.suppress(OSError, ValueError):
             kept = json.loads(self._state.read_text())
-        if kept is None or any(kept.get(n) != getattr(self._config, n) for n in _SAME):
+        same = {"version": _VERSION} | {name: getattr(self._config, name) for name in _SAME}
+        if kept is None or any(kept.get(name) != value for name, value in same.items()):
             self._chain.remove(SLOT, force=True)
             return None
         return kept
@@ -102,7 +104,8 @@ class DriverPath:
         """Write down what the next process has to know."""
         if not self._config.pin:
             return
-        values = kept | {name: getattr(self._config, name) for name in _SAME}
+        same = {name: getattr(self._config, name) for name in _SAME}
+        values = kept | same | {"version": _VERSION}
         control.folder()
         beside = self._state.with_suffix(".new")
         beside.write_text(json.dumps(values))

@@ -73,6 +73,7 @@ class Plane:
         self._services: dict[str, _Service] = {}
         self._groups: dict[str, int] = {}
         self._records: dict[int, SetReal] = {}
+        self._generations: dict[int, int] = {}  # of each number, whose counters its are
         self._vips: dict[bytes, bytes] = {}
         self._quic: dict[int, int] = {}
 
@@ -104,6 +105,9 @@ class Plane:
         self._groups = dict(groups)
         keys, values = self._maps.read("vips")
         self._vips = {k.tobytes(): v.tobytes() for k, v in zip(keys, values, strict=True)}
+        numbers, records = self._maps.read("servers")
+        there = zip(numbers, records["generation"], strict=True)
+        self._generations = {int(number): int(generation) for number, generation in there}
         keys, values = self._maps.read("quic_servers")
         self._quic = {int(k): int(v) for k, v in zip(keys, values, strict=True)}
 
@@ -126,6 +130,11 @@ class Plane:
     def real(self, change: SetReal) -> None:
         """Write a server's record."""
         self._records[change.number] = change
+        if self._generations.get(change.number) != change.generation:
+            # Packets of who had the number before are not this one's.
+            nothing = np.zeros(1, layout.SERVER_COUNTERS)
+            self._maps.write("server_counters", np.asarray([change.number], "<u4"), nothing)
+            self._generations[change.number] = change.generation
         row = np.zeros(1, layout.SERVER)
         row["generation"] = change.generation
         mac = self._stations(change.server)

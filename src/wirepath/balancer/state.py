@@ -111,7 +111,8 @@ class Kept:
     """Numbers that the data path of an earlier process has given, to be kept by the next."""
 
     vips: Mapping[str, tuple[int, int]]  # number, half
-    reals: Mapping[str, tuple[int, int, int]]  # "vip/server": number, generation, state
+    # "vip/server": number, generation, state, address
+    reals: Mapping[str, tuple[int, int, int, str]]
     generation: int
 
     @classmethod
@@ -123,7 +124,10 @@ class Kept:
         """From plain JSON, as :meth:`plain` gives it."""
         return cls(
             {name: (int(n), int(half)) for name, (n, half) in values["vips"].items()},
-            {name: (int(n), int(g), int(s)) for name, (n, g, s) in values["reals"].items()},
+            {
+                name: (int(n), int(g), int(s), str(address))
+                for name, (n, g, s, address) in values["reals"].items()
+            },
             int(values["generation"]),
         )
 

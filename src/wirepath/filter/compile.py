@@ -25,6 +25,7 @@ _FEATURES = {
 }  # fmt: skip
 _FEATURES |= {name: 1 << i for i, (name, _) in enumerate(DIMENSIONS)}
 _FEATURES |= {"source": 1 << len(DIMENSIONS), "destination": 2 << len(DIMENSIONS)}
+_PROVEN = 16384  # clients that may have shown their cookies in the last second
 _ACTIONS = {"drop": 0, "pass": 1, "limit": 2, "sample": 1, "syncookie": 3}
 _BY_SIGNATURE, _PER_RULE = 1, 2
 #: IPv4 prefixes from which on a table over the first 24 bits (64 MiB) is the one that random
@@ -144,6 +145,7 @@ def compile_filter(config: FilterConfig, *, folder: str | Path = ".") -> Tables:
         "rule_buckets": max(1, len(named)),
         "source_buckets": config.sources if per_source else 1,
         "blocks": max(1, config.blocks),
+        "proven": _PROVEN if "cookies" in out.features else 1,
     }
     return out
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import contextlib
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
@@ -172,25 +173,27 @@ class Filter:
         for interface, driver in self._drivers.items():
             loaded[interface] = Engine.in_chain(driver.chain, tables)
             loaded[interface].adopt_blocks(driver.engine)
-        # From here on nothing is left that could be refused but by a chain that is gone.
-        done: list[_Driver] = []
+        # From here on nothing is left that could be refused but by a stage whose worker is busy or
+        # a chain that is gone: then what was there goes back, or the places would differ.
+        back: list[Callable[[], None]] = []
         try:
+            if native is not None:
+                for stage in self._stages:
+                    old = stage.program
+                    stage.replace(cast(NativeProgram, native.program))
+                    back.append(partial(stage.replace, old))
             for interface, engine in loaded.items():
                 driver = self._drivers[interface]
-                driver.chain.put(cast(Program, engine.program), stays=driver.stays, force=True)
-                done.append(driver)
+                driver.put(engine)
+                back.append(partial(driver.put, driver.engine))
         except BaseException:
-            for driver in done:  # the rules that were there, or the places would differ
-                old = cast(Program, driver.engine.program)
+            for restore in reversed(back):
                 with contextlib.suppress(WirepathError):
-                    driver.chain.put(old, stays=driver.stays, force=True)
+                    restore()
             raise
         for interface, engine in loaded.items():
             self._drivers[interface].engine = engine
-        if native is not None:
-            for stage in self._stages:
-                stage.replace(cast(NativeProgram, native.program))
-            self._native = native
+        self._native = native
         self.config, self.tables = new_config, tables
 
     def watch(self, every: int) -> None:
@@ -198,7 +201,7 @@ class Filter:
         0 ends that. Tables and counts stay."""
         for driver in self._drivers.values():
             engine = driver.engine.watching(driver.chain, every)
-            driver.chain.put(cast(Program, engine.program), stays=driver.stays, force=True)
+            driver.put(engine)
             driver.engine = engine
 
     def block(self, address: str | Address, seconds: float) -> None:
@@ -277,6 +280,10 @@ class _Driver:
     chain: Chain
     engine: Engine
     stays: bool
+
+    def put(self, engine: Engine) -> None:
+        """Another one into the slot; what is taken for being there is :attr:`engine` still."""
+        self.chain.put(cast(Program, engine.program), stays=self.stays, force=True)
 
 
 def _chain_of(interface: str) -> Chain:

@@ -28,7 +28,8 @@ _COUNT = np.dtype(
 COUNTERS = (
     "not_ip", "too_many_tags", "would_drop", "sampled", "samples_lost", "buckets_missed",
     "cookies_sent", "cookies_right", "cookies_declined", "drop.rule", "drop.signature",
-    "drop.limit", "drop.blocked", "drop.cookie", "drop.malformed", "drop.unmatched",
+    "drop.limit", "drop.blocked", "drop.cookie", "drop.cookie_room", "drop.malformed",
+    "drop.unmatched",
 )  # fmt: skip
 BLOCK = np.dtype([("until", "u8"), ("packets", "u8")])
 _SAMPLE = np.dtype(

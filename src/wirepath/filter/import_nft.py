@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..errors import ConfigError
@@ -120,6 +120,7 @@ class _Sets:
             key = (value.get("family", ""), value.get("table", ""), value.get("name", ""))
             one = names.count(key[2]) == 1
             name = re.sub(r"[^A-Za-z0-9_.-]", "_", key[2] if one else ".".join(key))[-63:]
+            name = _unlike(name, self._names.values())
             if _set(out, value, name):
                 self._names[key] = name
 
@@ -134,6 +135,16 @@ class _Sets:
                     parts[i] = f"@{self._names[(*table, part[1:])]}"
             if field in values:
                 values[field] = ",".join(parts)
+
+
+def _unlike(name: str, others: Iterable[str]) -> str:
+    """The name, with a number behind it where another set has it: what nft tells apart by a
+    character that is not allowed here, or by one in front of the last 63, would be one."""
+    taken, number, found = set(others), 1, name
+    while found in taken:
+        number += 1
+        found = f"{name[: 62 - len(str(number))]}_{number}"
+    return found
 
 
 def _set(out: Imported, value: dict[str, Any], name: str) -> bool:

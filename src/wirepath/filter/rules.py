@@ -134,6 +134,10 @@ class Rule(Settings):
             "6",
         ):
             out.append(problem("protocol", values["protocol"], "tcp with action syncookie"))
+        if action == "syncookie" and "destination" in values and values["destination"] is None:
+            # A listener on no address in particular is found for every destination.
+            must = "given with action syncookie: addresses of this host, not of those behind it"
+            out.append(missing("destination", must))
         if action in ("drop", "pass", "sample", "syncookie"):
             out += [
                 problem(name, values[name], "left out unless action is limit")

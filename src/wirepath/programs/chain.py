@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -48,9 +49,10 @@ class Chain:
     """The programs on an interface in their order: tap, filter, balancer, router, steering.
 
     ``Chain(interface)`` makes the root program there, or joins the chain that another process made.
-    It lives as long as one of the processes in it, or its pin. :meth:`put` takes a program that
-    :meth:`load` loaded for a slot, in place of the one that was there, without a gap. Leaving the
-    ``with`` block, or :meth:`close`, takes this object's programs out.
+    It lives as long as one of the objects that are in it, in whatever process, or its pin.
+    :meth:`put` takes a program that :meth:`load` loaded for a slot, in place of the one that was
+    there, without a gap. Leaving the ``with`` block, or :meth:`close`, takes this object's programs
+    out.
     """
 
     def __init__(self, interface: str, mode: str = "auto") -> None:
@@ -60,30 +62,33 @@ class Chain:
         self._mine: dict[int, Program] = {}
         pins.clean()
         self._share: dispatcher.Share | None = None
-        chain = module.Chain.find(index)
-        shared = dispatcher.on(interface) is not None if chain is None else chain.shared
-        if shared:
-            self._share = dispatcher.Share(interface, mode)
-            chain = self._share.chain
-        elif chain is None:
-            image = module.builtin_object("root")
-            root = module.KernelProgram(image)
-            link = link_to(root.fd, interface, mode)
+        try:
             chain = module.Chain.find(index)
-            del link  # the chain holds it
-        if mode not in ("auto", self._read_mode()):
-            found = self._read_mode()
+            shared = dispatcher.on(interface) is not None if chain is None else chain.shared
+            if shared:
+                self._share = dispatcher.Share(interface, mode)
+                weakref.finalize(self, self._share.drop)
+                chain = self._share.chain
+            elif chain is None:
+                image = module.builtin_object("root")
+                root = module.KernelProgram(image)
+                link = link_to(root.fd, interface, mode)
+                chain = module.Chain.find(index)
+                del link  # the chain holds it
+            if mode not in ("auto", found := self._read_mode()):
+                raise DeviceBusy(
+                    f"{interface} has a chain in mode {found}, and mode {mode} was asked "
+                    "for (end the chain that is there first: wirepath program detach)"
+                )
+        except BaseException:
             self._let_go()
-            raise DeviceBusy(
-                f"{interface} has a chain in mode {found}, and mode {mode} was asked "
-                "for (end the chain that is there first: wirepath program detach)"
-            )
+            raise
         self._chain = chain
 
     def _let_go(self) -> None:
-        share, self._share = self._share, None
-        if share is not None:
-            share.close()
+        if self._share is not None:
+            self._share.close()
+            self._share = None
 
     def _read_mode(self) -> str:
         return next((a.mode for a in attached(self.interface) if a.name == "wirepath_root"), "none")
@@ -234,14 +239,13 @@ class Chain:
     def close(self, *, keep: bool = False) -> None:
         """Take this object's programs out and let go of the chain, which ends with its last holder.
         keep: leave those that were put with ``stays``."""
-        if self._chain is None:
-            return
-        staying = {r["slot"] for r in self._chain.slots() if keep and r["pid"] == 0}
-        for number, program in self._mine.items():
-            if number not in staying:
-                self._chain.remove(number, program.id)
-        self._mine.clear()
-        self._chain = None
+        if self._chain is not None:
+            staying = {r["slot"] for r in self._chain.slots() if keep and r["pid"] == 0}
+            for number, program in self._mine.items():
+                if number not in staying:
+                    self._chain.remove(number, program.id)
+            self._mine.clear()
+            self._chain = None
         self._let_go()
 
     def _open(self) -> Any:  # noqa: ANN401 -- _programs.Chain

@@ -1,19 +1,21 @@
 """libxdp's dispatcher as the place of a chain's root: who joins, who holds it, who takes it out.
 
-A root behind the dispatcher stays when its processes end; so each of them holds a lock, which ends
-with it however it ends, and the last one takes the root out.
+A root behind the dispatcher stays when its processes end; so each part in it holds a lock, which
+ends with its process however that ends, and the last one that lets go takes the root out. One that
+was killed cannot: that root stays until another part has joined and left it.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..errors import DeviceBusy, PermissionDenied
+from ..errors import DeviceBusy, PermissionDenied, WirepathError
 from . import kernel
 from .attach import Attached, attached
 
@@ -28,13 +30,14 @@ def on(interface: str) -> Attached | None:
 
 
 class Share:
-    """A process's part in the root behind the dispatcher of an interface, until :meth:`close`.
+    """A chain's part in the root behind the dispatcher of an interface, until :meth:`close`.
 
     Raises :class:`DeviceBusy` where joining is refused, with libxdp's words.
     """
 
     def __init__(self, interface: str, mode: str) -> None:
         self._interface = interface
+        self._process = os.getpid()
         self._index = kernel.interface_index(interface)
         space = Path("/proc/thread-self/ns/net").stat().st_ino
         self._path = _FOLDER / f"dispatcher-{space}-{self._index}.lock"
@@ -70,7 +73,10 @@ class Share:
         return chain
 
     def close(self) -> None:
-        """Let go; the last one takes the root out of the dispatcher."""
+        """Let go; the last one takes the root out of the dispatcher. Where that fails nothing has
+        changed, and it can be called again; once it is done it does nothing."""
+        if self._fd < 0 or self._process != os.getpid():  # a forked child has the parent's lock
+            return
         with _turn():
             try:
                 if self._is_last():
@@ -79,8 +85,19 @@ class Share:
                     if there is not None and chain is not None and chain.shared:
                         kernel.module().leave_dispatcher(chain.root_id, self._index, there.mode)
                     self._path.unlink(missing_ok=True)
-            finally:
-                os.close(self._fd)
+            except BaseException:
+                fcntl.flock(self._fd, fcntl.LOCK_SH)  # or whoever joins would wait for ever
+                raise
+            os.close(self._fd)
+            self._fd = -1
+
+    def drop(self) -> None:
+        """:meth:`close`, for when nobody uses it any more: that may be found out in the middle of
+        another's turn in this very thread, and then waits for its end."""
+        if _thread.turns:
+            _thread.dropped.append(self)
+        else:
+            self.close()
 
     def _is_last(self) -> bool:
         try:
@@ -90,15 +107,31 @@ class Share:
         return True
 
 
+class _Thread(threading.local):
+    """Whether it is this thread's turn, and what was dropped meanwhile."""
+
+    def __init__(self) -> None:
+        self.turns = False
+        self.dropped: list[Share] = []
+
+
+_thread = _Thread()
+
+
 @contextmanager
 def _turn() -> Iterator[None]:
-    """Processes join and leave one after the other."""
+    """Parts join and leave one after the other."""
     fd = _open(_FOLDER / "dispatcher.lock")
+    _thread.turns = True
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield
     finally:
         os.close(fd)
+        _thread.turns = False
+        while _thread.dropped:
+            with suppress(OSError, WirepathError):  # there is nobody left to be told
+                _thread.dropped.pop().close()
 
 
 def _open(path: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from .. import _core
-from ..errors import BackendUnavailable, CompileError, ConfigError
+from ..errors import BackendUnavailable, CompileError, ConfigError, WirepathError
 from ..stages import include
 
 _BPF_COMPILERS = ("clang", *(f"clang-{n}" for n in range(21, 10, -1)))
@@ -118,14 +119,22 @@ class BuildFolder:
     def __init__(self, base: Path) -> None:
         for left in base.glob(_PREFIX + "*"):
             _remove_unused(left)
+        self._lock: int | None = None
         for _ in range(_TRIES):
             self._folder = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=base)
             self.path = Path(self._folder.name)
-            self._lock = _locked(self.path)
+            try:
+                self._lock = _locked(self.path)
+            except _NoLocksError:
+                return
             # Another process that looks for folders left behind may have seen this one unlocked.
             if self._lock is not None and self.path.is_dir():
-                break
-            self._folder.cleanup()
+                return
+            self.close()
+        raise WirepathError(
+            f"no folder for compiled programs stays in {base}: {_TRIES} were removed at once by "
+            "others (set TMPDIR to a folder that nobody else clears)"
+        )
 
     def close(self) -> None:
         """Remove it now."""
@@ -135,8 +144,13 @@ class BuildFolder:
             self._lock = None
 
 
+class _NoLocksError(Exception):
+    """The file system has no locks."""
+
+
 def _locked(folder: Path) -> int | None:
-    """A descriptor that holds the folder; None: it is gone, somebody else's, or in use."""
+    """A descriptor that holds the folder; None: it is gone, somebody else's, or in use. Raises
+    _NoLocksError."""
     try:
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -145,14 +159,19 @@ def _locked(folder: Path) -> int | None:
         if os.fstat(fd).st_uid != os.geteuid():
             raise PermissionError
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except OSError as error:
         os.close(fd)
+        if error.errno in _NO_LOCKS:
+            raise _NoLocksError from error
         return None
     return fd
 
 
 def _remove_unused(folder: Path) -> None:
-    fd = _locked(folder)
+    try:
+        fd = _locked(folder)
+    except _NoLocksError:
+        return
     if fd is not None:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(fd)
@@ -160,6 +179,7 @@ def _remove_unused(folder: Path) -> None:
 
 _PREFIX = "wirepath-programs-"
 _TRIES = 10
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 _folder: BuildFolder | None = None
 
 
