@@ -12,8 +12,8 @@
  *
  * A reader takes no lock. A look-up that leaves the root is valid when `reused` is the same before
  * and after it; else a group that it went through may have been given to other addresses, and it is
- * done again. Entries may change between two look-ups, never within one. default_next_hop may be read before
- * the entry that says none: it is then as old as the beginning of the look-up.
+ * done again. Entries may change between two look-ups, never within one. default_next_hop may be
+ * read before the entry that says none: it is then as old as the beginning of the look-up.
  */
 #ifndef WIREPATH_ROUTE_FIB_H
 #define WIREPATH_ROUTE_FIB_H
