@@ -9,6 +9,8 @@ import pytest
 from bgp_events import EVENTS, Router, real_prefixes
 from bgp_lab import BgpLab, tools_missing
 
+from wirepath.programs import kernel
+
 pytestmark = pytest.mark.lab
 PREFIXES = int(os.environ.get("WIREPATH_LAB_PREFIXES", "5000"))  # 0 = a full table
 ADDRESSES = 100_000
@@ -18,16 +20,26 @@ ADDRESSES = 100_000
 def test_everything_that_happens_to_a_router(source: str, lab_name: str) -> None:
     if missing := tools_missing():
         pytest.skip(f"unsupported: {missing}")
+    # By the kernel's tables: it is the follower that listens to FRR.
+    plane = "" if kernel.unavailable_reason() else "xdp"
     prefixes = real_prefixes(PREFIXES)
     with BgpLab(lab_name, prefixes) as lab:
         router = Router(lab, source)
         try:
             # Each event waits until routes, groups and next hops are what it makes them.
-            said = {event: getattr(router, event)() for event in EVENTS}
+            said = {}
+            for event in EVENTS:
+                said[event] = getattr(router, event)()
+                if plane and event == "start":
+                    lab.start_forwarding("--plane", plane)
             looked = router.looked(ADDRESSES, seed=1)
             state = router.follower.ask("state")
+            forwarded = lab.stop_forwarding()
         finally:
             router.close()
+    if plane:  # the kernel has those whose neighbour is being asked for
+        received = sum(said[event]["received"] for event in EVENTS[1:])
+        assert forwarded["counters"]["forwarded4"] >= 0.9 * received
     assert looked["wrong"] == []
     assert sum(looked["sorts"].values()) > 0.7 * ADDRESSES
     assert looked["sorts"]["via"] > 0.5 * ADDRESSES
