@@ -17,6 +17,11 @@
 namespace wp {
 namespace {
 
+// A process that looks for what others left holds the lock for a moment, or for as long as it is
+// kept from running in it.
+constexpr int kAttempts = 100;
+constexpr useconds_t kPauseUs = 1000;
+
 std::string path_of(const std::string& name) {
   return "/wirepath." + name;
 }
@@ -116,7 +121,8 @@ SharedMemory SharedMemory::create(const std::string& name, size_t bytes) {
     check_name(name);
     // The owner holds a lock on the file for as long as it lives: a file without a lock was
     // left by a process that was killed, and may be replaced.
-    for (int attempt = 0; attempt < 8 && fd < 0; attempt++) {
+    for (int attempt = 0; attempt < kAttempts && fd < 0; attempt++) {
+      if (attempt >= 4) ::usleep(kPauseUs);
       fd = shm_open(path_of(name).c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
       if (fd >= 0) {
         if (lock_named(fd)) break;

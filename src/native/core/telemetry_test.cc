@@ -177,12 +177,17 @@ TEST_CASE("telemetry: segments survive the clearing up of processes that start b
   const pid_t sweeper = fork();
   if (sweeper == 0)
     for (;;) wp::SharedMemory::remove_abandoned();
+  const struct Ended {  // also when the test is
+    pid_t pid;
+    ~Ended() {
+      kill(pid, SIGKILL);
+      waitpid(pid, nullptr, 0);
+    }
+  } ended{sweeper};
   int lost = 0;
   for (int i = 0; i < 3000; i++) {
     const auto memory = wp::SharedMemory::create("telemetry_sweep_test", 4096);
     lost += access("/dev/shm/wirepath.telemetry_sweep_test", F_OK) != 0;
   }
-  kill(sweeper, SIGKILL);
-  waitpid(sweeper, nullptr, 0);
   CHECK(lost == 0);
 }
