@@ -153,7 +153,7 @@ def test_vlan_interfaces_are_routed(routers) -> None:
 
 def test_every_forwarded_packet_is_valid(routers, tmp_path) -> None:
     if shutil.which("tshark") is None:
-        pytest.skip("unsupported: tshark is not installed")
+        pytest.skip("tshark is not installed (apt install tshark)")
     routers.start()
     heard = routers.sniffer("b")
     for family in (4, 6):

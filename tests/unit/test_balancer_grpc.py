@@ -13,7 +13,7 @@ import pytest
 from wirepath.balancer.config import VipConfig
 from wirepath.balancer.health import Outcome, check
 
-_WHY = "unsupported: grpcio-health-checking is not installed (pip install grpcio-health-checking)"
+_WHY = "grpcio-health-checking is not installed (pip install grpcio-health-checking)"
 grpc: Any = pytest.importorskip("grpc", reason=_WHY)
 health: Any = pytest.importorskip("grpc_health.v1.health", reason=_WHY)
 health_pb2: Any = pytest.importorskip("grpc_health.v1.health_pb2", reason=_WHY)
