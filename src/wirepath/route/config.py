@@ -68,7 +68,9 @@ class RouterConfig(Settings):
     fpm_host: Annotated[
         str, Field(min_length=1, description="where zebra connects to"), Must("an address")
     ] = "127.0.0.1"
-    fpm_port: Annotated[int, Field(ge=1, le=65535, description="the port that zebra connects to")] = FPM_PORT
+    fpm_port: Annotated[
+        int, Field(ge=1, le=65535, description="the port that zebra connects to")
+    ] = FPM_PORT
     fpm_quiet: Annotated[
         float,
         Field(gt=0, le=3600, description="seconds of silence that end what zebra tells anew"),
