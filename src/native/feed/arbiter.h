@@ -49,9 +49,16 @@ class Arbiter {
     ++c.packets;
     c.last_time = recv_time;
     if constexpr (requires(Packet & out) { Framer::open(p, n, out); }) {
-      if (lines_.size() == 1 && used_ == 1 &&
-          units_[0]->template continues<Framer>(p, n, recv_time, c, sink)) [[likely]] {
-        return;
+      if (used_ == 1 && line < live_) [[likely]] {
+        Sequencer& unit = *units_[0];
+        if (lines_.size() == 1) {
+          if (unit.template continues<Framer>(p, n, recv_time, c, sink)) [[likely]]
+            return;
+        } else if (Packet packet;
+                   Framer::open(p, n, packet) &&
+                   unit.template continues_line<Framer>(line, packet, recv_time, lines_, sink)) {
+          return;
+        }
       }
     }
     Packet packet;

@@ -35,17 +35,18 @@ class Arrivals {
   }
 
   /* The packet that brought seq, or null. *cursor belongs to the line that asks: its packets come
-   * in order, so the next one wanted is mostly where it points. */
+   * in order, so the one wanted is mostly where it points. */
   const Packet* find(uint64_t seq, uint64_t* cursor) const {
     const uint64_t oldest = head_ > capacity_ ? head_ - capacity_ : 0;
-    if (head_ == oldest || seq < at(oldest).first || seq >= at(head_ - 1).after) return nullptr;
-    uint64_t i = *cursor;
-    for (int step = 0; step < 2 && i >= oldest && i < head_; ++step, ++i) {
-      if (seq >= at(i).first && seq < at(i).after) {
-        *cursor = i;
-        return &at(i);
-      }
+    // Its next packet, one after a loss, or the same again where this line's packets are smaller.
+    for (const uint64_t i : {*cursor, *cursor + 1, *cursor - 1}) {
+      if (i < oldest || i >= head_) continue;
+      const Packet& packet = at(i);
+      if (seq < packet.first || seq >= packet.after) continue;
+      *cursor = i + 1;
+      return &packet;
     }
+    if (head_ == oldest || seq < at(oldest).first || seq >= at(head_ - 1).after) return nullptr;
     uint64_t low = oldest, high = head_ - 1;  // the first whose end is above seq
     while (low < high) {
       const uint64_t middle = low + (high - low) / 2;
@@ -55,7 +56,7 @@ class Arrivals {
         low = middle + 1;
       }
     }
-    *cursor = low;
+    *cursor = low + 1;
     return seq >= at(low).first ? &at(low) : nullptr;
   }
 

@@ -72,7 +72,7 @@ class Assembler {
     const uint64_t after = first + packet.count;
     if (first == next_ && !blocked_) [[likely]] {
       take_next<Framer, false>(packet, info, line, sink);
-    } else if (after <= next_ && first >= settled_from_) [[likely]] {
+    } else if (settled(first, after)) [[likely]] {
       line.duplicates += packet.count;
     } else {
       reveal(first, info.recv_time, sink);
@@ -91,6 +91,18 @@ class Assembler {
   uint64_t take_whole(const Packet& packet, const MessageInfo& info, LineCounters& line,
                       Sink&& sink) {
     return take_next<Framer, true>(packet, info, line, sink);
+  }
+
+  /* The same, checked before. */
+  template <class Framer, class Sink>
+  void take_checked(const Packet& packet, const MessageInfo& info, LineCounters& line,
+                    Sink&& sink) {
+    take_next<Framer, false>(packet, info, line, sink);
+  }
+
+  /* Whether every number of [first, after) was delivered or is held. */
+  bool settled(uint64_t first, uint64_t after) const {
+    return after <= next_ && first >= settled_from_;
   }
 
   /* Everything before next exists. */

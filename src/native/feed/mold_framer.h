@@ -56,7 +56,7 @@ struct MoldFramer {
   }
 
   /* The header alone of a packet with messages, whose blocks are still to be checked; false:
-   * another packet, or none. For a line that comes alone, see Sequencer::continues. */
+   * another packet, or none. */
   static bool open(const uint8_t* p, size_t n, Packet& out) {
     if (n < kMoldHeaderSize) return false;
     const uint16_t count = net::load_be16(p + 18);
@@ -72,6 +72,11 @@ struct MoldFramer {
     out.messages = p + kMoldHeaderSize;
     out.end = p + n;
     return true;
+  }
+
+  /* Of an open packet: no block leaves it. */
+  static bool whole(const Packet& packet) {
+    return for_each_whole(packet, [](const uint8_t*, size_t) {}) == packet.count;
   }
 
   /* Of an open packet: as for_each, until a block leaves it. Returns how many did not. */

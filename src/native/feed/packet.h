@@ -15,6 +15,7 @@
  *   template <class F> static void for_each(const Packet& packet, F&& f);
  * and may have, where checking all bounds first would cost a second walk (MoldFramer):
  *   static bool open(const uint8_t* p, size_t n, Packet& out);
+ *   static bool whole(const Packet& packet);
  *   template <class F> static uint64_t for_each_whole(const Packet& packet, F&& f);
  */
 #pragma once

@@ -94,6 +94,38 @@ class Sequencer {
     return true;
   }
 
+  /* The same of lines that are several: an opened packet that continues its line, and all of it
+   * is either next or known already. What is damaged is left to on_packet, which drops it. */
+  template <class Framer, class Sink>
+  [[gnu::always_inline]] bool continues_line(uint32_t line, const Packet& packet, int64_t recv_time,
+                                             std::vector<ArbiterLine>& lines, Sink&& sink) {
+    static_assert(sequence_period(Framer::kNumbers) == 0);
+    LineTrack& track = tracks_[line];
+    const uint64_t first = packet.first, after = first + packet.count;
+    const bool next = assembler_.continues_at(first);
+    if (first != track.next() || track.epoch() != epoch_ || !have_session_ ||
+        !same(packet.session, session_) || recv_time >= assembler_.deadline() ||
+        packet.count == 0 || (!next && !assembler_.settled(first, after)) || !Framer::whole(packet))
+        [[unlikely]] {
+      return false;
+    }
+    LineCounters& c = lines[line].counters;
+    heard_ = true;
+    track.passed(first, packet.count, recv_time, c);
+    ++c.data;
+    c.messages += packet.count;
+    if (next) {
+      assembler_.template take_checked<Framer>(
+          packet, {0, recv_time, packet.send_time, unit(), static_cast<uint16_t>(line), 0}, c,
+          sink);
+      if (tracks_.size() != 1) arrivals_.add({first, after, recv_time, line});
+    } else {
+      c.duplicates += packet.count;
+      measure_skew(line, first, recv_time, lines);
+    }
+    return true;
+  }
+
   template <class Framer, class Sink>
   void on_packet(uint32_t line, const Packet& packet, int64_t recv_time,
                  std::vector<ArbiterLine>& lines, Sink&& sink) {
@@ -163,17 +195,21 @@ class Sequencer {
     if (first + packet.count > before) {
       arrivals_.add({std::max(first, before), first + packet.count, recv_time, line});
     }
-    if (first < before) {
-      const Arrivals::Packet* const won = arrivals_.find(first, &cursors_[line]);
-      if (won == nullptr || won->line == line) return;
-      // Stamps of two queues may be out of order: then the winner was the one behind.
-      const int64_t behind =
-          static_cast<int64_t>(static_cast<uint64_t>(recv_time) - static_cast<uint64_t>(won->time));
-      if (behind >= 0) {
-        lines[line].behind.record(behind);
-      } else if (behind != INT64_MIN) {
-        lines[won->line].behind.record(-behind);
-      }
+    if (first < before) measure_skew(line, first, recv_time, lines);
+  }
+
+  /* A line brought a message that another may have brought before. */
+  void measure_skew(uint32_t line, uint64_t seq, int64_t recv_time,
+                    std::vector<ArbiterLine>& lines) {
+    const Arrivals::Packet* const won = arrivals_.find(seq, &cursors_[line]);
+    if (won == nullptr || won->line == line) return;
+    // Stamps of two queues may be out of order: then the winner was the one behind.
+    const int64_t behind =
+        static_cast<int64_t>(static_cast<uint64_t>(recv_time) - static_cast<uint64_t>(won->time));
+    if (behind >= 0) {
+      lines[line].behind.record(behind);
+    } else if (behind != INT64_MIN) {
+      lines[won->line].behind.record(-behind);
     }
   }
 
