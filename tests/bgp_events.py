@@ -3,20 +3,23 @@ wirepath's tables are the kernel's again, with packets flowing meanwhile.
 
     python tests/bgp_events.py kernel|fpm PREFIXES [xdp|xdp-kernel-fib]
 
-prints one JSON object an event. With a data plane `wirepath route run` forwards meanwhile.
+prints one JSON object an event. With a data plane wirepath forwards meanwhile (see `happen`). The
+full table is bgp_full.py's.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from bgp_lab import BgpLab, Follower, Traffic, addresses_in, split, usable, wait_for
+from bgp_lab import BgpLab, addresses_in, split, usable, wait_for
+from bgp_processes import Follower, Traffic
 from shared_data import SHARED
 
 from wirepath.route import read_prefixes
@@ -40,12 +43,12 @@ def real_prefixes(n: int) -> list[str]:
 class Router:
     """The lab with all announced, and wirepath following; events as methods."""
 
-    def __init__(self, lab: BgpLab, source: str) -> None:
+    def __init__(self, lab: BgpLab, source: str, plane: str = "") -> None:
         self.lab = lab
-        self.source = source
+        self.source, self.plane = source, plane
         self.one, self.two = split(lab.prefixes)
         self.shared = [p for p in self.one if p in set(self.two)]
-        self.follower = Follower(lab, source)
+        self.follower = Follower(lab, source, plane)
         self.destinations = addresses_in(self.shared)
 
     def close(self) -> None:
@@ -176,7 +179,9 @@ class Router:
     def set_mac(self, mac: str) -> None:
         """p1 has this Ethernet address, and the router's kernel knows it."""
         self.lab.run("p1", "ip", "link", "set", "wp0", "address", mac)
-        for address in ("10.77.1.2", "fd57:6972:6570:1::2"):
+        known = json.loads(self.lab.run("r", "ip", "-j", "-6", "neigh", "show", "dev", "wp1"))
+        local = [n["dst"] for n in known if n["dst"].startswith("fe80")]  # BGP's next hops of IPv6
+        for address in ("10.77.1.2", "fd57:6972:6570:1::2", *local):
             words = ("ip", "neigh", "replace", address, "lladdr", mac, "dev", "wp1")
             self.lab.run("r", *words, "nud", "permanent")
 
@@ -245,9 +250,31 @@ class Router:
         with self.flowing(said):
             self.follower.close()
             start = time.monotonic()
-            self.follower = Follower(self.lab, self.source)
+            self.follower = Follower(self.lab, self.source, self.plane)
             self.settled()
             said["seconds"] = time.monotonic() - start
+        return said
+
+    def run_restarted(self) -> dict[str, Any]:
+        """`wirepath route run --pin` is ended by SIGTERM, and started again."""
+        return self._run_again(signal.SIGTERM)
+
+    def run_killed(self) -> dict[str, Any]:
+        """And by SIGKILL."""
+        return self._run_again(signal.SIGKILL)
+
+    def _run_again(self, how: signal.Signals) -> dict[str, Any]:
+        """Until the new one has its tables and forwards by them."""
+        said: dict[str, Any] = {}
+        with self.flowing(said):
+            start = time.monotonic()
+            self.lab.end_forwarding(how)
+            said["ended"] = time.monotonic() - start
+            # What is pinned goes on meanwhile, by the tables as they are.
+            start = time.monotonic()
+            self.lab.start_forwarding("--plane", "xdp", "--pin")
+            said["seconds"] = time.monotonic() - start
+            self.settled()
         return said
 
 
@@ -263,24 +290,46 @@ EVENTS = (
     "frr_restarted",
     "restarted",
 )
+#: What happens to `wirepath route run` beside the one that is asked.
+RUN_EVENTS = ("run_restarted", "run_killed")
+
+
+def happen(lab: BgpLab, source: str, plane: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each event with what it said, then look-ups ("looked"), state ("state") and what was
+    forwarded ("forwarded": before wirepath was "restarted" where it is the one that is asked; and
+    "forwarded_since").
+
+    By the kernel's tables `wirepath route run` forwards, beside the one that is asked. From FRR,
+    which tells one of them alone, it is the one that is asked that forwards.
+    """
+    asked, beside = bool(plane) and source == "fpm", bool(plane) and source == "kernel"
+    router = Router(lab, source, plane if asked else "")
+    lab.no_offloads()
+    try:
+        for name in EVENTS:
+            if name == "restarted" and asked:
+                yield "forwarded", router.follower.ask("counters")
+            yield name, getattr(router, name)()
+            if name == "start" and beside:
+                lab.start_forwarding("--plane", plane, *(["--pin"] if plane == "xdp" else []))
+        for name in RUN_EVENTS if beside and plane == "xdp" else ():
+            yield name, getattr(router, name)()
+        yield "looked", router.looked(100_000, seed=1)
+        yield "state", router.follower.ask("state") | {"bgp": router.follower.ask("sources")}
+        if asked:
+            yield "forwarded_since", router.follower.ask("counters")
+        else:
+            yield "forwarded", lab.stop_forwarding().get("counters", {})
+    finally:
+        router.close()
+        lab.unpin()
 
 
 def main(source: str, n: int, plane: str = "") -> None:
     prefixes = real_prefixes(n)
     with BgpLab(f"bgp{os.getpid() % 10000}", prefixes) as lab:
-        router = Router(lab, source)
-        try:
-            for name in EVENTS:
-                said = getattr(router, name)()
-                if name == "start" and plane:
-                    # By the kernel's tables: it is the follower that listens to FRR.
-                    lab.start_forwarding("--plane", plane)
-                print(json.dumps({"event": name, "prefixes": len(prefixes)} | said), flush=True)
-            print(json.dumps(router.looked(100_000, seed=1)))
-            print(json.dumps(router.follower.ask("state")))
-            print(json.dumps(lab.stop_forwarding()))
-        finally:
-            router.close()
+        for name, said in happen(lab, source, plane):
+            print(json.dumps({"event": name, "prefixes": len(prefixes)} | said), flush=True)
 
 
 if __name__ == "__main__":

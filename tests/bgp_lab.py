@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,8 +25,6 @@ from wirepath.lab import Lab
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "examples" / "frr" / "frr.conf"
-FOLLOW = ROOT / "tests" / "route_follow.py"
-TRAFFIC = ROOT / "tests" / "route_traffic.py"
 FRR = Path("/usr/lib/frr")
 LINKS = [("r", "h1"), ("r", "p1"), ("r", "p2"), ("p1", "h2"), ("p2", "h2")]
 HOSTS = ("r", "h1", "p1", "p2", "h2")
@@ -58,72 +57,12 @@ def wait_for(what: str, check: Callable[[], Any], limit: float = 120, every: flo
     return value
 
 
-class Follower:
-    """wirepath in the router's namespace: follows routes, and answers questions (route_follow)."""
-
-    def __init__(self, lab: BgpLab, source: str) -> None:
-        command = [sys.executable, str(FOLLOW), source]
-        self._child = lab.popen("r", command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-
-    def ask(self, what: str, **words: object) -> dict[str, Any]:
-        assert self._child.stdin is not None
-        assert self._child.stdout is not None
-        self._child.stdin.write(json.dumps({"what": what, **words}).encode() + b"\n")
-        self._child.stdin.flush()
-        line = self._child.stdout.readline()
-        assert line, "the follower ended"
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def close(self) -> None:
-        self._child.terminate()
-        self._child.wait(10)
-        for pipe in (self._child.stdin, self._child.stdout):
-            if pipe is not None:
-                pipe.close()
-
-    def wait_equal(self, limit: float = 120) -> dict[str, Any]:
-        """Waits until the tables are the kernel's."""
-        said: dict[str, Any] = {}
-
-        def equal() -> bool:
-            said.update(self.ask("tables"))
-            return not said["wrong"]
-
-        end = time.monotonic() + limit
-        while not equal():
-            assert time.monotonic() < end, said
-            time.sleep(0.2)
-        return said
-
-
-class Traffic:
-    """Datagrams from h1 to h2 through the router, while something happens to it."""
-
-    def __init__(self, lab: BgpLab, addresses: list[str], rate: int = 2000) -> None:
-        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        file = lab.folder / "destinations"
-        file.write_text("\n".join(addresses))
-        command = [sys.executable, str(TRAFFIC)]
-        self._receiver = lab.popen("h2", [*command, "receive"], **pipes)
-        assert self._receiver.stdout is not None
-        assert self._receiver.stdout.readline() == b"ready\n"
-        self._sender = lab.popen("h1", [*command, "send", str(rate), str(file)], **pipes)
-
-    def stop(self) -> dict[str, float]:
-        """How many were sent, received and lost, and the longest silence in seconds."""
-        said: dict[str, float] = {}
-        for child in (self._sender, self._receiver):
-            out, _ = child.communicate(timeout=60)
-            said |= json.loads(out)
-        return said | {"lost": said["sent"] - said["received"]}
-
-
 class BgpLab:
     """The lab, with its daemons; everything ends and is removed with it."""
 
-    def __init__(self, name: str, prefixes: list[str]) -> None:
+    def __init__(self, name: str, prefixes: list[str], hold: int = 9) -> None:
         self.prefixes = prefixes
+        self.hold = hold  # seconds without a word after which a BGP session ends
         self._stack = ExitStack()
         self._lab = Lab(name, HOSTS, links=LINKS, routes=False)
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
@@ -231,33 +170,50 @@ class BgpLab:
             (self._place(host) / f"{name}.vty").unlink(missing_ok=True)
 
     def start_router(self) -> None:
-        self.start_frr("r", CONFIG)
+        config = CONFIG
+        if self.hold != 9:  # else word for word
+            config = self._place("r") / "frr.conf"
+            ours = f"timers bgp {self.hold // 3} {self.hold}"
+            config.write_text(CONFIG.read_text().replace("timers bgp 3 9", ours))
+        self.start_frr("r", config)
 
     def start_p1(self, prefixes: list[str]) -> None:
-        """FRR, which announces these."""
-        four = "\n".join(f"  network {p}" for p in prefixes if ":" not in p)
-        six = "\n".join(f"  network {p}" for p in prefixes if ":" in p)
+        """FRR, which announces these: they are in its kernel, as there is no faster way in."""
+        for family, gateway in (("-4", "10.77.3.2"), ("-6", "fd57:6972:6570:3::2")):
+            some = [p for p in prefixes if (":" in p) == (family == "-6")]
+            file = self._place("p1") / f"routes{family}"
+            file.write_text("".join(f"route add {p} via {gateway}\n" for p in some))
+            self.run("p1", "ip", family, "-batch", str(file), timeout=900)
         config = self._place("p1") / "frr.conf"
         config.write_text(
             f"""\
+ip prefix-list routes4 permit 0.0.0.0/0 ge 1
+ipv6 prefix-list routes6 permit ::/0 ge 1
+route-map routes4 permit 1
+ match ip address prefix-list routes4
+ set origin igp
+exit
+route-map routes6 permit 1
+ match ipv6 address prefix-list routes6
+ set origin igp
+exit
 router bgp 65001
  bgp router-id 10.77.1.2
  no bgp ebgp-requires-policy
  no bgp default ipv4-unicast
- no bgp network import-check
  bgp graceful-restart
- timers bgp 3 9
+ timers bgp {self.hold // 3} {self.hold}
  neighbor 10.77.1.1 remote-as 65000
  neighbor 10.77.1.1 timers connect 1
  neighbor fd57:6972:6570:1::1 remote-as 65000
  neighbor fd57:6972:6570:1::1 timers connect 1
  address-family ipv4 unicast
   neighbor 10.77.1.1 activate
-{four}
+  redistribute kernel route-map routes4
  exit-address-family
  address-family ipv6 unicast
   neighbor fd57:6972:6570:1::1 activate
-{six}
+  redistribute kernel route-map routes6
  exit-address-family
 exit
 """
@@ -286,7 +242,7 @@ include "{place}/routes6";
 template bgp upstream {{
   local as 65002;
   graceful restart on;
-  hold time 9; keepalive time 3;
+  hold time {self.hold}; keepalive time {self.hold // 3};
   connect delay time 1; connect retry time 1; error wait time 1, 2;
 }}
 protocol bgp r4 from upstream {{
@@ -321,12 +277,15 @@ protocol bgp r6 from upstream {{
         self.birdc("configure")
 
     # --- wirepath's forwarding -------------------------------------------------------------------
-    def start_forwarding(self, *words: str) -> None:
-        """`wirepath route run` on all links of the router, in force when this returns."""
-        # A veth pair carries checksums that nobody has worked out, and frames that are merged.
+    def no_offloads(self) -> None:
+        """A veth pair carries checksums that nobody has worked out, and frames that are merged."""
         off = ("tx", "off", "tso", "off", "gso", "off", "gro", "off")
         for host, name in (("h1", "wp0"), ("p1", "wp0"), ("p2", "wp0")):
             self.run(host, "ethtool", "-K", name, *off)
+
+    def start_forwarding(self, *words: str) -> None:
+        """`wirepath route run` on all links of the router, in force when this returns."""
+        self.no_offloads()
         command = [sys.executable, "-m", "wirepath", "route", "run", "wp0", "wp1", "wp2"]
         command += ["--attach", "generic", *words, "--json"]
         child = self.popen("r", command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -335,6 +294,18 @@ protocol bgp r6 from upstream {{
         line = child.stderr.readline()
         assert b" on wp0 " in line, line + child.stderr.read()
         # What it says later is not read: the pipe holds it.
+
+    def unpin(self) -> None:
+        """Nothing is left on the router's links, whatever was pinned there."""
+        command = [sys.executable, "-m", "wirepath", "route", "stop", "wp0", "wp1", "wp2"]
+        self.run("r", *command, check=False)
+
+    def end_forwarding(self, how: signal.Signals) -> None:
+        """Sends it a signal, and waits for its end; what is pinned stays."""
+        child, self._forwarding = self._forwarding, None
+        assert child is not None
+        child.send_signal(how)
+        child.communicate(timeout=60)
 
     def stop_forwarding(self) -> dict[str, Any]:
         """What it reports at its end; {} where none runs."""
@@ -351,6 +322,14 @@ protocol bgp r6 from upstream {{
     def bgp_routes(self, family: str = "-4") -> int:
         """How many routes of BGP's are in the kernel."""
         return len(self.run("r", "ip", "-o", family, "route", "show", "proto", "bgp").splitlines())
+
+    def prefixes_held(self) -> dict[int, int]:
+        """How many prefixes the kernel's tables have by family, whosever: counters that it keeps
+        (table main of IPv4, all tables of IPv6)."""
+        tries = self.run("r", "cat", "/proc/net/fib_triestat").partition("Main:")[2]
+        four = next(line for line in tries.splitlines() if "Prefixes:" in line)
+        six = self.run("r", "cat", "/proc/net/rt6_stats").split()[3]
+        return {4: int(four.split()[-1]), 6: int(six, 16)}
 
 
 def split(prefixes: list[str]) -> tuple[list[str], list[str]]:
@@ -372,8 +351,11 @@ def usable(prefixes: list[str]) -> list[str]:
     ]
 
 
-def addresses_in(prefixes: list[str], most: int = 500) -> list[str]:
-    """One address of each of some IPv4 prefixes."""
-    nets = [ip_network(p) for p in prefixes if ":" not in p]
-    step = max(1, len(nets) // most)
-    return [str(n[1] if n.num_addresses > 1 else n[0]) for n in nets[::step]]
+def addresses_in(prefixes: list[str], most: int = 250) -> list[str]:
+    """One address of each of some prefixes, of the families in turns."""
+    chosen = []
+    for six in (False, True):
+        some = [p for p in prefixes if (":" in p) == six]
+        nets = [ip_network(p) for p in some[:: max(1, len(some) // most)]][:most]
+        chosen.append([str(n[1] if n.num_addresses > 1 else n[0]) for n in nets])
+    return [a for pair in zip(*chosen, strict=False) for a in pair]

@@ -1,17 +1,18 @@
 """wirepath's tables in one network namespace: follows the kernel or FRR, and answers questions.
 
-    python route_follow.py kernel|fpm
+    python route_follow.py kernel|fpm [PLANE]
 
-A question is a line of JSON, {"what": "state" | "tables" | "lookups", …}; so is its answer.
+With a data plane it is the router, as `wirepath route run` makes it, on all links of the lab. A
+question is a line of JSON, {"what": "state" | "tables" | "lookups", …}; so is its answer.
 """
 
 from __future__ import annotations
 
+import csv
+import gzip
 import json
 import os
 import select
-import socket
-import struct
 import subprocess
 import sys
 import time
@@ -21,16 +22,21 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from route_answers import MAIN, Kernel, probes
 
-from wirepath import _core
-from wirepath.route import Forwarding, FpmServer, HopKind, KernelSource, RouteTable, RouteType
-from wirepath.route.model import Kind, address_text, prefix_text
+from wirepath.route import (
+    Forwarding,
+    FpmServer,
+    HopKind,
+    KernelSource,
+    RouteTable,
+    RouteType,
+    read_prefixes,
+)
+from wirepath.route.config import RouterConfig
+from wirepath.route.model import address_text, prefix_text
+from wirepath.route.router import Router
 
-MAIN = 254
-_GETROUTE, _REQUEST = 26, 1
-_AT_ONCE = 128
 _UNREACHED = {
     22: HopKind.BLACKHOLE,  # EINVAL
     113: HopKind.UNREACHABLE,  # EHOSTUNREACH
@@ -38,103 +44,99 @@ _UNREACHED = {
 }
 
 
-class Kernel:
-    """What the kernel's own look-up says, many addresses at a time."""
+class Watched(Router):
+    """The router, with notes of when its tables changed."""
+
+    def __init__(self, config: RouterConfig, notes: Notes) -> None:
+        super().__init__(config)
+        self.notes = notes
+        self.fpm: FpmServer | None = None
+
+    def _run(self, kernel: KernelSource, fpm: FpmServer | None, prober: Any) -> None:
+        self.kernel, self.fpm = kernel, fpm
+        super()._run(kernel, fpm, prober)
+
+    def _follow(self) -> None:
+        super()._follow()
+        assert self.forwarding is not None
+        self.notes.look(self.table, self.forwarding, self.fpm)
+
+
+class Notes:
+    """When things were in force, by the clock that all processes have in common."""
 
     def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
-        self._socket.bind((0, 0))
-        self._socket.settimeout(30)
-        self._decoder = _core.RtnetlinkDecoder()
+        self.changed = self.decided = self.told = time.monotonic()
+        self.least = 0
+        self._heard = self._events = 0
 
-    def get(self, addresses: NDArray[np.uint8]) -> list[tuple[Any, ...]]:
-        """(type, interface, gateway) of each address, or (-errno,)."""
-        out: list[tuple[Any, ...]] = []
-        size = addresses.shape[1]
-        family = socket.AF_INET if size == 4 else socket.AF_INET6
-        head = struct.pack("=IHHII", 16 + 12 + 4 + size, _GETROUTE, _REQUEST, 1, 0)
-        head += struct.pack("=BBBBBBBBI", family, size * 8, 0, 0, 0, 0, 0, 0, 0)
-        head += struct.pack("=HH", 4 + size, 1)  # RTA_DST
-        for start in range(0, len(addresses), _AT_ONCE):
-            some = addresses[start : start + _AT_ONCE]
-            self._socket.sendall(b"".join(head + a.tobytes() for a in some))
-            wanted = len(out) + len(some)
-            while len(out) < wanted:
-                out += map(self._answer, self._decoder.decode(self._socket.recv(1 << 20)))
-        return out
-
-    @staticmethod
-    def _answer(event: np.void) -> tuple[Any, ...]:
-        if event["kind"] == Kind.ERROR:
-            return (-int(event["error"]),)
-        family = int(event["gateway_family"])
-        gateway = None
-        if family:
-            raw = event["gateway"].tobytes()
-            gateway = raw[:4] if family == socket.AF_INET else raw
-        return (int(event["type"]), int(event["interface"]), gateway)
-
-
-def probes(table: RouteTable, n: int, size: int, seed: int) -> NDArray[np.uint8]:
-    """Addresses in prefixes, at their edges, and (IPv4) anywhere."""
-    rng = np.random.default_rng(seed)
-    known = [p for t, p, _ in table.routes() if t == MAIN and len(p[0]) == size]
-    bits = size * 8
-    chosen = rng.integers(0, len(known), n)
-    kinds = rng.integers(0, 6, n)
-    noise = rng.bytes(n * 16)
-    out = bytearray()
-    for i, (k, kind) in enumerate(zip(chosen.tolist(), kinds.tolist(), strict=True)):
-        address, length = known[k]
-        value = int.from_bytes(address, "big")
-        some = int.from_bytes(noise[i * 16 : i * 16 + 16], "big")
-        if kind == 0 and size == 4:
-            value = some % (223 << 24)
-        elif kind == 1:
-            value += (1 << (bits - length)) * (1 if some & 1 else 0) - 1
-        elif kind > 2:
-            value += some & ((1 << (bits - length)) - 1)
-        out += (value % (1 << bits)).to_bytes(size, "big")
-    packed = np.frombuffer(bytes(out), np.uint8).reshape(-1, size)
-    first = packed[:, 0]
-    # The kernel's answers for these are no matter of routes alone.
-    keep = (first != 0) & (first < 224) & (first != 127)
-    if size == 16:
-        keep = (first != 0) & (first < 0xFE)
-    return packed[keep]
+    def look(self, table: RouteTable, forwarding: Forwarding, fpm: FpmServer | None) -> None:
+        """Something was followed."""
+        self.changed = time.monotonic()
+        self.least = min(self.least, len(forwarding.fibs[4]))
+        # Of routes; neighbours change all the time.
+        heard = table.counters["added"] + table.counters["removed"]
+        if heard != self._heard:
+            self._heard, self.decided = heard, self.changed
+        if fpm is not None and fpm.session.counters["events"] != self._events:
+            self._events, self.told = fpm.session.counters["events"], self.changed
 
 
 class Follower:
     """The sources, the tables, and the answers."""
 
-    def __init__(self, source: str, stack: ExitStack) -> None:
-        self.table = RouteTable()
-        self.kernel = stack.enter_context(KernelSource(self.table))
-        self.fpm = (
-            stack.enter_context(FpmServer(self.table, quiet=2.0)) if source == "fpm" else None
-        )
-        self.kernel.sync()
-        self.forwarding = Forwarding(self.table)
-        self.forwarding.refresh()
+    def __init__(self, source: str, plane: str, stack: ExitStack) -> None:
+        self.notes = Notes()
+        self.fpm: FpmServer | None = None
+        self.router: Watched | None = None
+        if plane:
+            config: dict[str, Any] = {"interfaces": ["wp0", "wp1", "wp2"], "attach": "generic"}
+            config |= {"plane": plane, "source": source, "fpm_quiet": 2.0}
+            self.router = stack.enter_context(Watched(RouterConfig(**config), self.notes))
+            self.table = self.router.table
+            assert self.router.forwarding is not None
+            self.forwarding = self.router.forwarding
+            while not hasattr(self.router, "kernel"):
+                time.sleep(0.01)
+            self.kernel, self.fpm = self.router.kernel, self.router.fpm
+        else:
+            self.table = RouteTable()
+            self.kernel = stack.enter_context(KernelSource(self.table))
+            if source == "fpm":
+                self.fpm = stack.enter_context(FpmServer(self.table, quiet=2.0))
+            self.kernel.sync()
+            self.forwarding = Forwarding(self.table)
+            self.forwarding.refresh()
         self._get = Kernel()
-        self._changed = time.monotonic()
-        self._least = len(self.forwarding.fibs[4])
+        self.watch()
 
     def follow(self) -> bool:
         """Takes in what was told; whether there was anything."""
+        if self.router is not None:  # has a thread for it
+            return False
         changed = self.kernel.poll(0.0)
         if self.fpm is not None:
             changed |= self.fpm.poll(0.0)
         if changed:
-            self._changed = time.monotonic()
             self.forwarding.refresh()
-            self._least = min(self._least, len(self.forwarding.fibs[4]))
+            self.notes.look(self.table, self.forwarding, self.fpm)
         return changed
+
+    def answer(self, what: str, **words: Any) -> dict[str, Any]:
+        """To a question. The router's thread may change what is just walked through."""
+        while True:
+            try:
+                said: dict[str, Any] = getattr(self, what)(**words)
+                return said
+            except RuntimeError:
+                if self.router is None:
+                    raise
+                time.sleep(0.1)
 
     def watch(self) -> dict[str, Any]:
         """From now on the least number of IPv4 prefixes in force is noted (see `state`)."""
-        self._least = len(self.forwarding.fibs[4])
-        return {"now": self._least}
+        self.notes.least = len(self.forwarding.fibs[4])
+        return {"now": self.notes.least}
 
     def ways(self, address: str) -> dict[str, Any]:
         """What becomes of packets to an address: (kind, interface, destination MAC) a member."""
@@ -154,33 +156,65 @@ class Follower:
 
     def state(self) -> dict[str, Any]:
         """Sizes and counters."""
-        sources = Counter(r.source for _, _, r in self.table.routes() if r.protocol == 186)
         answer: dict[str, Any] = {
-            "bgp": dict(sources),
             "fib4": len(self.forwarding.fibs[4]),
-            "least4": self._least,
+            "least4": self.notes.least,
             "fib6": len(self.forwarding.fibs[16]),
             "kernel": dict(self.kernel.counters),
             "resident": int(Path("/proc/self/statm").read_text().split()[1]) * 4096,
             "refused": len(self.forwarding.refused),
             "cpu": time.process_time(),
-            "idle": time.monotonic() - self._changed,
+            "idle": time.monotonic() - self.notes.changed,
+            "decided": self.notes.decided,
+            "told": self.notes.told,
         }
         if self.fpm is not None:
             answer["fpm"] = dict(self.fpm.session.counters) | {"queued": self.fpm.queued}
             answer["syncing"] = self.table.syncing("fpm")
         return answer
 
+    def sources(self) -> dict[str, int]:
+        """How many routes of BGP's each source has told."""
+        return dict(Counter(r.source for _, _, r in self.table.routes() if r.protocol == 186))
+
+    def counters(self) -> dict[str, Any]:
+        """What the program has forwarded, and why not."""
+        assert self.router is not None
+        return dict(self.router.show()["counters"])
+
+    def vectors(self, prefixes: str, vectors: str) -> dict[str, Any]:
+        """The longest prefix of each address against a file of answers. Left out are prefixes that
+        the lab does not announce, and addresses of its own."""
+        lines = read_prefixes(Path(prefixes))
+        with gzip.open(vectors, "rt") as file:
+            rows = list(csv.reader(file))[1:]
+        announced = {p for number, p, r in self.table.routes() if r.protocol == 186}
+        wrong: list[str] = []
+        sorts: Counter[str] = Counter()
+        for address, line, length in rows:
+            expected = lines[int(line) - 1] if int(line) else None
+            found = self.forwarding.fibs[4].match(address)
+            prefix = found and ip_network(found[0])
+            key = (prefix.network_address.packed, prefix.prefixlen) if prefix else None
+            own = key is not None and key not in announced
+            if (expected is None and own) or (expected and expected not in announced):
+                sorts["left out"] += 1
+            elif key != expected or (expected and expected[1] != int(length)):
+                wrong.append(f"{address}: expected {expected}, found {key}")
+            else:
+                sorts["found" if expected else "no route"] += 1
+        return {"wrong": wrong[:10], "n_wrong": len(wrong), "sorts": dict(sorts)}
+
     def tables(self) -> dict[str, Any]:
         """Routes of table main, as each source has them, against `ip route`."""
         kernel = set()
         for family in ("-4", "-6"):
             command = ["ip", "-j", "-N", family, "route", "show", "table", "main"]
-            said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+            said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
             for r in json.loads(said.stdout or "[]"):
                 dst = {"default": "0.0.0.0/0" if family == "-4" else "::/0"}.get(r["dst"], r["dst"])
-                row = (str(ip_network(dst)), int(r["protocol"]), r.get("metric", 0))
-                kernel.add((*row, r.get("nhid", 0)))
+                network, metric = str(ip_network(dst)), r.get("metric", 0)
+                kernel.add((network, int(r["protocol"]), metric, r.get("nhid", 0)))
         wrong: list[str] = []
         mine: dict[str, set[tuple[Any, ...]]] = {"kernel": set(), "fpm": set()}
         for number, prefix, r in self.table.routes():
@@ -232,12 +266,12 @@ class Follower:
         return list(self.forwarding.groups.group_members(group)) if group else []
 
 
-def main(source: str) -> None:
+def main(source: str, plane: str = "") -> None:
     with ExitStack() as stack:
-        follower = Follower(source, stack)
+        follower = Follower(source, plane, stack)
         pending = b""
         while True:
-            waits = [0, follower.kernel.fileno()]
+            waits = [0] if follower.router else [0, follower.kernel.fileno()]
             ready, _, _ = select.select(waits, [], [], 0.05)
             follower.follow()
             if 0 not in ready:
@@ -248,11 +282,11 @@ def main(source: str) -> None:
             while b"\n" in pending:
                 line, _, pending = pending.partition(b"\n")
                 words = json.loads(line)
-                while follower.follow():
-                    pass
-                answer = getattr(follower, words.pop("what"))(**words)
-                print(json.dumps(answer), flush=True)
+                # Not until there is nothing more: while a full table is told there always is.
+                for _ in range(3):
+                    follower.follow()
+                print(json.dumps(follower.answer(**words)), flush=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -23,40 +23,59 @@ def ended() -> bool:
 
 def send(rate: float, addresses: list[str]) -> dict[str, float]:
     """One small datagram after the other, to absolute deadlines."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    socks = {
+        family: socket.socket(family, socket.SOCK_DGRAM)
+        for family in (socket.AF_INET, socket.AF_INET6)
+    }
+    to = [(socks[_family(a)], a) for a in addresses]
     start = time.monotonic()
-    sent = refused = 0
+    sent = sent6 = refused = 0
     while sent % 64 or not ended():
         late = start + sent / rate - time.monotonic()
         if late > 0:
             time.sleep(late)
+        sock, address = to[sent % len(to)]
         try:
-            sock.sendto(sent.to_bytes(8, "big"), (addresses[sent % len(addresses)], PORT))
+            sock.sendto(sent.to_bytes(8, "big"), (address, PORT))
         except OSError:
             refused += 1  # counted as sent and lost
         sent += 1
-    return {"sent": sent, "refused": refused}
+        sent6 += sock.family == socket.AF_INET6
+    return {"sent": sent, "sent6": sent6, "refused": refused}
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
 def receive() -> dict[str, float]:
-    """Distinct numbers, and the longest time without a datagram."""
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
-    sock.bind(("0.0.0.0", PORT))
+    """Distinct numbers, of IPv6 by themselves, and the longest time without a datagram."""
+    socks = []
+    for family, every in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((every, PORT))
+        socks.append(sock)
     print("ready", flush=True)
-    seen: set[bytes] = set()
+    seen: dict[int, set[bytes]] = {socket.AF_INET: set(), socket.AF_INET6: set()}
     longest = last = 0.0
     ending = False
     while True:
-        if not select.select([sock], [], [], 0.3 if ending else 0.05)[0]:
+        ready = select.select(socks, [], [], 0.3 if ending else 0.05)[0]
+        if not ready:
             if ending:
-                return {"received": len(seen), "longest": longest}
+                six = len(seen[socket.AF_INET6])
+                both = len(seen[socket.AF_INET]) + six
+                return {"received": both, "received6": six, "longest": longest}
             ending = ended()
             continue
         now = time.monotonic()
         longest = max(longest, now - last) if last and not ending else longest
         last = now
-        seen.add(sock.recv(64))
+        for sock in ready:
+            seen[sock.family].add(sock.recv(64))
 
 
 if __name__ == "__main__":

@@ -1895,6 +1895,11 @@ class RtnetlinkDecoder:
         Whole netlink messages, as recv() gave them, to an array of dtypes.ROUTE_EVENT.
         """
 
+    def receive(self, fd: int, most: int) -> tuple[NDArray[np.void], bool, bool, int]:
+        """
+        What waits in a netlink socket, without waiting for anything and without the GIL, until there are at least so many events: (array of dtypes.ROUTE_EVENT, whether messages were missed, whether there may be more, an errno or 0).
+        """
+
     @property
     def counters(self) -> dict[str, int]: ...
 

@@ -13,6 +13,7 @@
 #include "python/bindings.h"
 #include "route/fib.h"
 #include "route/fpm_stream.h"
+#include "route/netlink_receiver.h"
 #include "route/next_hops.h"
 
 namespace wp::python {
@@ -191,9 +192,19 @@ class RtnetlinkDecoder {
     decode_rtnetlink(view.data(), view.size(), events_, counters_);
     return events_array(events_);
   }
+  nb::tuple receive(int fd, size_t most) {
+    events_.clear();
+    NetlinkReading said;
+    {
+      nb::gil_scoped_release release;
+      said = receiver_.read(fd, most, events_, counters_);
+    }
+    return nb::make_tuple(events_array(events_), said.missed, said.more, said.error);
+  }
   nb::dict counters() const { return counters_of(counters_); }
 
  private:
+  NetlinkReceiver receiver_;
   std::vector<RouteEvent> events_;
   RtnetlinkCounters counters_;
 };
@@ -326,6 +337,11 @@ void bind_route(nb::module_& m) {
       .def(nb::init<>())
       .def("decode", &RtnetlinkDecoder::decode, nb::arg("data"),
            "Whole netlink messages, as recv() gave them, to an array of dtypes.ROUTE_EVENT.")
+      .def(
+          "receive", &RtnetlinkDecoder::receive, nb::arg("fd"), nb::arg("most"),
+          "What waits in a netlink socket, without waiting for anything and without the GIL, until "
+          "there are at least so many events: (array of dtypes.ROUTE_EVENT, whether messages were "
+          "missed, whether there may be more, an errno or 0).")
       .def_prop_ro("counters", &RtnetlinkDecoder::counters);
   nb::class_<FpmStream>(m, "FpmStream", "FRR's dplane_fpm_nl stream to route events.")
       .def(nb::init<>())

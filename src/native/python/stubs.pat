@@ -620,6 +620,10 @@ maglev_table$:
     def decode(self, data: _Buffer) -> NDArray[np.void]:
         \doc
 
+\.RtnetlinkDecoder\.receive$:
+    def receive(self, fd: int, most: int) -> tuple[NDArray[np.void], bool, bool, int]:
+        \doc
+
 \.RtnetlinkDecoder\.counters$:
     @property
     def counters(self) -> dict[str, int]: ...

@@ -7,7 +7,7 @@ Neither touches the forwarding table.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
@@ -15,10 +15,12 @@ from typing import NamedTuple
 from .. import _core
 from ..errors import ConfigError
 from ..settings import problem
+from .decide_many import decide_many
+from .entries import Routes
 from .fib import Fib
 from .groups import FULL, Groups, HopKey
 from .model import Path, Prefix, Route, RouteType, masked
-from .table import Routes, RouteTable
+from .table import RouteTable
 
 __all__ = ["Decision", "Forwarding"]
 
@@ -78,9 +80,10 @@ class Forwarding:
         #: nevertheless lead to the host; all are tried again once something was given back.
         self.refused: dict[Prefix, str] = {}
         self._retries = 0  # of those refused, still to be tried again
-        self._removed = 0
+        self.removed = 0  # prefixes taken out since those refused were tried again
         self._changes = table.observe()
-        self._held: dict[Prefix, tuple[int, object]] = {}  # group, and by what key it is known
+        #: Of each prefix in the forwarding table the group, and by what key that is known.
+        self.held: dict[Prefix, tuple[int, object]] = {}
         self.stacks = {size: self._stack(size) for size in (4, 16)}
 
     # --- what decides ---------------------------------------------------------------------------
@@ -125,34 +128,37 @@ class Forwarding:
         if changes.rules or self._links_of_vrfs(changes.links):
             before, self.stacks = self.stacks, {size: self._stack(size) for size in (4, 16)}
             if before != self.stacks:
-                changes.routes |= {
-                    (t, p) for t, routes in self.table.tables.items() for p in routes.entries
-                }
-                changes.routes |= {(MAIN, p) for p in self._held}
+                everything = {t: set(routes.entries) for t, routes in self.table.tables.items()}
+                everything.setdefault(MAIN, set()).update(self.held)
+                changes.routes = everything
         self.groups.update(changes.links, changes.neighbours, changes.next_hops)
         dirty = self._touched(changes.routes)
-        dirty |= self._adjacencies(dirty, changes.neighbours)
-        for prefix in dirty:
-            self._decide(prefix)
-        self._retry(self.groups.collect() + self._removed)
-        self.counters["decided"] += len(dirty)
+        for size, prefixes in self._adjacencies(dirty, changes.neighbours).items():
+            dirty[size] |= prefixes
+        decided = 0
+        for size, prefixes in dirty.items():
+            decided += len(prefixes)
+            for prefix in decide_many(self, size, prefixes):
+                self.decide(prefix)
+        self._retry(self.groups.collect() + self.removed)
+        self.counters["decided"] += decided
         changes.routes.clear()
         changes.neighbours.clear()
         changes.next_hops.clear()
         changes.links.clear()
         changes.rules = False
-        return len(dirty)
+        return decided
 
     def _retry(self, given_back: int) -> None:
         """Those refused longest first, a bounded number at a time."""
-        self._removed = 0
+        self.removed = 0
         self._retries = len(self.refused) if given_back else min(self._retries, len(self.refused))
         if not self._retries:
             return
         tried = list(islice(self.refused, min(self._retries, _RETRIES)))
         self._retries -= len(tried)
         for prefix in tried:
-            self._decide(prefix)
+            self.decide(prefix)
         self.groups.collect()
 
     def _stack(self, size: int) -> Stack:
@@ -184,42 +190,40 @@ class Forwarding:
         known = self.table.links
         return self.vrf is not None and any(i in known and known[i].kind == "vrf" for i in links)
 
-    def _touched(self, routes: set[tuple[int, Prefix]]) -> set[Prefix]:
-        """The prefixes whose decision may have changed: those, and what they now overrule."""
+    def _touched(self, routes: Mapping[int, set[Prefix]]) -> dict[int, set[Prefix]]:
+        """The prefixes whose decision may have changed, by the size of an address: those, and what
+        they now overrule."""
+        return {size: self._touched_of(size, routes) for size in (4, 16)}
+
+    def _touched_of(self, size: int, routes: Mapping[int, set[Prefix]]) -> set[Prefix]:
         dirty: set[Prefix] = set()
-        wide: dict[int, set[Prefix]] = {4: set(), 16: set()}
-        for number, prefix in routes:
-            size = len(prefix[0])
-            tables = self.stacks[size].tables
-            if number not in tables:
-                continue
-            dirty.add(prefix)
-            below = tables[tables.index(number) + 1 :]
-            if prefix[1] < size * 8 and any(self.table.tables.get(t) for t in below):
-                wide[size].add(prefix)
-        for size, prefixes in wide.items():
-            tables = self.stacks[size].tables
-            lengths = {length for _, length in prefixes}
-            if not lengths:
-                continue
-            for number in tables:
-                for prefix in self.table.tables.get(number, Routes()).entries:
-                    if len(prefix[0]) == size and any(
-                        n < prefix[1] and (masked(prefix[0], n), n) in prefixes for n in lengths
-                    ):
-                        dirty.add(prefix)
+        wide: set[Prefix] = set()
+        tables = self.stacks[size].tables
+        for i, number in enumerate(tables):
+            some = {p for p in routes.get(number, ()) if len(p[0]) == size}
+            dirty |= some
+            if any(self.table.tables.get(t) for t in tables[i + 1 :]):
+                wide |= {p for p in some if p[1] < size * 8}
+        lengths = {length for _, length in wide}
+        for number in tables if wide else ():
+            for prefix in self.table.tables.get(number, Routes()).entries:
+                if len(prefix[0]) == size and any(
+                    n < prefix[1] and (masked(prefix[0], n), n) in wide for n in lengths
+                ):
+                    dirty.add(prefix)
         return dirty
 
-    def _adjacencies(self, dirty: set[Prefix], neighbours: set[tuple[int, bytes]]) -> set[Prefix]:
+    def _adjacencies(
+        self, dirty: Mapping[int, set[Prefix]], neighbours: set[tuple[int, bytes]]
+    ) -> dict[int, set[Prefix]]:
         """Host prefixes of neighbours that changed, or whose link's route did."""
-        lengths: dict[int, set[int]] = {4: set(), 16: set()}
-        for address, length in dirty:
-            lengths[len(address)].add(length)
-        out: set[Prefix] = set()
+        lengths = {size: {n for _, n in prefixes} for size, prefixes in dirty.items()}
+        out: dict[int, set[Prefix]] = {4: set(), 16: set()}
         for _, address in {*self.table.neighbours, *neighbours}:
-            covered = any((masked(address, n), n) in dirty for n in lengths[len(address)])
+            size = len(address)
+            covered = any((masked(address, n), n) in dirty[size] for n in lengths[size])
             if covered or any(address == a for _, a in neighbours):
-                out.add((address, len(address) * 8))
+                out[size].add((address, size * 8))
         return out
 
     def _winner(self, prefix: Prefix) -> Route | None:
@@ -243,14 +247,15 @@ class Forwarding:
             thrown = True
         return None
 
-    def _decide(self, prefix: Prefix) -> None:
+    def decide(self, prefix: Prefix) -> None:
+        """Brings one prefix of the forwarding table up to date."""
         route = self._winner(prefix)
         key: object | None = None
         if route is not None:
             key = self.groups.key_of(route, 4 if len(prefix[0]) == 4 else 16)
         elif prefix[1] == len(prefix[0]) * 8 and (path := self.adjacency(prefix[0])) is not None:
             key = self.groups.key_of(Route(paths=(path,)), len(prefix[0]))
-        held = self._held.get(prefix)
+        held = self.held.get(prefix)
         self.refused.pop(prefix, None)
         if held is not None and held[1] == key:
             return
@@ -278,17 +283,17 @@ class Forwarding:
         except ConfigError:
             self.groups.drop(key)
             raise
-        held = self._held.get(prefix)
-        self._held[prefix] = (group, key)
+        held = self.held.get(prefix)
+        self.held[prefix] = (group, key)
         if held is not None:
             self.groups.drop(held[1])
 
     def _remove(self, prefix: Prefix) -> None:
-        held = self._held.pop(prefix, None)
+        held = self.held.pop(prefix, None)
         if held is not None:
             self.fibs[len(prefix[0])].native.remove(prefix[0], bytes([prefix[1]]))
             self.groups.drop(held[1])
-            self._removed += 1
+            self.removed += 1
 
     # --- reading --------------------------------------------------------------------------------
     def group_of(self, address: bytes) -> int:

@@ -103,8 +103,8 @@ class Groups:
             return (route.source, route.next_hop_id, route.mtu)
         return (size, route.mtu, route.paths)
 
-    def hold(self, key: object) -> int:
-        """The number of a group, made if need be; one more use.
+    def hold(self, key: object, uses: int = 1) -> int:
+        """The number of a group, made if need be; so many more uses.
 
         Raises:
             ConfigError: there are no more numbers.
@@ -121,7 +121,7 @@ class Groups:
             except ConfigError:
                 self._give_back(key)
                 raise
-        self._uses[key] += 1
+        self._uses[key] += uses
         self._unused.discard(key)
         return self._groups[key]
 
@@ -137,9 +137,9 @@ class Groups:
         self.hold(key)
         self._reserved += 1
 
-    def drop(self, key: object) -> None:
-        """One use less."""
-        self._uses[key] -= 1
+    def drop(self, key: object, uses: int = 1) -> None:
+        """So many uses less."""
+        self._uses[key] -= uses
         if not self._uses[key]:
             self._unused.add(key)
 

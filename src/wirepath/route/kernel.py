@@ -41,7 +41,8 @@ _DUMPS = (
     (_GETROUTE, socket.AF_INET, 12),
     (_GETROUTE, socket.AF_INET6, 12),
 )
-_RECEIVE = 1 << 20
+_AT_ONCE = 1 << 15  # events that are taken in before somebody looks
+_PATIENCE = 30.0  # seconds that the kernel may take for some of an answer
 _ATTEMPTS = 10
 
 
@@ -55,13 +56,14 @@ class KernelSource:
 
     Args:
         table: what to keep in step.
-        buffer_bytes: receive buffer of the socket that hears of changes.
+        buffer_bytes: receive buffer of the socket that hears of changes, a bound: memory is taken
+            as changes wait, about 1 KiB each.
 
     Raises:
         PortError: the kernel refuses the socket.
     """
 
-    def __init__(self, table: RouteTable, *, buffer_bytes: int = 16 << 20) -> None:
+    def __init__(self, table: RouteTable, *, buffer_bytes: int = 128 << 20) -> None:
         self.table = table
         self.counters: Counter[str] = Counter()
         self._decoder = _core.RtnetlinkDecoder()
@@ -102,36 +104,33 @@ class KernelSource:
         Raises:
             PortError: the kernel refuses, or its tables change faster than they can be read.
         """
-        for _ in range(_ATTEMPTS):
-            # What waits was said before the reading begins, and would undo what it finds.
-            self._drain()
-            self._missed = False
-            before = self._decoder.counters["interrupted"]
-            self.table.begin("kernel")
-            for request, family, header in _DUMPS:
-                self._dump(request, family, header)
-            self.counters["syncs"] += 1
-            if self._decoder.counters["interrupted"] == before:
-                self.table.end("kernel")
-                return
-            self.counters["syncs_interrupted"] += 1
-        raise PortError(
-            f"the kernel's tables changed during each of {_ATTEMPTS} readings (try again)"
-        )
+        # What waits was said before the reading begins, and would undo what it finds.
+        while self._drain():
+            pass
+        self._missed = False
+        self.table.begin("kernel")
+        waiting: list[NDArray[np.void]] = []
+        for request, family, header in _DUMPS:
+            self._dump(request, family, header, waiting)
+        self.counters["syncs"] += 1
+        self.table.end("kernel")
+        if waiting:  # what changed meanwhile
+            self._apply(np.concatenate(waiting))
 
     def poll(self, timeout: float = 0.0) -> bool:
-        """Takes changes in, waiting for the first of them at most ``timeout`` seconds.
+        """Takes changes in, waiting for the first of them at most ``timeout`` seconds. Where there
+        are very many it takes some, so that they can be followed, and the next call others.
 
         Returns:
             Whether there were any.
         """
         if self._missed:
             self.sync()
-            # Changes during the reading.
-            self._drain()
             return True
         select.select([self._monitor], [], [], timeout)
-        return self._drain() or self._missed
+        heard, _ = self._receive()
+        self._apply(heard)
+        return len(heard) > 0 or self._missed
 
     def settle(self, quiet: float = 0.05, limit: float = 5.0) -> None:
         """Polls until nothing was heard for ``quiet`` seconds."""
@@ -140,34 +139,57 @@ class KernelSource:
             pass
 
     def _drain(self) -> bool:
-        changed = False
-        while True:
-            try:
-                data = self._monitor.recv(_RECEIVE)
-            except BlockingIOError:
-                return changed
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise PortError(f"rtnetlink: {error}") from error
-                self.counters["missed"] += 1
-                self._missed = True
-                continue
-            changed = True
-            self.counters["messages"] += 1
-            if self.table.apply(self._decoder.decode(data), "kernel"):
+        """Takes in what waits; whether there may be more."""
+        heard, more = self._receive()
+        self._apply(heard)
+        return more
+
+    def _receive(self) -> tuple[NDArray[np.void], bool]:
+        """Some of what waits, and whether there may be more."""
+        events, missed, more, error = self._decoder.receive(self._monitor.fileno(), _AT_ONCE)
+        if missed:
+            self.counters["missed"] += 1
+            self._missed = True
+        if error:
+            raise PortError(f"rtnetlink: {os.strerror(error)}")
+        return events, more
+
+    def _apply(self, events: NDArray[np.void]) -> None:
+        if len(events):
+            self.counters["heard"] += len(events)
+            if self.table.apply(events, "kernel"):
                 self._missed = True
 
-    def _dump(self, request: int, family: int, header: int) -> None:
+    def _dump(
+        self, request: int, family: int, header: int, waiting: list[NDArray[np.void]]
+    ) -> None:
+        """Reads one kind of things, again where they changed under way, and keeps what the kernel
+        tells of changes meanwhile."""
         body = bytes([family]) + bytes(header - 1)
         message = struct.pack("=IHHII", 16 + header, request, _REQUEST_DUMP, 1, 0) + body
-        with _netlink() as sock:
-            sock.settimeout(30)
-            sock.sendall(message)
-            while not self._take(sock.recv(_RECEIVE), request):
-                pass
+        for _ in range(_ATTEMPTS):
+            before = self._decoder.counters["interrupted"]
+            with _netlink() as sock:
+                sock.sendall(message)
+                while not self._take(sock, request):
+                    # Its buffer would be full before a long table is read.
+                    if len(heard := self._receive()[0]):
+                        waiting.append(heard)
+            if self._decoder.counters["interrupted"] == before:
+                return
+            self.counters["dumps_interrupted"] += 1
+        raise PortError(
+            f"the kernel's tables changed during each of {_ATTEMPTS} readings (try again)"
+        )
 
-    def _take(self, data: bytes, request: int) -> bool:
-        events: NDArray[np.void] = self._decoder.decode(data)
+    def _take(self, sock: socket.socket, request: int) -> bool:
+        """Some of the kernel's answer; whether that was all."""
+        if not select.select([sock], [], [], _PATIENCE)[0]:
+            raise PortError(f"rtnetlink request {request}: no answer in {_PATIENCE:g} s")
+        events, missed, _, error = self._decoder.receive(sock.fileno(), _AT_ONCE)
+        if error or missed:
+            why = os.strerror(error) if error else "the answer was cut off"
+            raise PortError(f"rtnetlink request {request}: {why}")
         ends = events[(events["kind"] == Kind.DONE) | (events["kind"] == Kind.ERROR)]
         for code in ends["error"].tolist():
             # A kernel built without a thing has none of it.

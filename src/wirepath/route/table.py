@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import socket
 import weakref
-from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .entries import Entries, Entry, Routes, added, same_routes, taken
 from .model import (
     APPEND,
     CARRIER,
@@ -36,6 +36,7 @@ from .model import (
     route_of,
     sized,
 )
+from .plain_rows import PlainRows, plain_rows, runs
 
 _TYPES = frozenset(int(t) for t in RouteType)
 _SHARED = 1_000  # different routes that are kept for sharing
@@ -47,7 +48,8 @@ __all__ = ["Changes", "RouteTable", "Routes"]
 class Changes:
     """What changed since somebody looked last."""
 
-    routes: set[tuple[int, Prefix]] = field(default_factory=set)
+    #: Prefixes by table.
+    routes: dict[int, set[Prefix]] = field(default_factory=dict)
     next_hops: set[tuple[str, int]] = field(default_factory=set)
     neighbours: set[tuple[int, bytes]] = field(default_factory=set)
     links: set[int] = field(default_factory=set)
@@ -55,139 +57,16 @@ class Changes:
 
 
 @dataclass(slots=True)
-class _Entry:
-    route: Route
-    generation: int
+class _Step:
+    """What a prefix had and what it was told (kept, so that nothing else gets their ids), and what
+    it has then."""
 
-
-class Routes:
-    """One routing table, both families."""
-
-    def __init__(self) -> None:
-        self.entries: dict[Prefix, list[_Entry]] = {}
-        # How many prefixes of each length there are, by the address's size in bytes.
-        self.lengths: dict[int, Counter[int]] = {4: Counter(), 16: Counter()}
-
-    def __len__(self) -> int:
-        return len(self.entries)
-
-    def best(self, prefix: Prefix) -> Route | None:
-        """The route of this very prefix with the smallest metric."""
-        entries = self.entries.get(prefix)
-        return entries[0].route if entries else None
-
-    def match(self, address: bytes, most: int | None = None) -> tuple[Prefix, Route] | None:
-        """The longest prefix, of at most ``most`` bits, that holds the address."""
-        if most is None:
-            most = len(address) * 8
-        for length in sorted(self.lengths[len(address)], reverse=True):
-            if length <= most:
-                prefix = (masked(address, length), length)
-                if (found := self.best(prefix)) is not None:
-                    return prefix, found
-        return None
-
-    def put(self, prefix: Prefix, entry: _Entry, *, replace: bool, append: bool) -> None:
-        """Adds a route, as the kernel's flags of the message say."""
-        if (entries := self.entries.get(prefix)) is None:
-            self.entries[prefix] = [entry]
-            self.lengths[len(prefix[0])][prefix[1]] += 1
-            return
-        if (i := _replaced(entries, entry.route, len(prefix[0]), replace=replace)) is not None:
-            entries[i] = entry
-            return
-        # Told again while everything is: in the order of the telling, behind what may be swept.
-        entries[:] = [e for e in entries if e.route != entry.route]
-        metrics = [e.route.metric for e in entries]
-        find = bisect_right if append or len(prefix[0]) == 16 else bisect_left
-        entries.insert(find(metrics, entry.route.metric), entry)
-
-    def take(self, prefix: Prefix, gone: Route) -> bool:
-        """Takes a route out; whether there was one."""
-        entries = self.entries.get(prefix, [])
-        same = [
-            e
-            for e in entries
-            if e.route.source == gone.source
-            and (e.route.metric == gone.metric or gone.source != "kernel")
-        ]
-        if not same:
-            return False
-        for e in same:
-            if _names(gone, e.route):
-                break
-        else:
-            return self._take_paths(entries, same[0], gone)
-        entries.remove(e)
-        if not entries:
-            self._forget(prefix)
-        return True
-
-    @staticmethod
-    def _take_paths(entries: list[_Entry], entry: _Entry, gone: Route) -> bool:
-        """An IPv6 path taken out of several."""
-        left = tuple(
-            p
-            for p in entry.route.paths
-            if (p.interface, p.gateway) not in {(g.interface, g.gateway) for g in gone.paths}
-        )
-        if not left or len(left) == len(entry.route.paths):
-            return False
-        r = entry.route
-        route = Route(r.type, r.metric, r.protocol, r.scope, r.mtu, r.next_hop_id, left, r.source)
-        entries[entries.index(entry)] = _Entry(route, entry.generation)
-        return True
-
-    def sweep(self, source: str, generation: int) -> list[Prefix]:
-        """Takes out what a source did not tell again; the prefixes that changed."""
-        changed = []
-        for prefix, entries in list(self.entries.items()):
-            kept = [e for e in entries if e.route.source != source or e.generation == generation]
-            if len(kept) != len(entries):
-                changed.append(prefix)
-                self.entries[prefix] = kept
-                if not kept:
-                    self._forget(prefix)
-        return changed
-
-    def _forget(self, prefix: Prefix) -> None:
-        del self.entries[prefix]
-        lengths = self.lengths[len(prefix[0])]
-        lengths[prefix[1]] -= 1
-        if not lengths[prefix[1]]:
-            del lengths[prefix[1]]
-
-
-def _replaced(entries: list[_Entry], route: Route, size: int, *, replace: bool) -> int | None:
-    """Which of a prefix's entries, of its own source, a new route takes the place of."""
-    same = [
-        i
-        for i, e in enumerate(entries)
-        if e.route.metric == route.metric and e.route.source == route.source
-    ]
-    alike = [i for i in same if _siblings(entries[i].route) == _siblings(route)]
-    if route.source != "kernel" or size == 4:
-        one_only = replace or route.source != "kernel"
-        return same[0] if same and one_only else None
-    # Of IPv6 the paths through gateways are one route, which is told whole each time.
-    if replace:
-        return next(iter(alike or same), None)
-    return alike[0] if alike and _siblings(route) else None
-
-
-def _siblings(route: Route) -> bool:
-    plain = route.type == RouteType.UNICAST and not route.next_hop_id
-    return plain and bool(route.paths) and route.paths[0].gateway is not None
-
-
-def _names(gone: Route, route: Route) -> bool:
-    """Whether a removal that says so much means this route."""
-    if gone.next_hop_id and gone.next_hop_id != route.next_hop_id:
-        return False
-    if not gone.paths or gone.source != "kernel":
-        return True
-    ways = {(p.interface, p.gateway) for p in route.paths}
-    return ways == {(p.interface, p.gateway) for p in gone.paths} or not ways
+    before: Entries
+    told: Entries
+    after: Entries | None
+    different: bool  # but for when it was told
+    removed: int
+    times: int = 0
 
 
 class RouteTable:
@@ -210,12 +89,14 @@ class RouteTable:
         self._seen: dict[str, set[object]] = {}
         self._watching: list[weakref.ref[Changes]] = []
         self._routes: dict[object, Route] = {}
+        # Of each source what routes that are told now become, by the bytes that tell them apart.
+        self._told: dict[str, dict[bytes, Entries]] = {}
 
     def observe(self) -> Changes:
         """Changes from now on; the reader empties it, or lets go of it. Starts with all that is
         known."""
         changes = Changes(
-            {(t, p) for t, routes in self.tables.items() for p in routes.entries},
+            {number: set(routes.entries) for number, routes in self.tables.items()},
             set(self.next_hops),
             set(self.neighbours),
             set(self.links),
@@ -233,6 +114,7 @@ class RouteTable:
         """The source begins to tell everything."""
         self._generations[source] += 1
         self._seen[source] = set()
+        self._told.pop(source, None)
 
     def end(self, source: str) -> int:
         """The source has told everything: the rest of what it once said goes. How much went."""
@@ -241,9 +123,9 @@ class RouteTable:
             return 0
         gone = 0
         for table, routes in self.tables.items():
-            for prefix in routes.sweep(source, self._generations[source]):
-                self._changed_route(table, prefix)
-                gone += 1
+            swept = routes.sweep(source, self._generations[source])
+            self._changed_routes(table, swept)
+            gone += len(swept)
         for key in [k for k in self.next_hops if k[0] == source and ("hop", k) not in seen]:
             del self.next_hops[key]
             self._changed("next_hops", key)
@@ -275,24 +157,33 @@ class RouteTable:
             word when a link goes up or down, or an address or a next hop object goes.
         """
         again = False
-        for event, members in groups_of(events):
-            match event.kind:
-                case Kind.ROUTE:
-                    self._route(event, members, source)
-                case Kind.NEXT_HOP:
-                    self._next_hop(event, members, source)
-                    again |= bool(event.removed)
-                case Kind.NEIGHBOUR:
-                    self._neighbour(event)
-                case Kind.LINK:
-                    again |= self._link(event)
-                case Kind.ADDRESS:
-                    again |= self._address(event)
-                case Kind.RULE:
-                    self._rule(event)
-                case _:
-                    self.counters["ignored"] += 1
+        for some, plain in runs(events):
+            if plain:
+                for rows in plain_rows(some):
+                    self._plain(some, rows, source)
+            else:
+                for event, members in groups_of(some):
+                    again |= self._one(event, members, source)
         return again
+
+    def _one(self, event: Event, members: list[Event], source: str) -> bool:
+        match event.kind:
+            case Kind.ROUTE:
+                self._route(event, members, source)
+            case Kind.NEXT_HOP:
+                self._next_hop(event, members, source)
+                return bool(event.removed)
+            case Kind.NEIGHBOUR:
+                self._neighbour(event)
+            case Kind.LINK:
+                return self._link(event)
+            case Kind.ADDRESS:
+                return self._address(event)
+            case Kind.RULE:
+                self._rule(event)
+            case _:
+                self.counters["ignored"] += 1
+        return False
 
     def routes(self) -> Iterator[tuple[int, Prefix, Route]]:
         """Every route, as (table, prefix, route), the best of a prefix first."""
@@ -309,9 +200,10 @@ class RouteTable:
         for changes in self._observers:
             getattr(changes, what).add(item)
 
-    def _changed_route(self, table: int, prefix: Prefix) -> None:
-        for changes in self._observers:
-            changes.routes.add((table, prefix))
+    def _changed_routes(self, table: int, prefixes: Collection[Prefix]) -> None:
+        if prefixes:
+            for changes in self._observers:
+                changes.routes.setdefault(table, set()).update(prefixes)
 
     def _route(self, event: Event, members: list[Event], source: str) -> None:
         if event.type not in _TYPES:
@@ -326,17 +218,71 @@ class RouteTable:
         length = event.prefix_length
         prefix = (masked(sized(event, event.address), length), length)
         route = self._shared(event, source) if not members else route_of(event, members, source)
-        if (table := self.tables.get(event.table)) is None:
-            table = self.tables[event.table] = Routes()
-        if event.removed:
-            self.counters["removed" if table.take(prefix, route) else "removed_unknown"] += 1
-        else:
-            flags = event.message_flags
-            entry = _Entry(route, self._generations[source])
-            append = bool(flags & APPEND) or source in self._seen
-            table.put(prefix, entry, replace=bool(flags & REPLACE), append=append)
-            self.counters["added"] += 1
-        self._changed_route(event.table, prefix)
+        table = self._table(event.table)
+        before = table.entries.get(prefix, ())
+        entry = Entry(route, self._generations[source])
+        after = self._step(before, entry, len(prefix[0]), event.removed, event.message_flags)
+        if after is not None:
+            table.put(prefix, after)
+            if not same_routes(before, after):
+                self._changed_routes(event.table, [prefix])
+        self._count(event.removed, after is not None)
+
+    def _table(self, number: int) -> Routes:
+        if (table := self.tables.get(number)) is None:
+            table = self.tables[number] = Routes()
+        return table
+
+    def _step(
+        self, before: Entries, entry: Entry, size: int, removed: int, flags: int
+    ) -> Entries | None:
+        """What a prefix has once a route is told; None = one is gone that it did not have."""
+        if removed:
+            return taken(before, entry.route)
+        append = bool(flags & APPEND) or entry.route.source in self._seen
+        return added(before, entry, size, replace=bool(flags & REPLACE), append=append)
+
+    def _count(self, removed: int, done: bool, n: int = 1) -> None:
+        self.counters["added" if not removed else "removed" if done else "removed_unknown"] += n
+
+    def _plain(self, events: NDArray[np.void], rows: PlainRows, source: str) -> None:
+        """As :meth:`_route`, of many routes without members."""
+        told = self._told.setdefault(source, {})
+        if len(told) >= _SHARED:
+            told.clear()
+        size = len(rows.prefixes[0][0])
+        number, table, changed = -1, Routes(), set[Prefix]()
+        # Few different things happen, again and again.
+        steps: dict[tuple[int, int, int], _Step] = {}
+        for to, prefix, key, removed, flags, at in zip(*rows, strict=True):
+            if to != number:
+                self._changed_routes(number, changed)
+                number, table, changed = to, self._table(to), set()
+            if (entry := told.get(key)) is None:
+                event = Event._make(events[at].item())
+                entry = told[key] = (Entry(self._shared(event, source), self._generations[source]),)
+            before = table.entries.get(prefix, ())
+            what = (id(before), id(entry), flags << 1 | removed)
+            if (step := steps.get(what)) is None:
+                after = self._step(before, entry[0], size, removed, flags)
+                if after is not None and len(after) == 1 and after[0] is entry[0]:
+                    after = entry  # the one that prefixes share
+                different = after is not None and not same_routes(before, after)
+                step = _Step(before, entry, after, different, removed)
+                steps[what] = step
+            step.times += 1
+            after = step.after
+            if after is None:
+                continue
+            if before and after:
+                table.entries[prefix] = after
+            else:
+                table.put(prefix, after)
+            if step.different:
+                changed.add(prefix)
+        self._changed_routes(number, changed)
+        for step in steps.values():
+            self._count(step.removed, step.after is not None, step.times)
 
     def _shared(self, event: Event, source: str) -> Route:
         """The route of an event without members: of a full table most are a few different ones."""
