@@ -26,6 +26,7 @@ from .peers import PEERS
 from .receive import AF_XDP, SOCKET
 from .report import Report
 from .ring import RING
+from .route_driver import ROUTE_DRIVER
 from .route_user import ROUTE_USER
 from .sbe import SBE
 from .stages import STAGES
@@ -54,6 +55,7 @@ GROUPS: tuple[Group, ...] = (
     FILTER,
     FILTER_FLOOD,
     BALANCER,
+    ROUTE_DRIVER,
     ROUTE_USER,
     FIB4,
     FIB6,
