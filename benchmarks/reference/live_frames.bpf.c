@@ -30,7 +30,7 @@ static __always_inline int address_frame(void* data, void* end) {
   const __u32 key = (__u32)state.sequence & (config.addresses - 1);
   const __u32* to = bpf_map_lookup_elem(&addresses, &key);
   if (!to || data + 34 > end) return 0;
-  __builtin_memcpy(data, (const void*)config.ethernet, sizeof config.ethernet);
+  for (int i = 0; i < 3; i++) *(__u32*)(data + 4 * i) = config.ethernet[i];
   *(__u8*)(data + 22) = config.hops;
   __u32 sum = config.header_sum + (*to & 0xffff) + (*to >> 16);
   sum = (sum & 0xffff) + (sum >> 16);
