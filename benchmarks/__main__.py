@@ -27,6 +27,8 @@ from .receive import AF_XDP, SOCKET
 from .report import Report
 from .ring import RING
 from .route_driver import ROUTE_DRIVER
+from .route_memif import ROUTE_MEMIF
+from .route_path import ROUTE_PATH, ROUTE_PATH_SMALL
 from .route_user import ROUTE_USER
 from .sbe import SBE
 from .stages import STAGES
@@ -57,6 +59,9 @@ GROUPS: tuple[Group, ...] = (
     BALANCER,
     ROUTE_DRIVER,
     ROUTE_USER,
+    ROUTE_MEMIF,
+    ROUTE_PATH_SMALL,
+    ROUTE_PATH,
     FIB4,
     FIB6,
 )
