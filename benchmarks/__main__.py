@@ -29,6 +29,7 @@ from .ring import RING
 from .route_driver import ROUTE_DRIVER
 from .route_memif import ROUTE_MEMIF
 from .route_path import ROUTE_PATH, ROUTE_PATH_SMALL
+from .route_update import ROUTE_UPDATE
 from .route_user import ROUTE_USER
 from .sbe import SBE
 from .stages import STAGES
@@ -59,6 +60,7 @@ GROUPS: tuple[Group, ...] = (
     BALANCER,
     ROUTE_DRIVER,
     ROUTE_USER,
+    ROUTE_UPDATE,
     ROUTE_MEMIF,
     ROUTE_PATH_SMALL,
     ROUTE_PATH,

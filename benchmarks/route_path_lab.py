@@ -94,13 +94,15 @@ def small() -> Routes:
 @dataclass(frozen=True)
 class Sent:
     """refused: by the router's driver, whose ring was full. seconds: from first to last.
-    processor: seconds of it, all that it took."""
+    processor: seconds of it, all that it took. by_host: of what arrived, what wirepath left to the
+    kernel."""
 
     packets: int
     refused: int
     arrived: int
     seconds: float
     processor: float
+    by_host: int
 
     @property
     def lost(self) -> int:
@@ -134,6 +136,7 @@ class PathLab:
         self.tables: Any = None
         self._bases: dict[str, Any] = {}
         self._sink: Any = None
+        self._plane = "kernel"
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -232,7 +235,13 @@ class PathLab:
                     config = {"seed": 1, "port": number, "kernel_fib": int(plane != "xdp")}
                     share = dict.fromkeys(base.maps, base)
                     chain.put(chain.load("router", "route", config=config, share=share))
+            self._plane = plane
             yield
+
+    def _forwarded(self) -> int:
+        if self._plane == "kernel":
+            return 0
+        return int(self._bases[self._plane].counters()["forwarded4"])
 
     # --- traffic --------------------------------------------------------------------------------
     def send(self, seconds: float, rate: float = 0) -> Sent:
@@ -242,7 +251,7 @@ class PathLab:
             Refused: a packet went to a next hop of another prefix, or nothing arrived.
         """
         a, r = self.lab["a"].interface, self.lab["r"].interface
-        before = self._sink.counters()
+        before, forwarded = self._sink.counters(), self._forwarded()
         words = [build.reference("live_frames"), "--ifname", "wp0", "--dst-mac", r.mac]
         words += ["--dst-ip", "16.0.0.1", "--src-ip", a.ipv4, "--addresses", str(self._to)]
         words += ["--length", "60", "--seq-bytes", "0", "--cpu", str(self.settings.cpus[0])]
@@ -261,4 +270,5 @@ class PathLab:
         arrived = after["right"] - before["right"]
         if not arrived:
             raise Refused("nothing arrived")
-        return Sent(sent["packets"], sent["drops"], arrived, sent["seconds"], spent)
+        by_host = 0 if self._plane == "kernel" else arrived - (self._forwarded() - forwarded)
+        return Sent(sent["packets"], sent["drops"], arrived, sent["seconds"], spent, by_host)

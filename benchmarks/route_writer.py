@@ -39,6 +39,7 @@ class Writer:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._error: BaseException | None = None
         self.updates = 0
+        self.processor_ns = 0  # that it has had, once it has ended
         self._seconds = 0.0
 
     @property
@@ -56,6 +57,7 @@ class Writer:
                     break
                 self._change(order[at : at + _BATCH])
             self._seconds = time.perf_counter() - began
+            self.processor_ns = time.thread_time_ns()
         except BaseException as error:  # raised where the block ends
             self._error = error
 
