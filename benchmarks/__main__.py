@@ -26,6 +26,10 @@ from .peers import PEERS
 from .receive import AF_XDP, SOCKET
 from .report import Report
 from .ring import RING
+from .route_driver import ROUTE_DRIVER
+from .route_memif import ROUTE_MEMIF
+from .route_path import ROUTE_PATH, ROUTE_PATH_SMALL
+from .route_update import ROUTE_UPDATE
 from .route_user import ROUTE_USER
 from .sbe import SBE
 from .stages import STAGES
@@ -54,7 +58,12 @@ GROUPS: tuple[Group, ...] = (
     FILTER,
     FILTER_FLOOD,
     BALANCER,
+    ROUTE_DRIVER,
     ROUTE_USER,
+    ROUTE_UPDATE,
+    ROUTE_MEMIF,
+    ROUTE_PATH_SMALL,
+    ROUTE_PATH,
     FIB4,
     FIB6,
 )

@@ -24,7 +24,7 @@ PREFIXES = Path(
         build.ROOT.parent / "shared" / "data" / "rib" / "bart-prefixes.txt.gz",
     )
 )
-_ROW = np.dtype([("address", "u1", 16), ("length", "<u4"), ("next_hop", "<u4")])
+ROW = np.dtype([("address", "u1", 16), ("length", "<u4"), ("next_hop", "<u4")])
 _HOPS = 1000  # groups of next hops, as a router with many peers has them
 _ADDRESSES = 1 << 20
 _ZIPF = 1.1
@@ -50,7 +50,7 @@ def _rows(family: int) -> NDArray[np.void]:
         )
     size = 4 if family == 4 else 16
     prefixes = [p for p in read_prefixes(PREFIXES) if len(p[0]) == size]
-    rows = np.zeros(len(prefixes), _ROW)
+    rows = np.zeros(len(prefixes), ROW)
     packed = np.frombuffer(b"".join(a for a, _ in prefixes), np.uint8).reshape(-1, size)
     rows["address"][:, :size] = packed
     rows["length"] = [n for _, n in prefixes]

@@ -40,7 +40,7 @@ _UDP = 17
 _LENGTH = 46
 
 
-class _Frames(ctypes.Structure):
+class Frames(ctypes.Structure):
     """`struct route_frames` of native/route_frames.c."""
 
     _fields_ = (
@@ -85,7 +85,7 @@ def destinations(how: str) -> NDArray[np.uint32]:
     return out[_usable(out)][:_ADDRESSES]
 
 
-def _head() -> bytes:
+def head() -> bytes:
     """Of a UDP packet of 46 bytes; checksum, destination and source port are the stage's."""
     ethernet = bytes.fromhex("0200000000000200000000090800")
     ip = bytes([0x45, 0, 0, _LENGTH, 0, 0, 0x40, 0, 64, _UDP, 0, 0])
@@ -95,9 +95,13 @@ def _head() -> bytes:
 
 def packets(how: str) -> NDArray[np.uint64]:
     """`struct route_address` of each."""
-    to = destinations(how)
-    head = _head()[14:34]
-    fixed = sum(int.from_bytes(head[i : i + 2], "big") for i in range(0, 20, 2))
+    return packets_to(destinations(how))
+
+
+def packets_to(to: NDArray[np.uint32]) -> NDArray[np.uint64]:
+    """The same of these destinations, a power of two of them."""
+    ip = head()[14:34]
+    fixed = sum(int.from_bytes(ip[i : i + 2], "big") for i in range(0, 20, 2))
     total = fixed + (to >> 16).astype(np.uint64) + (to & 0xFFFF).astype(np.uint64)
     for _ in range(2):
         total = (total & 0xFFFF) + (total >> 16)
@@ -152,14 +156,14 @@ def run(words: argparse.Namespace) -> dict[str, Any]:
     list_ = packets(words.addresses)
     room = np.zeros(_OWN * 128 + 64, np.uint8)
     own = (room.ctypes.data + 63) & ~63 if words.where == "null" else None
-    state = _Frames(
+    state = Frames(
         addresses=list_.ctypes.data,
         count=len(list_),
         own=own,
         own_frames=_OWN,
         verdict=4,  # REDIRECT
         other_port=1,
-        head=(ctypes.c_uint8 * 42)(*_head()),
+        head=(ctypes.c_uint8 * 42)(*head()),
     )
     function = ctypes.cast(ctypes.CDLL(words.stage).bench_route_frames, ctypes.c_void_p).value
     assert function is not None

@@ -9,6 +9,7 @@
 
 #include <ifaddrs.h>
 #include <linux/if_link.h>
+#include <sys/mman.h>
 
 #include "live_frames.h"
 #include "ref_frame.h"
@@ -57,9 +58,43 @@ static uint32_t load_payload(const char* path, uint8_t* payload, uint32_t room) 
   return (uint32_t)got;
 }
 
+/* Destinations from a file of IPv4 addresses of 4 bytes in network order; how many. */
+static uint32_t load_addresses(const char* path, uint32_t* to) {
+  FILE* file = fopen(path, "rb");
+  if (!file) ref_die(2, "--addresses '%s': %s", path, strerror(errno));
+  const size_t got = fread(to, 4, LIVE_FRAMES_ADDRESSES, file);
+  if (!got || (got & (got - 1)) || fgetc(file) != EOF) {
+    ref_die(2, "--addresses '%s': must hold a power of two of addresses, at most %u", path,
+            LIVE_FRAMES_ADDRESSES);
+  }
+  fclose(file);
+  return (uint32_t)got;
+}
+
+static void fill_addresses(struct bpf_object* object, const uint32_t* to, uint32_t count) {
+  const size_t bytes = (size_t)LIVE_FRAMES_ADDRESSES * sizeof(uint64_t);
+  uint64_t* map =
+      mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, ref_map_fd(object, "addresses"), 0);
+  if (map == MAP_FAILED) ref_die(1, "mmap of the addresses: %s", strerror(errno));
+  for (uint32_t i = 0; i < count; i++) map[i] = to[i];
+  munmap(map, bytes);
+}
+
+/* Of the IP header without its checksum and its destination, for live_frames.bpf.c. */
+static uint16_t header_sum(const uint8_t* ip) {
+  uint32_t sum = 0;
+  for (int i = 0; i < 16; i += 2) {
+    uint16_t word;
+    memcpy(&word, ip + i, 2);
+    if (i != 10) sum += word;
+  }
+  sum = (sum & 0xffff) + (sum >> 16);
+  return (uint16_t)(sum + (sum >> 16));
+}
+
 int main(int argc, char** argv) {
   struct ref_frame_args args = REF_FRAME_DEFAULTS;
-  const char *ifname = NULL, *payload = NULL;
+  const char *ifname = NULL, *payload = NULL, *addresses = NULL;
   uint64_t count = UINT64_MAX, batch = 64, flows = 1, cpu = UINT64_MAX;
   uint64_t sequence = 0, sequence_offset = 0, sequence_bytes = 4;
   double seconds = 10, rate = 0;
@@ -70,6 +105,8 @@ int main(int argc, char** argv) {
       {"seq", REF_U64, &sequence, 0, 1e18, "first sequence number"},
       {"seq-offset", REF_U64, &sequence_offset, 0, 3300, "where in the payload it goes"},
       {"seq-bytes", REF_U64, &sequence_bytes, 0, 8, "its size: 4 or 8; 0: none"},
+      {"addresses", REF_STR, &addresses, 0, 0,
+       "file of destinations, one after the other; Ethernet and IP header are written anew"},
       {"flows", REF_U64, &flows, 1, 60000, "distinct source ports, in turn"},
       {"count", REF_U64, &count, 1, 1e18, "stop after this many frames"},
       {"seconds", REF_F64, &seconds, 0.001, 3600, "run at most this long"},
@@ -92,8 +129,10 @@ int main(int argc, char** argv) {
   const uint32_t length = ref_build_frame(frame, ifname, &args);
   if (payload) load_payload(payload, frame + kRefHeaders, length - kRefHeaders);
   ref_pin(cpu);
+  static uint32_t to[LIVE_FRAMES_ADDRESSES];
+  const uint32_t destinations = addresses ? load_addresses(addresses, to) : 0;
 
-  const struct live_frames_config config = {
+  struct live_frames_config config = {
       .count = count,
       .interval_q20 = rate > 0 ? (uint64_t)(1e9 * 1048576.0 / rate) : 0,
       .ifindex = if_nametoindex(ifname),
@@ -101,8 +140,16 @@ int main(int argc, char** argv) {
       .sequence_at = (uint32_t)(kRefHeaders + sequence_offset),
       .sequence_bytes = (uint32_t)sequence_bytes,
       .sport = (uint16_t)args.sport,
+      .header_sum = header_sum(frame + 14),
+      .addresses = destinations,
+      .hops = frame[22],
   };
-  struct bpf_object* object = ref_load(&config, sizeof config);
+  memcpy(config.ethernet, frame, sizeof config.ethernet);
+  struct bpf_object* object = ref_open(&config, sizeof config);
+  struct bpf_map* list = bpf_object__find_map_by_name(object, "addresses");
+  if (destinations) bpf_map__set_max_entries(list, LIVE_FRAMES_ADDRESSES);
+  ref_load_opened(object);
+  if (destinations) fill_addresses(object, to, destinations);
   const int program = ref_program_fd(object, "live_frames");
   const int map = ref_map_fd(object, ".bss");
   const uint32_t key = 0;

@@ -15,8 +15,14 @@ struct live_frames_config {
   __u32 sequence_at;    /* where in the frame the sequence number goes */
   __u32 sequence_bytes; /* 4 or 8, big-endian; 0: none */
   __u16 sport;          /* first source port, host order */
-  __u16 reserved[3];
+  __u16 header_sum;     /* of the IP header, its checksum and destination left out */
+  __u32 addresses;      /* destinations in the map, a power of two; 0: the frame's own */
+  __u32 ethernet[3];    /* both, written anew with each destination, as a router changes them */
+  __u8 hops;
+  __u8 reserved[7];
 };
+
+#define LIVE_FRAMES_ADDRESSES (1u << 20)
 
 struct live_frames_state {
   __u64 sent;     /* frames redirected */

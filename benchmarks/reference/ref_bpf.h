@@ -25,8 +25,8 @@ static inline __attribute__((format(printf, 2, 0))) int ref_libbpf_print(
   return level == LIBBPF_WARN ? vfprintf(stderr, format, args) : 0;
 }
 
-/* Loads the object with `config` as its constants; dies with the reason when it cannot. */
-static inline struct bpf_object* ref_load(const void* config, size_t size) {
+/* Opens the object with `config` as its constants; dies with the reason when it cannot. */
+static inline struct bpf_object* ref_open(const void* config, size_t size) {
   libbpf_set_print(ref_libbpf_print);
   LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = "ref");
   struct bpf_object* object =
@@ -36,12 +36,20 @@ static inline struct bpf_object* ref_load(const void* config, size_t size) {
   if (!constants || bpf_map__set_initial_value(constants, config, size)) {
     ref_die(1, "the BPF object's constants are not %zu bytes", size);
   }
+  return object;
+}
+
+static inline struct bpf_object* ref_load_opened(struct bpf_object* object) {
   const int error = bpf_object__load(object);
   if (error) {
     ref_die(1, "the kernel refused the BPF program: %s (needs root, or CAP_BPF with CAP_NET_ADMIN)",
             strerror(-error));
   }
   return object;
+}
+
+static inline struct bpf_object* ref_load(const void* config, size_t size) {
+  return ref_load_opened(ref_open(config, size));
 }
 
 static inline int ref_program_fd(struct bpf_object* object, const char* name) {
