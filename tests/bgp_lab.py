@@ -100,15 +100,19 @@ class Follower:
 class Traffic:
     """Datagrams from h1 to h2 through the router, while something happens to it."""
 
-    def __init__(self, lab: BgpLab, addresses: list[str], rate: int = 2000) -> None:
+    def __init__(
+        self, lab: BgpLab, addresses: list[str], rate: int = 2000, *, record: bool = False
+    ) -> None:
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         file = lab.folder / "destinations"
         file.write_text("\n".join(addresses))
         command = [sys.executable, str(TRAFFIC)]
-        self._receiver = lab.popen("h2", [*command, "receive"], **pipes)
+        files = [str(lab.folder / name) for name in ("sent", "received") if record]
+        self._receiver = lab.popen("h2", [*command, "receive", *files[1:]], **pipes)
         assert self._receiver.stdout is not None
         assert self._receiver.stdout.readline() == b"ready\n"
-        self._sender = lab.popen("h1", [*command, "send", str(rate), str(file)], **pipes)
+        words = ["send", str(rate), str(file), *files[:1]]
+        self._sender = lab.popen("h1", [*command, *words], **pipes)
 
     def stop(self) -> dict[str, float]:
         """How many were sent, received and lost, and the longest silence in seconds."""
@@ -335,6 +339,14 @@ protocol bgp r6 from upstream {{
         line = child.stderr.readline()
         assert b" on wp0 " in line, line + child.stderr.read()
         # What it says later is not read: the pipe holds it.
+
+    def forwarding_resident(self) -> int | None:
+        """Its memory in bytes, without that of the maps, which are the kernel's; None where none
+        runs."""
+        if self._forwarding is None:
+            return None
+        lines = Path(f"/proc/{self._forwarding.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon"))
 
     def stop_forwarding(self) -> dict[str, Any]:
         """What it reports at its end; {} where none runs."""
