@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+from shared_data import missing
 
 from wirepath.lab import Lab
 
@@ -41,6 +42,13 @@ def tools_missing() -> str | None:
     if bird() is None:
         return "bird is not there (apt install bird2)"
     return None
+
+
+def need_tools() -> None:
+    """Ends this test where something is not installed: a skip, and a failure under CI, where
+    ./dev test installs FRR and BIRD."""
+    if why := tools_missing():
+        missing(why)
 
 
 def bird() -> str | None:

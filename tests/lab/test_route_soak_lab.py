@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 import pytest
-from bgp_lab import tools_missing
+from bgp_lab import need_tools
 from route_soak import soak
 
 from wirepath.programs import kernel
@@ -16,8 +16,7 @@ pytestmark = pytest.mark.lab
 
 
 def test_random_changes_leave_nothing_behind(lab_name: str) -> None:
-    if missing := tools_missing():
-        pytest.skip(f"unsupported: {missing}")
+    need_tools()
     # Each check in between compares all tables, and 20,000 look-ups with the kernel's.
     plane = "" if kernel.unavailable_reason() else "xdp"
     said = soak(lab_name, float(os.environ.get("WIREPATH_SOAK_SECONDS", "5")), 2000, plane)
