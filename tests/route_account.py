@@ -278,8 +278,8 @@ class Account:
         one = seen["host"] == "p1"
         out = {"moves": len(self.moves), "old_not_told": 0, "old_known": 0, "old_followed": 0}
         longest = follows = 0
-        ends = [move.begun for move in self.moves[1:]] + [1 << 62]
-        for move, end in zip(self.moves, ends, strict=True):
+        for number, move in enumerate(self.moves, 1):
+            end = self.moves[number].begun if number < len(self.moves) else 1 << 62
             mine = one & (when >= move.begun) & (when < end)
             mac = np.frombuffer(bytes.fromhex(move.mac.replace(":", "")), np.uint8)
             old = when[mine & (seen["mac"] != mac).any(axis=1)]

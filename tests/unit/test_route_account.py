@@ -60,5 +60,10 @@ def test_an_address_of_before_is_told_by_when_the_packet_was_sent(account: Accou
     assert bad["old_followed"] == 1
 
 
+def test_a_run_in_which_no_address_changed(account: Account) -> None:
+    account.moves.clear()
+    assert account._stale(SENT, seen(range(4), {}))["moves"] == 0
+
+
 def test_another_next_hop_at_rest_is_wrong(account: Account) -> None:
     assert account._stale(SENT, seen(range(10), {2: NEW}))["wrong"] == 1
