@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+from shared_data import missing
 
 from wirepath.lab import Lab
 
@@ -40,6 +41,13 @@ def tools_missing() -> str | None:
     if bird() is None:
         return "bird is not there (apt install bird2)"
     return None
+
+
+def need_tools() -> None:
+    """Ends this test where something is not installed: a skip, and a failure under CI, where
+    ./dev test installs FRR and BIRD."""
+    if why := tools_missing():
+        missing(why)
 
 
 def bird() -> str | None:
@@ -306,6 +314,14 @@ protocol bgp r6 from upstream {{
         assert child is not None
         child.send_signal(how)
         child.communicate(timeout=60)
+
+    def forwarding_resident(self) -> int | None:
+        """Its memory in bytes, without that of the maps, which are the kernel's; None where none
+        runs."""
+        if self._forwarding is None:
+            return None
+        lines = Path(f"/proc/{self._forwarding.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) << 10 for line in lines if line.startswith("RssAnon"))
 
     def stop_forwarding(self) -> dict[str, Any]:
         """What it reports at its end; {} where none runs."""

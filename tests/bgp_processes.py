@@ -59,15 +59,19 @@ class Follower:
 class Traffic:
     """Datagrams from h1 to h2 through the router, while something happens to it."""
 
-    def __init__(self, lab: BgpLab, addresses: list[str], rate: int = 2000) -> None:
+    def __init__(
+        self, lab: BgpLab, addresses: list[str], rate: int = 2000, *, record: bool = False
+    ) -> None:
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         file = lab.folder / "destinations"
         file.write_text("\n".join(addresses))
         command = [sys.executable, str(TRAFFIC)]
-        self._receiver = lab.popen("h2", [*command, "receive"], **pipes)
+        files = [str(lab.folder / name) for name in ("sent", "received") if record]
+        self._receiver = lab.popen("h2", [*command, "receive", *files[1:]], **pipes)
         assert self._receiver.stdout is not None
         assert self._receiver.stdout.readline() == b"ready\n"
-        self._sender = lab.popen("h1", [*command, "send", str(rate), str(file)], **pipes)
+        words = ["send", str(rate), str(file), *files[:1]]
+        self._sender = lab.popen("h1", [*command, *words], **pipes)
 
     def stop(self) -> dict[str, float]:
         """How many were sent, received and lost, of IPv6 by themselves too (`…6`), and the longest

@@ -10,13 +10,17 @@ import os
 import random
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from bgp_events import NEW_MAC, OLD_MAC, Router, real_prefixes
 from bgp_lab import BgpLab, wait_for
+from route_account import Account, Moved
 
 _CHECK_EVERY = 25  # changes
 _BATCH = 200  # static routes changed at once
+_LOOKUPS = 20_000  # compared at once
+_AGAIN = 3
 
 
 class Soak:
@@ -27,9 +31,10 @@ class Soak:
         self.lab = router.lab
         self.rng = random.Random(seed)
         self.changes: dict[str, int] = {}
-        self.checks = self.looked = 0
-        self.resident: list[int] = []
+        self.checks = self.looked = self.looked_driver = 0
+        self.resident: dict[str, list[int]] = {}
         self._away = False
+        self._account: Account | None = None  # of packets, where wirepath forwards them
 
     def announce(self) -> None:
         """p2 announces some of its prefixes, and no others."""
@@ -56,9 +61,15 @@ class Soak:
 
     def neighbour(self) -> None:
         """p1 gets the other of its Ethernet addresses."""
-        mac = NEW_MAC if self.router.has_mac(OLD_MAC) else OLD_MAC
+        old, mac = (OLD_MAC, NEW_MAC) if self.router.has_mac(OLD_MAC) else (NEW_MAC, OLD_MAC)
+        begun = time.monotonic_ns()
         self.router.set_mac(mac)
+        known = time.monotonic_ns()
         wait_for("the new address", lambda: self.router.has_mac(mac))
+        if self._account is not None:
+            ask, there = self._account.ask, self.router.destinations
+            wait_for("it in the driver", lambda: old not in ask("macs", addresses=there)["macs"])
+            self._account.moves.append(Moved(begun, known, time.monotonic_ns(), mac))
 
     def sessions(self) -> None:
         """p2's sessions end, or begin again."""
@@ -68,37 +79,89 @@ class Soak:
 
     def check(self) -> None:
         """Waits for rest and compares all; raises at the first difference."""
-        looked = self.router.looked(20_000, self.rng.randrange(1 << 30))
+        self._at_rest()
+        if self._account is None:
+            self._compare()
+        else:
+            self._driver_right(self._account)
+            self._account.rest(self._compare)
+        self.checks += 1
+
+    def _at_rest(self) -> None:
+        """The kernel's tables change no more, and the follower has them."""
+        wait_for("rest", lambda: self.router.follower.ask("state")["idle"] > 2, every=0.2)
+        self.router.settled()
+
+    def _driver_right(self, account: Account) -> None:
+        """The driver's tables are those that the kernel has by now."""
+        there = self.router.destinations
+        wait_for("the driver", lambda: account.ask("ways", addresses=there)["differ"] == 0)
+        words = {"n": _LOOKUPS, "seed": self.rng.randrange(1 << 30)}
+        looked = account.ask("lookups", **words)
+        for _ in range(_AGAIN):
+            if not looked["n_wrong"]:
+                break
+            # A session came back while the kernel and the driver's tables were read, one after
+            # the other.
+            self._at_rest()
+            looked = account.ask("lookups", **words)
+        assert looked["n_wrong"] == 0, looked
+        self.looked_driver += sum(looked["sorts"].values())
+
+    def _compare(self) -> int:
+        """The follower's look-ups against the kernel's; when it last heard of a change, in ns."""
+        looked = self.router.looked(_LOOKUPS, self.rng.randrange(1 << 30))
         assert looked["n_wrong"] == 0, looked
         self.looked += sum(looked["sorts"].values())
-        self.resident.append(self.router.follower.ask("state")["resident"])
-        self.checks += 1
+        state = self.router.follower.ask("state")
+        self._remember("follower", state["resident"])
+        if (router := self.lab.forwarding_resident()) is not None:
+            self._remember("router", router)
+        return time.monotonic_ns() - int(state["idle"] * 1e9)
+
+    def _remember(self, who: str, resident: int) -> None:
+        self.resident.setdefault(who, []).append(resident)
 
     def run(self, seconds: float) -> dict[str, Any]:
         """Changes and checks until the time is over, then all back and a last check."""
         said: dict[str, Any] = {}
-        kinds = [self.announce] * 4 + [self.statics] * 12 + [self.neighbour, self.sessions]
-        self.check()
-        end = time.monotonic() + seconds
-        with self.router.flowing(said):
-            while time.monotonic() < end:
-                for _ in range(_CHECK_EVERY):
-                    kind = self.rng.choice(kinds)
-                    kind()
-                    self.changes[kind.__name__] = self.changes.get(kind.__name__, 0) + 1
-                self.check()
-        if self._away:
-            self.sessions()
-        self.lab.announce_p2(self.router.two)
-        self.router.wait_routes(len(self.lab.prefixes))
-        self.check()
+        if self.lab.forwarding_resident() is None:
+            with self.router.flowing(said):
+                self._churn(seconds)
+        else:
+            with Account(self.lab, self.router.destinations) as account:
+                self._account = account
+                self._churn(seconds)
+                said = account.close()
+                self._account = None
         return said | {
             "changes": self.changes,
             "checks": self.checks,
             "looked": self.looked,
+            "looked_driver": self.looked_driver,
             "resident": self.resident,
             "state": self.router.follower.ask("state"),
         }
+
+    def _churn(self, seconds: float) -> None:
+        kinds = [self.announce] * 4 + [self.statics] * 12 + [self.neighbour, self.sessions]
+        self.check()
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for _ in range(_CHECK_EVERY):
+                self._do(self.rng.choice(kinds))
+            self.check()
+        if self._away:
+            self._do(self.sessions)
+        self.lab.announce_p2(self.router.two)
+        self.router.wait_routes(len(self.lab.prefixes))
+        self.check()
+
+    def _do(self, kind: Callable[[], None]) -> None:
+        if self._account is not None:
+            self._account.event(kind.__name__)
+        kind()
+        self.changes[kind.__name__] = self.changes.get(kind.__name__, 0) + 1
 
 
 def soak(name: str, seconds: float, n: int, plane: str = "") -> dict[str, Any]:
@@ -111,7 +174,7 @@ def soak(name: str, seconds: float, n: int, plane: str = "") -> dict[str, Any]:
             if plane:
                 lab.start_forwarding("--plane", plane)
             said = Soak(router, seed=1).run(seconds)
-            return said | {"router": lab.stop_forwarding()}
+            return said | {"report": lab.stop_forwarding()}
         finally:
             router.close()
 

@@ -7,7 +7,7 @@ import os
 
 import pytest
 from bgp_events import EVENTS, RUN_EVENTS, happen, real_prefixes
-from bgp_lab import BgpLab, tools_missing
+from bgp_lab import BgpLab, need_tools
 
 from wirepath.programs import kernel
 
@@ -18,8 +18,7 @@ ADDRESSES = 100_000
 
 @pytest.mark.parametrize("source", ["kernel", "fpm"])
 def test_everything_that_happens_to_a_router(source: str, lab_name: str) -> None:
-    if missing := tools_missing():
-        pytest.skip(f"unsupported: {missing}")
+    need_tools()
     plane = "" if kernel.unavailable_reason() else "xdp"
     prefixes = real_prefixes(PREFIXES)
     with BgpLab(lab_name, prefixes) as lab:

@@ -178,7 +178,8 @@ def _parser() -> argparse.ArgumentParser:
     test.add_argument(
         "--vm",
         action="store_true",
-        help="instead: DPDK on e1000e and vmxnet3 NICs, in QEMU (minutes; pytest gets the rest)",
+        help="instead, in QEMU: DPDK on e1000e and vmxnet3 NICs, VLANs, VRFs (minutes; pytest "
+        "gets the rest)",
     )
     test.add_argument(
         "--binding",

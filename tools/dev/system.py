@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .shell import BUILD, capture, logged, note, say, show_tail
+from .shell import BUILD, CI, capture, logged, note, say, show_tail
 
 CLANGS = ("clang", *(f"clang-{n}" for n in range(21, 13, -1)))
 # Code is formatted by this version: others lay a few constructs out differently.
@@ -33,6 +33,8 @@ class Need:
     found: Callable[[], bool]
     without: str
     """What is off without it."""
+    services: bool = False
+    """Its packages start daemons: only a machine of CI's gets them, and none is started there."""
 
 
 def on_path(*names: str) -> Callable[[], bool]:
@@ -66,6 +68,13 @@ def _rustc_works() -> bool:
     """Any on the path: rustup's own refuses where no toolchain was chosen."""
     found = (shutil.which("rustc", path=folder) for folder in os.get_exec_path())
     return any(capture([compiler, "-V"])[0] == 0 for compiler in found if compiler)
+
+
+def _frr_there() -> bool:
+    """zebra, bgpd and zebra's module for the FPM, where Debian's package has them."""
+    folder = Path("/usr/lib")
+    daemons = all((folder / "frr" / name).exists() for name in ("zebra", "bgpd"))
+    return daemons and any(folder.glob("*/frr/modules/dplane_fpm_nl.so"))
 
 
 def _venv_usable() -> bool:
@@ -147,6 +156,8 @@ TEST_NEEDS = (
     Need("rustc", ("rustc",), _rustc_works, "the test of the stage in Rust"),
     Need("shellcheck", ("shellcheck",), on_path("shellcheck"), "the check of emitted scripts"),
     Need("chromium", ("chromium",), on_path("chromium"), "the test of the report in a browser"),
+    Need("FRR", ("frr",), _frr_there, "the labs with routing protocols", services=True),
+    Need("BIRD", ("bird2",), on_path("bird"), "the labs with routing protocols", services=True),
 )
 
 
@@ -212,25 +223,47 @@ def look_up(package: str) -> None:
         _refresh(apt)
 
 
+# Packages' scripts ask policy-rc.d before they start a service (Debian's invoke-rc.d); one that is
+# there already is somebody's own, and stays.
+_NO_SERVICES = """
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+  trap 'rm -f "$policy"' EXIT
+  trap 'exit 130' HUP INT TERM
+  printf '#!/bin/sh\\nexit 101\\n' > "$policy" && chmod 755 "$policy" || exit 1
+fi
+"$@"
+"""
+
+
 def provide(needs: tuple[Need, ...]) -> list[Need]:
     """Installs what is missing, where that is allowed. Returns what is still missing."""
     lacking = missing(needs)
     apt = _apt() if lacking else None
     if apt is None:
         return lacking
+    _install(apt, [need for need in lacking if not need.services])
+    if CI:
+        # sudo and the environment's settings stay in front of the shell.
+        at = apt.index("apt-get")
+        quiet = [*apt[:at], "sh", "-c", _NO_SERVICES, "sh", *apt[at:]]
+        _install(quiet, [need for need in lacking if need.services])
+    return missing(needs)
+
+
+def _install(apt: list[str], lacking: list[Need]) -> None:
     packages = list(dict.fromkeys(name for need in lacking for name in need.packages))
     packages = [name for name in packages if not _installed(name)]
     if not all(map(_known, packages)):
         _refresh(apt)
     packages = [name for name in packages if _known(name)]
     if not packages:
-        return lacking
+        return
     say(f"apt install {' '.join(packages)}")
     if logged("apt", [*apt, "install", *packages], append=True)[0] != 0:
         show_tail("apt", 15)
         for name in packages:  # one that cannot be had must not keep the others away
             logged("apt", [*apt, "install", name], append=True)
-    return missing(needs)
 
 
 def report(lacking: list[Need]) -> None:

@@ -38,6 +38,11 @@ _MODULES = (
     "uio_pci_generic",
     "vfio_iommu_type1",
     "vfio_pci",
+    # Links of the labs.
+    "veth",
+    "tun",
+    "8021q",
+    "vrf",
 )
 
 
