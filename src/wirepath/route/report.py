@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from ..errors import ConfigError, PortError
 from .groups import HopKind
 from .program import AnyRouteProgram, counters_of, hop_counters, interface_counters
 
@@ -58,11 +59,12 @@ class RouterCollector(Collector):
     """A collector for any prometheus_client registry.
 
     Args:
-        programs: of running routers, by the name that their series carry.
+        reports: what gives the :func:`report` of a running router, by the name that its series
+            carry; they have none once it has ended.
     """
 
-    def __init__(self, programs: Mapping[str, AnyRouteProgram]) -> None:
-        self._programs = dict(programs)
+    def __init__(self, reports: Mapping[str, Callable[[], Mapping[str, Any]]]) -> None:
+        self._reports = dict(reports)
 
     def describe(self) -> Iterable[Metric]:
         return ()
@@ -80,8 +82,11 @@ class RouterCollector(Collector):
             )
             for field in ("packets", "bytes")
         }
-        for name, program in self._programs.items():
-            found = report(program)
+        for name, read in self._reports.items():
+            try:
+                found = read()
+            except (ConfigError, PortError):
+                continue
             for outcome, value in found["counters"].items():
                 outcomes.add_metric((name, outcome), value)
             for interface, row in found["interfaces"].items():
