@@ -13,6 +13,7 @@ from route_lab import NOTHING, WIREPATH, RouterLab, wait_until, write_pcap
 from wirepath import programs
 from wirepath.errors import ConfigError
 from wirepath.programs import kernel
+from wirepath.route.probe import Probe
 
 WHY_NOT = kernel.unavailable_reason()
 pytestmark = [
@@ -149,6 +150,10 @@ def test_vlan_interfaces_are_routed(routers) -> None:
     assert found["interfaces"]["wp0.7"]["sent_packets"] >= 5
     assert found["interfaces"]["wp0.7"]["forwarded"] >= 5
     assert {row["vlan"] for row in found["next_hops"]} == {0, 7}
+    with routers.lab["r"].enter():
+        there, back = Probe("wp0.7").run("192.0.2.7"), Probe("wp1").run("10.7.0.2")
+    assert (there.fate, there.out_of, there.vlan) == ("forwarded", "wp1", None)
+    assert (back.fate, back.out_of, back.vlan) == ("forwarded", "wp0.7", 7)
 
 
 def test_every_forwarded_packet_is_valid(routers, tmp_path) -> None:

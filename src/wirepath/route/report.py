@@ -13,7 +13,7 @@ from ..errors import ConfigError, PortError
 from .groups import HopKind
 from .program import AnyRouteProgram, counters_of, hop_counters, interface_counters
 
-__all__ = ["RouterCollector", "report"]
+__all__ = ["RouterCollector", "name_of", "report"]
 
 
 def report(program: AnyRouteProgram) -> dict[str, Any]:
@@ -24,7 +24,7 @@ def report(program: AnyRouteProgram) -> dict[str, Any]:
     return {
         "counters": counters_of(program),
         "interfaces": {
-            _name(_index_of(program, number)) or str(number): row
+            name_of(_index_of(program, number)) or str(number): row
             for number, row in interface_counters(program).items()
         },
         "next_hops": [
@@ -38,7 +38,8 @@ def _index_of(program: AnyRouteProgram, number: int) -> int:
     return int(program.maps["interfaces"][number]["index"])
 
 
-def _name(index: int) -> str:
+def name_of(index: int) -> str:
+    """Of an interface of this network namespace; its number where it is gone, "" for 0."""
     try:
         return socket.if_indextoname(index)
     except OSError:
@@ -49,7 +50,7 @@ def _hop(program: AnyRouteProgram, number: int) -> dict[str, Any]:
     hop = program.maps["hops"][number]
     return {
         "kind": HopKind(int(hop["kind"])).name.lower(),
-        "interface": _name(int(hop["interface_index"])),
+        "interface": name_of(int(hop["interface_index"])),
         "vlan": int(hop["vlan"]),
         "destination_mac": bytes(hop["destination"]).hex(":"),
     }
