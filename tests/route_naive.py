@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import NamedTuple
 
@@ -48,6 +48,7 @@ class Model:
     hops: dict[int, Hop]
     interfaces: dict[int, tuple[bytes, set[str]]]  # its address; "up", "strict", "loose", …
     vlans: dict[tuple[int, int], int] = field(default_factory=dict)
+    member: int | None = None  # of a group, in place of the one that the flow hash chooses
 
     # --- tables ---------------------------------------------------------------------------------
     def group(self, address: IPv4Address | IPv6Address) -> int:
@@ -71,7 +72,20 @@ class Model:
         ends = end(source, source_port) + end(destination, destination_port) & MASK
         return mix(ends + protocol & MASK) * 0xD6E8FEB86659FD93 >> 32 & 0xFFFFFFFF
 
+    def _chosen(self, row: list[int], hashed: int) -> int:
+        if not row:
+            return 0
+        members = sorted(set(row))
+        return (
+            row[hashed % len(row)] if self.member is None else members[self.member % len(members)]
+        )
+
     # --- packets --------------------------------------------------------------------------------
+    def all_ways(self, frame: bytes, port: int) -> list[Did]:
+        """What may become of a frame, whichever member of a group is chosen."""
+        most = max((len(set(row)) for row in self.buckets.values()), default=1)
+        return [replace(self, member=n).run(frame, port) for n in range(most)]
+
     def run(self, frame: bytes, port: int) -> Did:  # noqa: PLR0911
         number, l2 = port, 14
         if len(frame) < 14:
@@ -155,8 +169,7 @@ class Model:
         group = self.group(destination)
         h = self.flow_hash(source, source_port, destination, destination_port, protocol)
         row = self.buckets.get(group)
-        member = row[h % len(row)] if row else 0
-        hop = self.hops.get(member, Hop(NONE))
+        hop = self.hops.get(self._chosen(row or [], h), Hop(NONE))
         if hop.kind == BLACKHOLE:
             return Did("drop", frame, "drop_blackhole")
         if hop.kind != FORWARD:

@@ -184,7 +184,7 @@ def test_counters_have_names(program) -> None:
     assert found["counters"]["to_host_not_ip"] == 1
     assert found["interfaces"]["lo"]["to_host"] == 1
     assert found["next_hops"] == []
-    series = {m.name: m for m in RouterCollector({"r": program}).collect()}
+    series = {m.name: m for m in RouterCollector({"r": lambda: report(program)}).collect()}
     samples = {
         (s.labels["router"], s.labels["outcome"]): s.value
         for s in series["wirepath_router_outcome"].samples
@@ -205,7 +205,7 @@ def test_next_hops_by_one_neighbour_have_series_of_their_own(program) -> None:
         tables.fib4.add(f"20.{number}.0.0/16", number)
         program.run(datagram(mac, f"20.{number}.0.1"))
     assert len(report(program)["next_hops"]) == 2
-    series = {m.name: m for m in RouterCollector({"r": program}).collect()}
+    series = {m.name: m for m in RouterCollector({"r": lambda: report(program)}).collect()}
     samples = series["wirepath_router_next_hop_packets"].samples
     assert {s.labels["number"]: s.value for s in samples} == {"4": 1, "5": 1}
     assert len({tuple(s.labels.items()) for s in samples}) == len(samples)

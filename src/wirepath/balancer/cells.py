@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .._core import CounterBlock
+from ..cells import CellGroups
 from .state import Vip
 
 _VIP = ("packets", "bytes", "new_flows", "drops")
@@ -18,7 +18,7 @@ class Cells:
 
     def __init__(self, interface: str) -> None:
         self._interface = interface
-        self._blocks: dict[str, tuple[tuple[str, ...], CounterBlock]] = {}
+        self._groups = CellGroups()
 
     def write(
         self,
@@ -39,20 +39,8 @@ class Cells:
                 values = {n: int(of_reals[n][real.number]) for n in of_reals.dtype.names}
                 values["up"], values["weight"] = int(real.state == 1), real.weight
                 groups[f"balancer_server/{name}/{real.server.name}"] = {n: values[n] for n in _REAL}
-        for group in [g for g in self._blocks if g not in groups]:
-            self._blocks.pop(group)[1].release()
-        for group, values in groups.items():
-            names = tuple(values)
-            have = self._blocks.get(group)
-            if have is None or have[0] != names:
-                if have is not None:
-                    have[1].release()
-                have = (names, CounterBlock(group, list(names)))
-                self._blocks[group] = have
-            have[1].set(list(values.values()))
+        self._groups.write(groups)
 
     def close(self) -> None:
         """Take the cells out of the segment."""
-        for _, block in self._blocks.values():
-            block.release()
-        self._blocks.clear()
+        self._groups.close()

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,9 +25,12 @@ from ..route import (
 from ..route.model import Path as Way
 from ..route.model import Prefix, address_text, prefix_text
 from ..route.trace import table_name
-from ..settings import problem
+from ..settings import missing, problem
 from . import output
 from .options import Json
+
+if TYPE_CHECKING:
+    from ..route.probe import Ran
 
 app = typer.Typer(
     help="Routing tables: show, look up, explain; and forward by them.", no_args_is_help=True
@@ -258,29 +261,89 @@ def _members(found: dict[str, Any]) -> str:
     return "\n".join(f"{m['kind']} {_cell([m])}" for m in found.get("members", []))
 
 
+_RUNNING = "Running router"
+
+
 @app.command("trace")
 def trace_command(
     addresses: Addresses,
+    *,
     fpm_dump: FpmDump = None,
     vrf: Vrf = None,
     flow_hash: Annotated[
         int, typer.Option("--flow-hash", help="Chooses among the members of a group.")
     ] = 0,
+    interface: Annotated[
+        str | None,
+        typer.Option(
+            "--interface",
+            metavar="IFACE",
+            help="Also ask the running router's program what it does with a UDP packet that comes "
+            "in here.",
+            rich_help_panel=_RUNNING,
+        ),
+    ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--source",
+            metavar="ADDRESS",
+            help="Where that packet comes from (without: a neighbour on IFACE).",
+            rich_help_panel=_RUNNING,
+        ),
+    ] = None,
+    source_port: Annotated[
+        int, typer.Option("--source-port", help="Its UDP port.", rich_help_panel=_RUNNING)
+    ] = 1024,
+    port: Annotated[
+        int, typer.Option("--port", help="The UDP port that it goes to.", rich_help_panel=_RUNNING)
+    ] = 33434,
+    size: Annotated[
+        int,
+        typer.Option(
+            "--size",
+            help="Bytes of the IP packet; 0 = headers alone.",
+            rich_help_panel=_RUNNING,
+        ),
+    ] = 0,
     json: Json = False,
 ) -> None:
-    """Explains what becomes of packets: table, prefix, group, member, neighbour, rewrite."""
+    """Explains what becomes of packets: table, prefix, group, member, neighbour, rewrite.
+
+    Example:  [bold]sudo wirepath route trace 192.0.2.1 --interface eth1[/bold]
+    """
     if not 0 <= flow_hash < 2**32:
         raise ConfigError(problem("--flow-hash", flow_hash, "from 0 to 2^32-1"))
-    source = _Source(fpm_dump, None, vrf)
-    traces = [trace(source.forwarding, text, flow_hash) for text in addresses]
+    if interface is not None and fpm_dump is not None:
+        raise ConfigError(problem("--interface", interface, "given without --fpm-dump"))
+    if interface is None and (source is not None or size):
+        raise ConfigError(missing("--interface", "given with --source and --size"))
+    ran: list[Ran] = []
+    unlike: list[str | None] = []
+    if interface is not None:
+        from ..route.probe import Probe, differs  # noqa: PLC0415 -- programs, for this option only
+
+        probe = Probe(interface)
+        flow = {"source": source, "source_port": source_port, "port": port, "size": size}
+        ran = [probe.run(text, **flow) for text in addresses]  # type: ignore[arg-type]
+    found = _Source(fpm_dump, None, vrf)
+    traces = [trace(found.forwarding, text, flow_hash) for text in addresses]
+    if ran:
+        unlike = [differs(said, did) for said, did in zip(traces, ran, strict=True)]
     if json:
-        output.emit({**source.facts, "traces": [asdict(t) for t in traces]})
+        rows = [asdict(t) for t in traces]
+        for row, did, why in zip(rows, ran, unlike, strict=False):
+            row["running"] = {**asdict(did), "differs": why}
+        output.emit({**found.facts, "traces": rows})
         return
-    for found in traces:
-        output.stdout().print(output.facts(found.address, _lines(found)))
+    for number, each in enumerate(traces):
+        output.stdout().print(output.facts(each.address, _lines(each)))
+        if ran:
+            facts = _lines(ran[number]) | {"as the tables say": unlike[number] or "yes"}
+            output.stdout().print(output.facts("the running router", facts))
 
 
-def _lines(found: Trace) -> dict[str, object]:
+def _lines(found: Trace | Ran) -> dict[str, object]:
     values = asdict(found)
     del values["address"]
     return {name.replace("_", " "): v for name, v in values.items() if v is not None}

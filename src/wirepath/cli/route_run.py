@@ -99,10 +99,9 @@ def counters(interface: Interface, as_json: Json = False) -> None:
 
     Example:  [bold]sudo wirepath route counters eth1[/bold]
     """
-    from ..route.driver import running  # noqa: PLC0415
-    from ..route.report import report  # noqa: PLC0415
+    from ..route.published import reader  # noqa: PLC0415
 
-    found = report(running(interface))
+    found = reader(interface)()
     if as_json:
         output.emit(found)
     else:
@@ -113,15 +112,14 @@ def counters(interface: Interface, as_json: Json = False) -> None:
 def stop(
     interfaces: Annotated[list[str], typer.Argument(metavar="IFACE...", help="Its interfaces.")],
 ) -> None:
-    """Take a router that --pin left behind off its interfaces.
+    """End the router that has these interfaces, running or left behind by --pin.
 
     Example:  [bold]sudo wirepath route stop eth1 eth2[/bold]
     """
-    from ..route.driver import detach  # noqa: PLC0415
+    from ..route.end import end  # noqa: PLC0415
 
-    for interface in interfaces:
-        detach(interface)
-        output.stderr.print(f"no router on {interface} any more", markup=False)
+    for text in end(interfaces):
+        output.stderr.print(text, markup=False)
 
 
 def _show(found: dict[str, Any]) -> None:

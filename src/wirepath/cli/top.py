@@ -180,10 +180,16 @@ _COLUMNS = {
 }
 
 
+_BUSIEST = 20  # next hops shown, of which a router may have thousands
+
+
 def _rates(process: Process) -> Iterator[Table]:
     kinds: dict[str, list[Item]] = {}
     for item in process.items:
         kinds.setdefault(item.kind, []).append(item)
+    if hops := kinds.get("route_next_hop"):
+        hops.sort(key=lambda item: -item.rates.get("packets", 0.0))
+        del hops[_BUSIEST:]
     for kind, items in kinds.items():
         if kind == "worker":
             yield _workers(process, items)

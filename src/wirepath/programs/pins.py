@@ -66,7 +66,7 @@ def _mounts_end_with_us() -> bool:
         return False
 
 
-def _place(interface: str) -> str:
+def place_of(interface: str) -> str:
     """An interface's name is its network namespace's own."""
     return f"{interface}@{Path('/proc/thread-self/ns/net').stat().st_ino}"
 
@@ -76,7 +76,7 @@ def keep(interface: str, descriptors: Mapping[str, int]) -> Path:
     base = folder(make=True)
     assert base is not None
     # A bpf file system takes no dots at the beginning of a name, and nothing else amiss.
-    place = base / _place(interface)
+    place = base / place_of(interface)
     if not (place / "link").exists():
         _remove(place)  # what a process that was killed has left is another chain's
     place.mkdir(mode=0o700, exist_ok=True)
@@ -90,13 +90,13 @@ def drop(interface: str) -> None:
     """Remove the pins of an interface."""
     base = folder(make=False)
     if base is not None:
-        _remove(base / _place(interface))
+        _remove(base / place_of(interface))
 
 
 def kept(interface: str) -> bool:
     """Whether there are pins of an interface."""
     base = folder(make=False)
-    return base is not None and (base / _place(interface) / "link").exists()
+    return base is not None and (base / place_of(interface) / "link").exists()
 
 
 def _remove(place: Path) -> None:

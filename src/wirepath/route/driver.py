@@ -13,7 +13,7 @@ from .config import RouterConfig
 from .interfaces import Interfaces
 from .table import RouteTable
 
-__all__ = ["SLOT", "DriverPlane", "detach", "running"]
+__all__ = ["SLOT", "DriverPlane", "is_left", "running"]
 
 SLOT = "router"
 _COUNTERS = ("counters", "if_counters")
@@ -123,10 +123,7 @@ def running(interface: str) -> programs.Program:
     Raises:
         ConfigError: there is none.
     """
-    none = ConfigError(
-        f"there is no router on {interface} (wirepath route run {interface}; of one in user space "
-        "wirepath top and metrics show ports and workers, its report at the end the rest)"
-    )
+    none = ConfigError(f"there is no router on {interface} (wirepath route run {interface})")
     if not any(each.name == "wirepath_root" for each in programs.attached(interface)):
         raise none
     chain = programs.Chain(interface)
@@ -138,11 +135,12 @@ def running(interface: str) -> programs.Program:
         chain.close()
 
 
-def detach(interface: str) -> None:
-    """Take a pinned router off an interface.
-
-    Raises:
-        ConfigError: there is none. DeviceBusy: it is a running process's.
-    """
-    running(interface)
-    programs.detach(interface, SLOT)
+def is_left(interface: str) -> bool:
+    """Whether a process that has ended left its router pinned on an interface."""
+    if not any(each.name == "wirepath_root" for each in programs.attached(interface)):
+        return False
+    chain = programs.Chain(interface)
+    try:
+        return any(slot.slot == SLOT and slot.pid is None for slot in chain.slots())
+    finally:
+        chain.close()

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from ..errors import ConfigError, PortError
 from .groups import HopKind
 from .program import AnyRouteProgram, counters_of, hop_counters, interface_counters
 
-__all__ = ["RouterCollector", "report"]
+__all__ = ["RouterCollector", "name_of", "report"]
 
 
 def report(program: AnyRouteProgram) -> dict[str, Any]:
@@ -23,7 +24,7 @@ def report(program: AnyRouteProgram) -> dict[str, Any]:
     return {
         "counters": counters_of(program),
         "interfaces": {
-            _name(_index_of(program, number)) or str(number): row
+            name_of(_index_of(program, number)) or str(number): row
             for number, row in interface_counters(program).items()
         },
         "next_hops": [
@@ -37,7 +38,8 @@ def _index_of(program: AnyRouteProgram, number: int) -> int:
     return int(program.maps["interfaces"][number]["index"])
 
 
-def _name(index: int) -> str:
+def name_of(index: int) -> str:
+    """Of an interface of this network namespace; its number where it is gone, "" for 0."""
     try:
         return socket.if_indextoname(index)
     except OSError:
@@ -48,7 +50,7 @@ def _hop(program: AnyRouteProgram, number: int) -> dict[str, Any]:
     hop = program.maps["hops"][number]
     return {
         "kind": HopKind(int(hop["kind"])).name.lower(),
-        "interface": _name(int(hop["interface_index"])),
+        "interface": name_of(int(hop["interface_index"])),
         "vlan": int(hop["vlan"]),
         "destination_mac": bytes(hop["destination"]).hex(":"),
     }
@@ -58,11 +60,12 @@ class RouterCollector(Collector):
     """A collector for any prometheus_client registry.
 
     Args:
-        programs: of running routers, by the name that their series carry.
+        reports: what gives the :func:`report` of a running router, by the name that its series
+            carry; they have none once it has ended.
     """
 
-    def __init__(self, programs: Mapping[str, AnyRouteProgram]) -> None:
-        self._programs = dict(programs)
+    def __init__(self, reports: Mapping[str, Callable[[], Mapping[str, Any]]]) -> None:
+        self._reports = dict(reports)
 
     def describe(self) -> Iterable[Metric]:
         return ()
@@ -80,8 +83,11 @@ class RouterCollector(Collector):
             )
             for field in ("packets", "bytes")
         }
-        for name, program in self._programs.items():
-            found = report(program)
+        for name, read in self._reports.items():
+            try:
+                found = read()
+            except (ConfigError, PortError):
+                continue
             for outcome, value in found["counters"].items():
                 outcomes.add_metric((name, outcome), value)
             for interface, row in found["interfaces"].items():

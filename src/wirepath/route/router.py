@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError, StateError
+from ..errors import ConfigError, PermissionDenied, PortError, StateError
 from ..running import Running
+from .claims import Claim
 from .config import RouterConfig
 from .driver import DriverPlane
 from .forwarding import Forwarding
@@ -19,6 +20,7 @@ from .interfaces import Interfaces
 from .kernel import KernelSource
 from .model import Prefix
 from .neighbours import Prober
+from .published import Published
 from .report import report
 from .table import RouteTable
 from .user import UserPlane
@@ -26,6 +28,7 @@ from .user import UserPlane
 __all__ = ["Router"]
 
 _TICK = 0.2  # seconds between two looks where nothing is heard
+_PUBLISHED = 1.0  # seconds between counters for others
 _FORWARDING = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
 
 
@@ -53,6 +56,8 @@ class Router(Running):
         self.report: dict[str, Any] = {}
         self._heard = heard or (lambda _: None)
         self._told_full = False
+        self._claim: Claim | None = None
+        self._published: Published | None = None
         self._lock = threading.Lock()
         self._ending = threading.Event()
         self._ended = threading.Event()
@@ -67,6 +72,8 @@ class Router(Running):
         config = self.config
         families = forwarded_families()
         with contextlib.ExitStack() as opened:
+            if (claim := self._claimed()) is not None:
+                opened.callback(claim.release)
             if config.plane == "user":  # its devices are the kernel's interfaces
                 self.plane = UserPlane.of(config)
                 opened.callback(self.plane.close)
@@ -101,6 +108,11 @@ class Router(Running):
             prober = opened.enter_context(Prober(self.table)) if self.forwarding else None
             self._follow()
             self.plane.attach(self.interfaces)
+            if isinstance(self.plane, UserPlane) and claim is not None:
+                self._published = Published(claim.holder.label)
+                opened.callback(self._published.close)
+                self._publish()
+            self._claim = claim
             self._open = opened.pop_all()
         for text in self.forwarding.unexpressed() if self.forwarding else ():
             self._heard(f"not followed: {text}")
@@ -108,6 +120,27 @@ class Router(Running):
             target=self._run, args=(kernel, fpm, prober), name="wirepath-route", daemon=True
         )
         self._thread.start()
+
+    def _claimed(self) -> Claim | None:
+        """Without privilege to write it down a router in user space is by itself."""
+        try:
+            return Claim(self.config.interfaces, self.config.plane)
+        except PermissionDenied as error:
+            if self.config.plane != "user":
+                raise
+            self._heard(f"neither wirepath route counters nor stop will find this router: {error}")
+            return None
+
+    def _publish(self) -> None:
+        """Counters of a program that other processes cannot read."""
+        if self._published is None or self.plane is None:
+            return
+        try:
+            self._published.write(self.plane.program)
+        except PortError as error:
+            self._heard(f"counters are not published any more: {error}")
+            self._published.close()
+            self._published = None
 
     def _follow(self) -> None:
         """Tables and interfaces as the sources say now."""
@@ -131,8 +164,13 @@ class Router(Running):
         self._told_full = bool(refused)
 
     def _run(self, kernel: KernelSource, fpm: FpmServer | None, prober: Prober | None) -> None:
+        published = time.monotonic()
         try:
             while not self._ending.is_set():
+                if self._claim is not None and self._claim.end_asked():
+                    self._heard("ends, as it was asked to")
+                    self.stop()
+                    break
                 changed = kernel.poll(0.0 if fpm else _TICK)
                 if fpm is not None:
                     changed |= fpm.poll(_TICK / 4)
@@ -140,6 +178,9 @@ class Router(Running):
                     self._follow()
                 if isinstance(self.plane, UserPlane):
                     self.plane.look()
+                if time.monotonic() - published >= _PUBLISHED:
+                    self._publish()
+                    published = time.monotonic()
                 if prober is not None and self.forwarding is not None:
                     assert self.plane is not None
                     prober.tick(self.forwarding.groups, self.plane.program, time.monotonic())
@@ -149,6 +190,8 @@ class Router(Running):
             self._ended.set()
 
     def stop(self) -> None:
+        if self._claim is not None and not self._ending.is_set():
+            self._claim.ending()
         self._ending.set()
 
     def join(self) -> dict[str, Any]:

@@ -1,0 +1,214 @@
+"""Who routes between interfaces: a locked file for each, so that no two routers have the same one.
+
+The lock goes with its process, also after ``kill -9``. The file says which process it is and what
+it does there; ``wirepath route stop`` asks for the end through it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import struct
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from ..errors import DeviceBusy, PermissionDenied, PortError
+from ..programs.pins import place_of
+
+__all__ = ["Claim", "Holder", "end", "holder"]
+
+_FOLDER = Path("/run/wirepath/router")
+_ASKED = 4096  # where others write whose end they want; what the holder says is before it
+_SECONDS = 30.0
+_PAUSE = 0.05
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A router that runs. label: its name among this process's, that of its counters. ending: it is
+    about to let go of its interfaces."""
+
+    pid: int
+    plane: str
+    interfaces: tuple[str, ...]
+    label: str
+    ending: bool = False
+
+
+class Claim:
+    """The interfaces are this process's to route between, until :meth:`release`.
+
+    Waits for a router that is ending.
+
+    Raises:
+        DeviceBusy: another router has one of them. PermissionDenied, PortError: the files cannot
+            be made.
+    """
+
+    def __init__(self, interfaces: Iterable[str], plane: str) -> None:
+        names = tuple(dict.fromkeys(interfaces))
+        self._files: list[tuple[Path, int]] = []
+        self.holder = Holder(os.getpid(), plane, names, _label(names[0]))
+        try:
+            _make_folder()
+            end = time.monotonic() + _SECONDS
+            for name in sorted(names):  # in one order, whoever begins
+                self._files.append((_path(name), _take(name, end)))
+            self._write()
+        except BaseException:
+            self.release()
+            raise
+
+    def _write(self) -> None:
+        text = json.dumps(asdict(self.holder)).encode() + b"\n"
+        for _, fd in self._files:
+            os.pwrite(fd, text, 0)
+
+    def end_asked(self) -> bool:
+        """Somebody wants this router to end."""
+        wanted = self.holder.pid.to_bytes(4, "little")
+        return any(os.pread(fd, 4, _ASKED) == wanted for _, fd in self._files)
+
+    def ending(self) -> None:
+        """Tell that the interfaces will be free soon."""
+        self.holder = Holder(**{**asdict(self.holder), "ending": True})
+        self._write()
+
+    def release(self) -> None:
+        """Let go of the interfaces."""
+        for path, fd in self._files:
+            path.unlink(missing_ok=True)  # while it is locked: nobody else's file has this name
+            os.close(fd)
+        self._files.clear()
+        _labels.discard(self.holder.label)
+
+
+def holder(interface: str) -> Holder | None:
+    """The running router that has an interface of this network namespace; None where none does."""
+    try:
+        fd = os.open(_path(interface), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    except PermissionError:
+        raise PermissionDenied(f"{_FOLDER} can't be read (run as root)") from None
+    try:
+        return _said(fd) if _is_locked(fd) else None
+    finally:
+        os.close(fd)
+
+
+def end(who: Holder) -> None:
+    """Ask a router to end, and wait until it has let go of its interfaces.
+
+    Raises:
+        DeviceBusy: it does not.
+    """
+    first = who.interfaces[0]
+    with contextlib.suppress(FileNotFoundError):
+        fd = os.open(_path(first), os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.pwrite(fd, who.pid.to_bytes(4, "little"), _ASKED)
+        finally:
+            os.close(fd)
+    limit = time.monotonic() + _SECONDS
+    while any((now := holder(name)) is not None and now.pid == who.pid for name in who.interfaces):
+        if time.monotonic() > limit:
+            raise DeviceBusy(
+                f"process {who.pid} was asked to end its router on {', '.join(who.interfaces)} and "
+                f"has not for {_SECONDS:g} s (kill {who.pid})"
+            )
+        time.sleep(_PAUSE)
+
+
+# --- files ----------------------------------------------------------------------------------------
+_labels: set[str] = set()
+
+
+def _label(name: str) -> str:
+    """One of a name's own, where a process has routers in several network namespaces."""
+    label, number = name, 1
+    while label in _labels:
+        number += 1
+        label = f"{name}~{number}"
+    _labels.add(label)
+    return label
+
+
+def _make_folder() -> None:
+    try:
+        _FOLDER.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not os.access(_FOLDER, os.W_OK | os.X_OK):
+            raise PermissionError
+    except PermissionError:
+        raise PermissionDenied(f"{_FOLDER} can't be written (run as root)") from None
+    except OSError as error:
+        raise PortError(f"{_FOLDER} can't be made: {error.strerror}") from None
+
+
+def _path(interface: str) -> Path:
+    # What no interface can be called is told by whoever looks for it.
+    return _FOLDER / place_of(quote(interface, safe="")[:64])
+
+
+def _take(name: str, end: float) -> int:
+    """A locked descriptor of the file of an interface."""
+    path = _path(name)
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if _lock(fd):
+            if os.fstat(fd).st_nlink:
+                os.ftruncate(fd, 0)  # what one that was killed has said
+                return fd
+            os.close(fd)  # its holder took the name away meanwhile
+            continue
+        who = _said(fd)
+        os.close(fd)
+        # Without a word it has begun just now, or has just ended.
+        if (who is not None and not who.ending) or time.monotonic() > end:
+            raise DeviceBusy(_busy(name, who))
+        time.sleep(_PAUSE)
+
+
+def _busy(name: str, who: Holder | None) -> str:
+    if who is None:
+        return f"another process is about to route {name} (try again)"
+    doing = "is ending" if who.ending else "runs"
+    return (
+        f"{name} has a router already: that of process {who.pid} on {', '.join(who.interfaces)} "
+        f"{doing} (end it first: wirepath route stop {name})"
+    )
+
+
+def _flock(kind: int) -> bytes:
+    """struct flock of 64-bit Linux, of the first byte."""
+    return struct.pack("hhqqi4x", kind, os.SEEK_SET, 0, 1, 0)
+
+
+def _lock(fd: int) -> bool:
+    """Of the open file, not of the process: two routers of one process are two as well."""
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _flock(fcntl.F_WRLCK))
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+def _is_locked(fd: int) -> bool:
+    """Asked without taking the lock, which would be in a start's way."""
+    found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _flock(fcntl.F_WRLCK))
+    return bool(struct.unpack("hhqqi4x", found)[0] != fcntl.F_UNLCK)
+
+
+def _said(fd: int) -> Holder | None:
+    text, _, rest = os.pread(fd, _ASKED, 0).partition(b"\n")
+    del rest
+    try:
+        found = json.loads(text)
+        return Holder(**{**found, "interfaces": tuple(found["interfaces"])})
+    except (ValueError, TypeError, KeyError):
+        return None
