@@ -13,7 +13,6 @@ from route_lab import NOTHING, WIREPATH, RouterLab, wait_until, write_pcap
 from wirepath import programs
 from wirepath.errors import ConfigError
 from wirepath.programs import kernel
-from wirepath.route.probe import Probe
 
 WHY_NOT = kernel.unavailable_reason()
 pytestmark = [

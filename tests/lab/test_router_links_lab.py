@@ -17,6 +17,7 @@ from route_lab import SMALL, RouterLab, wait_until
 
 import wirepath as wp
 from wirepath.programs import kernel
+from wirepath.route.probe import Probe
 
 WHY_NOT = kernel.unavailable_reason()
 pytestmark = [
@@ -168,6 +169,11 @@ def test_vlan_interfaces_are_routed(routers: RouterLab, plane: str) -> None:
         assert found["interfaces"].get("lan", {"forwarded": 0})["forwarded"] == 0
         if plane != "xdp-kernel-fib":  # it counts by next hop of its own tables
             assert {0, 7} <= {row["vlan"] for row in found["next_hops"]}
+        if plane == "xdp":
+            with routers.lab["r"].enter():
+                there, back = Probe("lan.7").run(THERE[4]), Probe("wan").run("10.7.0.2")
+            assert (there.fate, there.out_of, there.vlan) == ("forwarded", "wan", None)
+            assert (back.fate, back.out_of, back.vlan) == ("forwarded", "lan.7", 7)
 
 
 @pytest.mark.parametrize("plane", PLANES)
