@@ -51,3 +51,19 @@ def test_what_was_told_is_followed_before_all_is_read_again(
         assert source.poll()
         assert read == [0]
         assert not source.poll()
+
+
+def test_a_message_that_is_no_event_is_heard_nevertheless(monkeypatch: pytest.MonkeyPatch) -> None:
+    # RTM_NEWNETCONF: whether an interface forwards, which nobody tells the table.
+    message = struct.pack("=IHHIIBxxx", 20, 80, 0, 1, 0, socket.AF_INET)
+    table = RouteTable()
+    ours, kernels = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    with ours, kernels, KernelSource(table) as source, monkeypatch.context() as patched:
+        source.sync()
+        patched.setattr(source, "_monitor", ours)
+        changes = table.observe()
+        changes.links.clear()
+        kernels.send(message)
+        assert source.poll(10)
+        assert not changes.links
+        assert not source.poll()
