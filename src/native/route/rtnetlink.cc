@@ -164,7 +164,8 @@ bool route(RouteEvent& e, Span body, std::vector<RouteEvent>& members) {
         return path_attribute(e, type, v);
     }
   });
-  return framed && fits && multipath(e, paths, members);
+  // Of a next hop object the kernel repeats the paths with every route (nexthop_compat_mode).
+  return framed && fits && (e.next_hop_id || multipath(e, paths, members));
 }
 
 bool next_hop(RouteEvent& e, Span body, std::vector<RouteEvent>& members) {

@@ -128,9 +128,11 @@ class KernelSource:
             self.sync()
             return True
         select.select([self._monitor], [], [], timeout)
+        # Some messages are no events, but say that there is something to look at.
+        before = self._decoder.counters["messages"]
         heard, _ = self._receive()
         self._apply(heard)
-        return len(heard) > 0 or self._missed
+        return self._decoder.counters["messages"] != before or self._missed
 
     def settle(self, quiet: float = 0.05, limit: float = 5.0) -> None:
         """Polls until nothing was heard for ``quiet`` seconds."""

@@ -29,6 +29,7 @@ __all__ = ["Router"]
 
 _TICK = 0.2  # seconds between two looks where nothing is heard
 _PUBLISHED = 1.0  # seconds between counters for others
+_PAUSE = 0.005  # and where something was: each look costs more than another route in it
 _FORWARDING = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
 
 
@@ -176,6 +177,8 @@ class Router(Running):
                     changed |= fpm.poll(_TICK / 4)
                 if changed:
                     self._follow()
+                    # What comes at once is followed at once, what follows it together.
+                    self._ending.wait(_PAUSE)
                 if isinstance(self.plane, UserPlane):
                     self.plane.look()
                 if time.monotonic() - published >= _PUBLISHED:
