@@ -35,6 +35,7 @@ class Writer:
         self._prefixes, self._lengths, self._ways = (
             each[routes.lengths > 8] for each in (routes.prefixes, routes.lengths, routes.ways)
         )
+        self._writing = threading.Event()
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._error: BaseException | None = None
@@ -53,13 +54,16 @@ class Writer:
             order = np.random.default_rng(5).permutation(len(self._prefixes))
             began = time.perf_counter()
             for at in itertools.cycle(range(0, len(order), _BATCH)):
+                self._change(order[at : at + _BATCH])
+                self._writing.set()
                 if self._ending.is_set():
                     break
-                self._change(order[at : at + _BATCH])
             self._seconds = time.perf_counter() - began
             self.processor_ns = time.thread_time_ns()
         except BaseException as error:  # raised where the block ends
             self._error = error
+        finally:
+            self._writing.set()
 
     def _change(self, which: NDArray[np.int64]) -> None:
         prefixes, lengths = self._prefixes[which], self._lengths[which]
@@ -75,6 +79,7 @@ class Writer:
 
     def __enter__(self) -> Self:
         self._thread.start()
+        self._writing.wait()
         return self
 
     def __exit__(

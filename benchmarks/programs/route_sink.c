@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 // The end of the router's benchmarks: counts IPv4 packets and drops them. The next hops of a prefix
-// have MAC addresses whose fifth byte is the first of the prefix, so that a packet which was sent to
-// another prefix's is told from one that was not.
+// have MAC addresses whose fifth byte is the first of the prefix, so that a packet which was sent
+// to another prefix's is told from one that was not.
 #include <wirepath/program.h>
 
 #define COUNTERS(COUNT, DROP) COUNT(right) COUNT(wrong) DROP(counted) DROP(not_ip)
