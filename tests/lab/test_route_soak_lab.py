@@ -13,13 +13,15 @@ from route_soak import soak
 from wirepath.programs import kernel
 
 pytestmark = pytest.mark.lab
+SECONDS = float(os.environ.get("WIREPATH_SOAK_SECONDS", "5"))
 
 
+@pytest.mark.timeout(SECONDS + 900)
 def test_random_changes_leave_nothing_behind(lab_name: str) -> None:
     need_tools()
     # Each check in between compares all tables, and 20,000 look-ups with the kernel's.
     plane = "" if kernel.unavailable_reason() else "xdp"
-    said = soak(lab_name, float(os.environ.get("WIREPATH_SOAK_SECONDS", "5")), 2000, plane)
+    said = soak(lab_name, SECONDS, 2000, plane)
     print(json.dumps(said))
     if plane:
         _every_packet_is_accounted_for(said)
