@@ -133,14 +133,18 @@ class RouterLab:
             return report(running("wp0"))
 
     def start_command(self, *arguments: object) -> None:
-        """`wirepath route run`, in force when this returns."""
-        command = [*WIREPATH, "route", "run", *self.ports, *map(str, arguments), "--json"]
+        """`wirepath route run`, in force when this returns. Interfaces are wp0 and wp1, or what a
+        --config says."""
+        ports = () if "--config" in arguments else self.ports
+        command = [*WIREPATH, "route", "run", *ports, *map(str, arguments), "--json"]
         self._command = self.lab["r"].popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         assert self._command.stderr is not None
         line = self._command.stderr.readline()
-        assert " on wp0 " in line, line + self._command.stderr.read()
+        if " on " not in line:
+            self._command.kill()
+            raise AssertionError(line + self._command.communicate(timeout=20)[1])
 
     def stop_command(self) -> dict[str, Any]:
         """What it reports at its end; {} where it does not run."""

@@ -109,13 +109,8 @@ def test_one_in_user_space_is_asked_and_ended_by_its_interface(
         routers.run(host, "ip", "-4", "neigh", "flush", "dev", interface, "nud", "permanent")
     config = tmp_path / "router.toml"
     config.write_text(USER)
-    command = [*WIREPATH, "route", "run", "--config", str(config), "--json"]
-    routers._command = routers.lab["r"].popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert routers._command.stderr is not None
-    line = routers._command.stderr.readline()
-    assert "user on lan (" in line, line + routers._command.stderr.read()
+    routers.start_command("--config", config)
+    assert routers._command is not None
 
     def forwards() -> bool:
         routers.ping(to="10.77.1.2", seconds=1)

@@ -336,8 +336,12 @@ def test_fpm_server_over_two_connections_and_a_broken_one() -> None:
             _until(server, lambda: server.session.counters["disconnections"] == 2)
         assert server.stream_counters["broken"] == 1
         assert server.stream_counters["events"] == 3
-        with pytest.raises(PortError, match="cannot be listened at"):
+        with pytest.raises(PortError, match=r"in use \(another port: --fpm-port"):
             FpmServer(table, port=server.address[1])
+    with pytest.raises(PortError, match=r"\(an address of this machine: fpm_host"):
+        FpmServer(table, "192.0.2.1", 0)
+    with FpmServer(table, "::1", 0) as server:
+        assert server.address[0] == "::1"
     with pytest.raises(ConfigError, match="quiet"):
         FpmSession(table, quiet=0)
 

@@ -103,8 +103,8 @@ class DriverPlane:
 
     @property
     def modes(self) -> dict[str, str]:
-        """Of each interface ``native`` or ``generic``, as the kernel says."""
-        return {chain.interface: chain.mode for chain in self._chains}
+        """Of each interface ``native`` or ``generic``, as the kernel says; ``gone``."""
+        return {chain.interface: _mode_of(chain) for chain in self._chains}
 
     def close(self) -> None:
         """The programs leave the interfaces, unless they are pinned and all of them are there."""
@@ -115,6 +115,13 @@ class DriverPlane:
             chain.close(keep=keep)
         self._pinned.clear()
         self._chains.clear()
+
+
+def _mode_of(chain: programs.Chain) -> str:
+    try:
+        return chain.mode
+    except ConfigError:  # there is no interface of that name any more
+        return "gone"
 
 
 def running(interface: str) -> programs.Program:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gzip
 import socket
 import threading
@@ -109,11 +110,16 @@ class FpmServer:
         self._ending = threading.Event()
         self._connected = False
         try:
-            self._listener = socket.create_server((host, port), backlog=1)
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            self._listener = socket.create_server((host, port), family=family, backlog=1)
         except OSError as error:
+            why = (error.strerror or str(error)).partition(" (while")[0]
+            mend = "an address of this machine: fpm_host"
+            if error.errno == errno.EADDRINUSE:
+                mend = "another port: --fpm-port"
             raise PortError(
-                f"fpm: {host} port {port} cannot be listened at: {error} (another port, and the "
-                "same in zebra's `fpm address`)"
+                f"fpm: {host} port {port} cannot be listened at: {why} "
+                f"({mend}, and the same in zebra's `fpm address`)"
             ) from error
         self._listener.settimeout(0.2)
         self.address: tuple[str, int] = self._listener.getsockname()[:2]

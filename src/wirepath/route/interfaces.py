@@ -85,7 +85,8 @@ class Interfaces:
         self._port_of: dict[int, int] = {}
         for number, name in enumerate(ports, 1):
             index = by_name.get(name)
-            must = "the name of an Ethernet interface" + nearest(name, by_name)
+            others = [n for n, at in by_name.items() if not table.links[at].flags & LOOPBACK]
+            must = "the name of an Ethernet interface" + nearest(name, others)
             if index is None or table.links[index].flags & LOOPBACK:
                 raise ConfigError(problem("interfaces", name, must))
             if index in self._port_of:
@@ -98,6 +99,12 @@ class Interfaces:
         self.elsewhere: dict[str, str] = {}
         self._free = list(range(INTERFACES - 1, len(ports), -1))
         self._written: dict[tuple[str, object], object] = {}
+
+    @property
+    def gone(self) -> list[str]:
+        """Ports whose network interface is no more; another one of that name is not theirs."""
+        links = self.table.links
+        return [self.ports[n - 1] for index, n in self._port_of.items() if index not in links]
 
     def _check_master(self, name: str, link: Link) -> None:
         master = self.table.links.get(link.master)

@@ -57,6 +57,7 @@ class Router(Running):
         self.report: dict[str, Any] = {}
         self._heard = heard or (lambda _: None)
         self._told_full = False
+        self._told_gone: set[str] = set()
         self._claim: Claim | None = None
         self._published: Published | None = None
         self._lock = threading.Lock()
@@ -153,6 +154,9 @@ class Router(Running):
             for name, why in self.interfaces.elsewhere.items():
                 if before.get(name) != why:
                     self._heard(f"left to the host: {name}, {why}")
+            for name in set(self.interfaces.gone) - self._told_gone:
+                self._told_gone.add(name)
+                self._heard(f"gone: {name} (start the router again once there is one)")
             if self.forwarding is not None:
                 self.forwarding.groups.places = self.interfaces.places
                 self.forwarding.refresh()
