@@ -48,6 +48,12 @@ void Carrier::carry_out(uint16_t source, uint32_t queue, wp_batch& batch, bool h
         send_whole(source, target, queue, batch);
         return;
       }
+      if (redirect && *std::max_element(batch.target, batch.target + n) < ends_.size()) {
+        counters_[kVerdict0 + size_t{WP_REDIRECT}].add(n);
+        for (uint32_t i = 0; i < n; i++) count_way(batch.target[i]);
+        send_sorted(source, queue, batch, batch.target);
+        return;
+      }
     }
   }
   uint32_t by_verdict[256] = {};
@@ -64,16 +70,14 @@ void Carrier::carry_out(uint16_t source, uint32_t queue, wp_batch& batch, bool h
       by_verdict[WP_ABORTED] + by_verdict[WP_DROP] + by_verdict[WP_TX] + by_verdict[WP_KEEP];
   if (plain == n) return;
   gather(from, batch);
-  lay_out(batch);
-  for (const uint16_t target : targets_) send_gathered(source, target, queue, batch);
-  targets_.clear();
+  send_sorted(source, queue, batch, way_.data());
 }
 
-// Lists the frames for each port; what goes nowhere is counted.
+// The port of each frame; what goes nowhere is counted.
 void Carrier::gather(const Way& from, wp_batch& batch) noexcept {
-  count_ = 0;
   for (uint32_t i = 0; i < batch.count; i++) {
     uint32_t target;
+    way_[i] = kNowhere;
     switch (batch.verdict[i]) {
       case WP_ABORTED:
       case WP_DROP:
@@ -99,21 +103,23 @@ void Carrier::gather(const Way& from, wp_batch& batch) noexcept {
         batch.verdict[i] = WP_DROP;  // an unknown verdict must not leak the frame
         continue;
     }
-    leaving_[count_] = i;
-    way_[count_++] = static_cast<uint16_t>(target);
-    if (frames_[target]++ == 0) targets_.push_back(static_cast<uint16_t>(target));
+    way_[i] = static_cast<uint16_t>(target);
+    count_way(way_[i]);
   }
 }
 
-void Carrier::lay_out(const wp_batch& batch) noexcept {
+// By port, each one's in their order. `way`: the port of each frame, counted, or kNowhere.
+void Carrier::send_sorted(uint16_t source, uint32_t queue, wp_batch& batch,
+                          const uint16_t* way) noexcept {
   uint32_t begin = 0;
   for (const uint16_t target : targets_) {
     place_[target] = begin;
     begin += frames_[target];
   }
   wp_batch& out = *outbound_;
-  for (uint32_t k = 0; k < count_; k++) {
-    const uint32_t i = leaving_[k], to = place_[way_[k]]++;
+  for (uint32_t i = 0; i < batch.count; i++) {
+    if (way[i] == kNowhere) continue;
+    const uint32_t to = place_[way[i]]++;
     frame_[to] = i;
     out.data[to] = batch.data[i];
     out.length[to] = batch.length[i];
@@ -121,7 +127,9 @@ void Carrier::lay_out(const wp_batch& batch) noexcept {
     out.hash[to] = batch.hash[i];
     out.handle[to] = batch.handle[i];
   }
-  std::memset(out.verdict, WP_TX, count_);
+  std::memset(out.verdict, WP_TX, begin);
+  for (const uint16_t target : targets_) send_gathered(source, target, queue, batch);
+  targets_.clear();
 }
 
 void Carrier::send_back(uint16_t source, uint32_t queue, wp_batch& batch,
