@@ -164,12 +164,12 @@ WP_INLINE __u32 wp_random(const struct wp_packet* p) {
   return (__u32)(*s >> 32);
 }
 
-/* A program may define it in front of WP_PROGRAM: called for every frame of a few before the first
- * of them is run, to fetch what it will look up, so that the waits for memory overlap. */
-#ifndef WP_AHEAD
-#define WP_AHEAD(instance, batch, i) ((void)0)
+/* A program may define it in front of WP_PROGRAM: handed every burst first, at most 64 packets from
+ * `first` on. It decides those that are quicker decided together, with all that the body would do
+ * and count, and gives a bit for each of them. */
+#ifndef WP_BURST
+#define WP_BURST(instance, batch, first, packets, counts, slot, in_place) 0
 #endif
-#define WP_AHEAD_PACKETS 32u
 
 /* Runs over a whole batch: the body is inlined, nothing is called through a pointer. */
 #define WP_PROGRAM(name)                                                                         \
@@ -179,12 +179,20 @@ WP_INLINE __u32 wp_random(const struct wp_packet* p) {
     struct wp_counters* counts = (struct wp_counters*)wp_map_lookup(                             \
         instance->maps[wp_number_counters], WP_KIND_PERCPU_ARRAY, 4, sizeof(struct wp_counters), \
         &(__u32){0}, slot);                                                                      \
+    __u64 decided = 0;                                                                           \
     for (__u32 i = 0; i < batch->count; i++) {                                                   \
       struct wp_packet packet;                                                                   \
-      if (i % WP_EPOCH_PACKETS == 0) wp_epoch_enter(&instance->epochs, slot);                    \
-      if (i % WP_AHEAD_PACKETS == 0)                                                             \
-        for (__u32 k = i; k < batch->count && k < i + WP_AHEAD_PACKETS; k++)                     \
-          WP_AHEAD(instance, batch, k);                                                          \
+      if (i % WP_EPOCH_PACKETS == 0) {                                                           \
+        const __u32 left = batch->count - i;                                                     \
+        const __u32 packets = left < WP_EPOCH_PACKETS ? left : WP_EPOCH_PACKETS;                 \
+        wp_epoch_enter(&instance->epochs, slot);                                                 \
+        decided = WP_BURST(instance, batch, i, packets, counts, slot, in_place);                 \
+        if (decided == ~0ull >> (64 - packets)) {                                                \
+          i += packets - 1;                                                                      \
+          continue;                                                                              \
+        }                                                                                        \
+      }                                                                                          \
+      if (decided >> i % WP_EPOCH_PACKETS & 1) continue;                                         \
       wp_packet_from(&packet, instance, batch, i, slot, in_place);                               \
       packet.counters = counts;                                                                  \
       __u32 verdict = (__u32)wp_body_##name(&packet);                                            \

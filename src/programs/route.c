@@ -162,22 +162,7 @@ WP_INLINE int route_frame(struct wp_packet* p, struct route_in* in) {
 }
 
 #ifndef __bpf__
-/* The entry of the table's root for the destination; tagged frames wait for theirs. */
-WP_INLINE void route_ahead(const struct wp_instance* instance, const struct wp_batch* batch,
-                           __u32 i) {
-  const __u8* data = batch->data[i];
-  if (batch->length[i] < 54) return;
-  const __u16 type = wp_load16(data + 12);
-  if (type == wp_be16(0x0800)) {
-    const __u64 entry = wp_be32(wp_load32(data + 30)) >> 8;
-    __builtin_prefetch(instance->maps[wp_number_root4]->memory + entry * sizeof(__u32));
-  } else if (type == wp_be16(0x86dd)) {
-    const __u64 entry = wp_be32(wp_load32(data + 38)) >> 8;
-    __builtin_prefetch(instance->maps[wp_number_root6]->memory + entry * sizeof(__u32));
-  }
-}
-#undef WP_AHEAD
-#define WP_AHEAD(instance, batch, i) route_ahead(instance, batch, i)
+#include "route_burst.h"
 #endif
 
 WP_PROGRAM(route) {

@@ -60,7 +60,7 @@ struct route_next_hop {
   __u16 vlan;            /* tag to lay on, 0: none */
   __u32 interface_index; /* the kernel's number of the link that `port` stands for */
   __u32 mtu;             /* bytes of an IP packet, 0: any */
-  __u8 destination[6];
+  __u8 destination[6];   /* from byte 16 on as in an Ethernet header */
   __u8 source[6];
   __u16 port;      /* key in `ports`, 0: none of the router's, so the host forwards */
   __u16 interface; /* number of the interface that it leads out of, 0: none of the router's */

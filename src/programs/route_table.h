@@ -16,7 +16,9 @@
 #define WP_FLAGS_ARRAY BPF_F_MMAPABLE
 #define ROUTE_READ(place) wp_read(place)
 #define ROUTE_BARRIER() __asm__ volatile("" ::: "memory")
+#define ROUTE_UNROLL
 #else
+#define ROUTE_UNROLL _Pragma("GCC unroll 4")
 #define ROUTE_READ(place) __atomic_load_n(&(place), __ATOMIC_ACQUIRE)
 #define ROUTE_BARRIER() (void)0
 #endif
@@ -94,18 +96,20 @@ WP_INLINE __u32 route_member(const struct wp_packet* p, __u32 group, __u32 hash)
 }
 
 /* A copy of a next hop that no change was made to meanwhile; 0: there is none to be had. */
-WP_INLINE int route_next_hop(const struct wp_packet* p, __u32 number, struct route_next_hop* out) {
-  const struct route_next_hop* hop = wp_lookup(p, hops, &number);
-  if (!hop) return 0;
+WP_INLINE int route_copy_next_hop(const struct route_next_hop* hop, struct route_next_hop* out) {
   const __u64* words = (const __u64*)hop;
   __u64* copy = (__u64*)out;
   for (int i = 0; i < ROUTE_RETRIES; i++) {
-    for (int j = 0; j < 4; j++) copy[j] = ROUTE_READ(words[j]);
+    ROUTE_UNROLL for (int j = 0; j < 4; j++) copy[j] = ROUTE_READ(words[j]);
     ROUTE_BARRIER();
     const __u32 sequence = (__u32)copy[0];
     if (!(sequence & 1) && ROUTE_READ(hop->sequence) == sequence) return 1;
   }
   return 0;
+}
+WP_INLINE int route_next_hop(const struct wp_packet* p, __u32 number, struct route_next_hop* out) {
+  const struct route_next_hop* hop = wp_lookup(p, hops, &number);
+  return hop && route_copy_next_hop(hop, out);
 }
 
 /* Whether a route to the source leads out of the interface, or with any != 0 out of some. */

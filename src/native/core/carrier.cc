@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/carrier.h"
 
+#include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace wp {
 
@@ -15,8 +17,8 @@ void Carrier::begin(std::span<const std::shared_ptr<Port>> ports, const std::vec
     ends_.push_back({ports[i].get(), &end.queues, ports[i]->frame_memory(), end.host, end.network,
                      can.tx, can.pass});
   }
-  first_.assign(ends.size(), kNone);
-  last_.assign(ends.size(), kNone);
+  frames_.assign(ends.size(), 0);
+  place_.assign(ends.size(), 0);
   targets_.reserve(ends.size());
 }
 
@@ -46,6 +48,12 @@ void Carrier::carry_out(uint16_t source, uint32_t queue, wp_batch& batch, bool h
         send_whole(source, target, queue, batch);
         return;
       }
+      if (redirect && *std::max_element(batch.target, batch.target + n) < ends_.size()) {
+        counters_[kVerdict0 + size_t{WP_REDIRECT}].add(n);
+        for (uint32_t i = 0; i < n; i++) count_way(batch.target[i]);
+        send_sorted(source, queue, batch, batch.target);
+        return;
+      }
     }
   }
   uint32_t by_verdict[256] = {};
@@ -62,14 +70,14 @@ void Carrier::carry_out(uint16_t source, uint32_t queue, wp_batch& batch, bool h
       by_verdict[WP_ABORTED] + by_verdict[WP_DROP] + by_verdict[WP_TX] + by_verdict[WP_KEEP];
   if (plain == n) return;
   gather(from, batch);
-  for (const uint16_t target : targets_) send_gathered(source, target, queue, batch);
-  targets_.clear();
+  send_sorted(source, queue, batch, way_.data());
 }
 
-// Lists the frames for each port; what goes nowhere is counted.
+// The port of each frame; what goes nowhere is counted.
 void Carrier::gather(const Way& from, wp_batch& batch) noexcept {
   for (uint32_t i = 0; i < batch.count; i++) {
     uint32_t target;
+    way_[i] = kNowhere;
     switch (batch.verdict[i]) {
       case WP_ABORTED:
       case WP_DROP:
@@ -95,15 +103,33 @@ void Carrier::gather(const Way& from, wp_batch& batch) noexcept {
         batch.verdict[i] = WP_DROP;  // an unknown verdict must not leak the frame
         continue;
     }
-    next_[i] = kNone;
-    if (first_[target] == kNone) {
-      first_[target] = i;
-      targets_.push_back(static_cast<uint16_t>(target));
-    } else {
-      next_[last_[target]] = i;
-    }
-    last_[target] = i;
+    way_[i] = static_cast<uint16_t>(target);
+    count_way(way_[i]);
   }
+}
+
+// By port, each one's in their order. `way`: the port of each frame, counted, or kNowhere.
+void Carrier::send_sorted(uint16_t source, uint32_t queue, wp_batch& batch,
+                          const uint16_t* way) noexcept {
+  uint32_t begin = 0;
+  for (const uint16_t target : targets_) {
+    place_[target] = begin;
+    begin += frames_[target];
+  }
+  wp_batch& out = *outbound_;
+  for (uint32_t i = 0; i < batch.count; i++) {
+    if (way[i] == kNowhere) continue;
+    const uint32_t to = place_[way[i]]++;
+    frame_[to] = i;
+    out.data[to] = batch.data[i];
+    out.length[to] = batch.length[i];
+    out.timestamp[to] = batch.timestamp[i];
+    out.hash[to] = batch.hash[i];
+    out.handle[to] = batch.handle[i];
+  }
+  std::memset(out.verdict, WP_TX, begin);
+  for (const uint16_t target : targets_) send_gathered(source, target, queue, batch);
+  targets_.clear();
 }
 
 void Carrier::send_back(uint16_t source, uint32_t queue, wp_batch& batch,
@@ -125,7 +151,7 @@ void Carrier::send_whole(uint16_t source, uint16_t target, uint32_t queue,
   }
   const bool lent = from.memory && from.memory == to.memory && source != target;
   std::memset(batch.verdict, WP_TX, n);
-  to.port->send(queue_of(to, queue), batch, lent);
+  to.port->send(queue_of(source, target, queue), batch, lent);
   if (!lent) return;
   uint32_t taken = 0;
   for (uint32_t i = 0; i < n; i++) taken += batch.handle[i] == WP_NO_FRAME;
@@ -137,33 +163,36 @@ void Carrier::send_whole(uint16_t source, uint16_t target, uint32_t queue,
 void Carrier::send_gathered(uint16_t source, uint16_t target, uint32_t queue,
                             wp_batch& batch) noexcept {
   const Way &from = ends_[source], &to = ends_[target];
-  const bool lent = from.memory && from.memory == to.memory && source != target;
-  wp_batch& out = *outbound_;
-  out.count = 0;
-  for (uint32_t i = first_[target]; i != kNone; i = next_[i]) {
-    out.data[out.count] = batch.data[i];
-    out.length[out.count] = batch.length[i];
-    out.timestamp[out.count] = batch.timestamp[i];
-    out.hash[out.count] = batch.hash[i];
-    out.handle[out.count] = lent ? batch.handle[i] : WP_NO_FRAME;
-    out.verdict[out.count] = WP_TX;
-    out.count++;
-  }
-  uint32_t at = first_[target];
-  first_[target] = kNone;
+  const uint32_t n = std::exchange(frames_[target], 0), begin = place_[target] - n;
+  const wp_batch& all = *outbound_;
+  wp_batch out{.abi = all.abi,
+               .capacity = n,
+               .count = n,
+               .port = batch.port,
+               .queue = batch.queue,
+               .data = all.data + begin,
+               .length = all.length + begin,
+               .timestamp = all.timestamp + begin,
+               .hash = all.hash + begin,
+               .verdict = all.verdict + begin,
+               .target = all.target + begin,
+               .handle = all.handle + begin};
   if (!to.tx) {
-    counters_[kTxUnsupported].add(out.count);
+    counters_[kTxUnsupported].add(n);
     return;
   }
-  to.port->send(queue_of(to, queue), out, lent);
-  if (!lent) return;
+  const bool back = source == target;
+  const bool lent = from.memory && from.memory == to.memory && !back;
+  if (!lent && !back) std::fill_n(out.handle, n, WP_NO_FRAME);
+  to.port->send(queue_of(source, target, queue), out, lent);
+  if (!lent && !back) return;
   uint32_t taken = 0;
-  for (uint32_t k = 0; at != kNone; at = next_[at], k++) {
+  for (uint32_t k = 0; k < n; k++) {
     if (out.handle[k] != WP_NO_FRAME) continue;
-    batch.handle[at] = WP_NO_FRAME;
+    batch.handle[frame_[begin + k]] = WP_NO_FRAME;
     taken++;
   }
-  if (taken) from.port->lent(queue, taken);
+  if (lent && taken) from.port->lent(queue, taken);
 }
 
 void Carrier::from_host(uint16_t source, uint32_t queue, wp_batch& batch) noexcept {

@@ -23,7 +23,8 @@ class Carrier {
     int network = -1;              // of a host port: the port that its frames leave by
   };
 
-  explicit Carrier(uint32_t batch_size) : outbound_(batch_size), next_(batch_size) {}
+  explicit Carrier(uint32_t batch_size)
+      : outbound_(batch_size), way_(batch_size), frame_(batch_size) {}
 
   // Control thread, before the first burst. Ports and ends, which belong together by their places,
   // stay as they are until the last one.
@@ -44,22 +45,31 @@ class Carrier {
     int host, network;
     bool tx, pass;
   };
-  static constexpr uint32_t kNone = UINT32_MAX;
+
+  static constexpr uint16_t kNowhere = UINT16_MAX;
 
   void send_back(uint16_t source, uint32_t queue, wp_batch& batch, uint32_t frames) noexcept;
   void send_whole(uint16_t source, uint16_t target, uint32_t queue, wp_batch& batch) noexcept;
   void send_gathered(uint16_t source, uint16_t target, uint32_t queue, wp_batch& batch) noexcept;
   void gather(const Way& from, wp_batch& batch) noexcept;
-  uint32_t queue_of(const Way& way, uint32_t queue) const noexcept {
-    return (*way.queues)[queue % way.queues->size()];
+  void send_sorted(uint16_t source, uint32_t queue, wp_batch& batch, const uint16_t* way) noexcept;
+  void count_way(uint16_t target) noexcept {
+    if (frames_[target]++ == 0) targets_.push_back(target);
+  }
+  // A frame that leaves by the port that it came from belongs to that very queue.
+  uint32_t queue_of(uint16_t source, uint16_t target, uint32_t queue) const noexcept {
+    const std::vector<uint32_t>& queues = *ends_[target].queues;
+    return source == target ? queue : queues[queue % queues.size()];
   }
 
   std::vector<Way> ends_;
   Counter* counters_ = nullptr;
   BatchStorage outbound_;
-  // Frames by the port that they leave by, in their order: the first and last of each, and of each
-  // frame the next one.
-  std::vector<uint32_t> first_, last_, next_;
+  std::vector<uint16_t> way_;  // of each frame of a batch: the port that it leaves by, or kNowhere
+  // outbound_ has what leaves by port; of each place the number in the batch.
+  std::vector<uint32_t> frame_;
+  // By port: how many, and behind the last one that was laid down.
+  std::vector<uint32_t> frames_, place_;
   std::vector<uint16_t> targets_;  // that have some
 };
 

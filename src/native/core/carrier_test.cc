@@ -22,8 +22,9 @@ class MemoryPort final : public wp::Port {
       : Port(config), memory_(memory), room_(room), bytes_(frames) {
     for (uint32_t i = 0; i < frames; i++) bytes_[i] = static_cast<uint8_t>(i);
   }
-  uint32_t rx(uint32_t, wp_batch& batch) noexcept override {
+  uint32_t rx(uint32_t queue, wp_batch& batch) noexcept override {
     batch.count = 0;
+    if (queue < from_queue) return 0;
     while (batch.count < batch.capacity && at_ < bytes_.size()) {
       batch.data[batch.count] = &bytes_[at_];
       batch.length[batch.count] = 1;
@@ -34,7 +35,10 @@ class MemoryPort final : public wp::Port {
     if (batch.count == 0) finished_.store(true);
     return batch.count;
   }
-  uint32_t tx(uint32_t, wp_batch& batch) noexcept override { return send_all(batch, false); }
+  uint32_t tx(uint32_t queue, wp_batch& batch) noexcept override {
+    by_queues.push_back(queue);
+    return send_all(batch, false);
+  }
   uint32_t tx_lent(uint32_t, wp_batch& batch) noexcept override { return send_all(batch, true); }
   void lent(uint32_t, uint32_t frames) noexcept override { lent_out += frames; }
   void widen(uint32_t queues) { queues_ = queues; }
@@ -47,7 +51,9 @@ class MemoryPort final : public wp::Port {
   wp::Capabilities capabilities() const noexcept override { return {.tx = true}; }
 
   std::vector<uint8_t> sent;
-  std::vector<uint32_t> bursts;
+  std::vector<uint32_t> bursts, by_queues;
+  bool sends_own = false;   // frames with a handle, without a copy
+  uint32_t from_queue = 0;  // the first one with frames
   uint32_t copied = 0, lent_out = 0, refused = 0;
   std::atomic<uint32_t> released{0};
 
@@ -61,7 +67,7 @@ class MemoryPort final : public wp::Port {
         continue;
       }
       sent.push_back(batch.data[i][0]);
-      if (lent)
+      if (lent || (sends_own && batch.handle[i] != WP_NO_FRAME))
         batch.handle[i] = WP_NO_FRAME;
       else
         copied++;
@@ -157,6 +163,27 @@ TEST_CASE("carrier: ports with frames in the same memory lend them, and none is 
     CHECK(other->copied == (mixed ? 30 : 0));
     CHECK(in->lent_out == 20);
     CHECK(in->released == 40);  // whatever was not lent
+  }
+}
+
+TEST_CASE("carrier: a frame that goes back by the port it came from is not copied") {
+  for (const bool mixed : {false, true}) {
+    auto in = port(60), other = port(0);
+    in->sends_own = true;
+    in->widen(3);
+    in->from_queue = 2;
+    wp::Worker worker({.name = "back"});
+    worker.add_port(in, {0, 2});
+    worker.add_port(other);
+    run(worker, mixed ? +[](uint8_t n) {
+      return std::pair<uint8_t, uint16_t>(WP_REDIRECT, static_cast<uint16_t>(n % 2));
+    } : +[](uint8_t) { return std::pair<uint8_t, uint16_t>(WP_REDIRECT, 0); });
+    CHECK(in->sent.size() == (mixed ? 30 : 60));
+    CHECK(in->copied == 0);
+    CHECK(in->lent_out == 0);
+    CHECK(in->by_queues == std::vector<uint32_t>{2});  // whose frames they are
+    CHECK(other->copied == (mixed ? 30 : 0));
+    CHECK(in->released == (mixed ? 30 : 0));
   }
 }
 
