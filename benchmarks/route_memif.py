@@ -129,7 +129,7 @@ def _wait_for_links(peer: Testpmd) -> None:
 def _sample(who: str, counts: list[_Counts], port: Mapping[str, Any]) -> Sample:
     """The median rate of the spells between the counts; of the processor's time all of them."""
     first, last = counts[0], counts[-1]
-    if last.received == first.received:
+    if last.received == first.received or last.sent == first.sent:
         raise Refused(f"{who}: nothing came back")
     spells = itertools.pairwise(counts)
     rate = statistics.median((b.received - a.received) / (b.at - a.at) for a, b in spells)
@@ -139,6 +139,9 @@ def _sample(who: str, counts: list[_Counts], port: Mapping[str, Any]) -> Sample:
     note = f"{who}: its links had no room for {share:.0%} of the peer's packets"
     if share < _HARDLY:
         note = f"{who}: its links had room at all times, so that the peer is the slower one"
+    gone = 1 - (last.received - first.received) / (last.sent - first.sent)
+    if gone > _HARDLY:  # more than are under way when counters are read
+        note += f", and {gone:.0%} of what they took did not come back"
     return Sample({"rate": rate, "core": core}, port, note)
 
 
