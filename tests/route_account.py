@@ -62,6 +62,9 @@ def kernel_counters(lab: BgpLab, host: str) -> dict[str, int]:
             kind = names.split(":")[0]
             for field, value in zip(names.split()[1:], values.split()[1:], strict=True):
                 out[f"{kind}.{field}"] = int(value)
+    for line in lab.run(host, "cat", "/proc/net/snmp6").splitlines():
+        name, value = line.split()
+        out[name] = int(value)
     for line in lab.run(host, "cat", "/proc/net/dev").splitlines()[2:]:
         name, _, rest = line.partition(":")
         numbers = [int(value) for value in rest.split()]
@@ -96,6 +99,15 @@ LOSSES = (
     "Udp.InErrors",  # a full socket's among them
     "Udp.SndbufErrors",
     "TcpExt.IPReversePathFilter",
+    "Ip6InDiscards",
+    "Ip6InAddrErrors",
+    "Ip6InHdrErrors",
+    "Ip6InNoRoutes",
+    "Ip6OutDiscards",
+    "Ip6OutNoRoutes",
+    "Udp6NoPorts",
+    "Udp6InErrors",
+    "Udp6SndbufErrors",
 )
 
 
