@@ -126,6 +126,8 @@ class Account:
         self.rests: list[Rest] = []
         self.moves: list[Moved] = []
         self.unclear = 0
+        self.rested = False
+        """Whether nothing changed in the last rest."""
         self._stack = ExitStack()
         self._taps: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -170,10 +172,12 @@ class Account:
         last = time.monotonic_ns()
         after = self.ask("ways", addresses=self.destinations)
         moved = after["driver"] != before["driver"]
-        if before["differ"] or after["differ"] or moved or changed > before["now"]:
+        unclear = before["differ"] or after["differ"] or moved or changed > before["now"]
+        self.rested = not unclear
+        if unclear:
             self.unclear += 1  # a session that came back by itself, say
-            return
-        self.rests.append(Rest(before["now"], last, before["driver"]))
+        else:
+            self.rests.append(Rest(before["now"], last, before["driver"]))
 
     # --- the account ------------------------------------------------------------------------------
     def close(self) -> dict[str, Any]:
