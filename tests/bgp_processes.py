@@ -36,7 +36,7 @@ class Follower:
 
     def close(self) -> None:
         self._child.terminate()
-        self._child.wait(10)
+        self._child.wait(60)
         for pipe in (self._child.stdin, self._child.stdout):
             if pipe is not None:
                 pipe.close()
@@ -78,7 +78,7 @@ class Traffic:
         silence in seconds."""
         said: dict[str, float] = {}
         for child in (self._sender, self._receiver):
-            out, _ = child.communicate(timeout=60)
+            out, _ = child.communicate(timeout=300)
             said |= json.loads(out)
         said["lost"] = said["sent"] - said["received"]
         said["lost6"] = said["sent6"] - said["received6"]

@@ -22,14 +22,16 @@ from wirepath.route.published import groups_of, report_of
 
 ELSEWHERE = """
 import sys
+import time
 from pathlib import Path
 from wirepath.route import claims
 claims._FOLDER = Path(sys.argv[1])
 held = claims.Claim(["eth1", "eth2"], "xdp")
 print("held", flush=True)
+if sys.argv[2] == "deaf":
+    sys.stdin.read()
 while not held.end_asked():
-    if sys.argv[2] == "deaf":
-        sys.stdin.read()
+    time.sleep(0.01)
 held.ending()
 held.release()
 """
