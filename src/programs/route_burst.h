@@ -4,6 +4,7 @@
  * that leaves untagged. Memory that all of them need is asked for before the first one needs it,
  * and they are counted in one go. A packet of which anything is out of the ordinary is left to the
  * program itself (route.c), unchanged and not counted; so is one whose tables change just now.
+ * All of a burst is read before any of it is written: its frames have bytes of their own.
  */
 #ifndef WIREPATH_ROUTE_BURST_H
 #define WIREPATH_ROUTE_BURST_H
@@ -184,9 +185,14 @@ WP_INLINE __u64 route_burst(struct wp_instance* instance, struct wp_batch* batch
   const __u32 port = wp_config(p)->port ? wp_config(p)->port : batch->port + 1u;
   const struct route_interface* interface = wp_lookup(p, interfaces, &port);
   struct route_places at;
-  if (!interface || !route_places(p, &at)) return 0;
+  if (port >= ROUTE_INTERFACES || !interface || !route_places(p, &at)) return 0;
   const struct route_in in = {port, port, interface->index, 14, interface->flags};
-  if (!(in.flags & ROUTE_UP) || in.flags & ROUTE_NO_IP4) return 0;
+  if (!(in.flags & ROUTE_UP)) return 0;
+  if (in.flags & ROUTE_NO_IP4) {
+    for (__u32 i = first; i < first + packets; i++)
+      route_fetch6(p, batch->data[i], batch->length[i]);
+    return 0;
+  }
   struct route_plain plain[WP_EPOCH_PACKETS];
   const __u32 count =
       route_burst_read(p, batch, first, packets, &at, interface->mac, wp_config(p)->seed,
