@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from route_lab import WIREPATH, RouterLab, wait_until
 
 import wirepath as wp
 from wirepath.programs import kernel
+from wirepath.route import claims
 
 WHY_NOT = kernel.unavailable_reason()
 pytestmark = [
@@ -58,6 +60,20 @@ def ended(routers: RouterLab) -> dict[str, object]:
     return json.loads(out)
 
 
+def follows(routers: RouterLab) -> None:
+    """A new route is the router's."""
+    routers.run("b", "ip", "address", "add", "192.0.2.7/32", "dev", "wp0")
+    routers.run("a", "ip", "route", "add", "192.0.2.0/24", "via", "10.77.0.2")
+    routers.run("r", "ip", "route", "add", "192.0.2.0/24", "via", "10.77.1.2")
+    before = routers.counters()["counters"]["forwarded4"]
+
+    def forwards() -> bool:
+        routers.ping(to="192.0.2.7", seconds=0.5)
+        return bool(routers.counters()["counters"]["forwarded4"] >= before + 2)
+
+    wait_until(forwards, "the new route is not the router's")
+
+
 @pytest.mark.parametrize("first", [(), ("--pin",)])
 @pytest.mark.parametrize("second", [(), ("--pin",), ("--plane", "xdp-kernel-fib")])
 def test_a_second_one_is_refused_and_changes_nothing(
@@ -77,18 +93,9 @@ def test_a_second_one_is_refused_and_changes_nothing(
     # The first one still hears of routes.
     assert routers.datagrams(5) == 5
     assert routers.counters()["counters"]["forwarded4"] == 10
-    routers.run("b", "ip", "address", "add", "192.0.2.7/32", "dev", "wp0")
-    routers.run("a", "ip", "route", "add", "192.0.2.0/24", "via", "10.77.0.2")
-    routers.run("r", "ip", "route", "add", "192.0.2.0/24", "via", "10.77.1.2")
-    before = routers.counters()["counters"]["forwarded4"]
-
-    def forwards() -> bool:
-        routers.ping(to="192.0.2.7", seconds=0.5)
-        return bool(routers.counters()["counters"]["forwarded4"] >= before + 2)
-
-    wait_until(forwards, "the new route is not the first router's")
-    # Asked by either name it ends, and its pin goes as well.
-    done = told(routers, "route", "stop", "wp1", "wp0")
+    follows(routers)
+    # Asked by either name it ends, and what it has pinned goes as well, off all its interfaces.
+    done = told(routers, "route", "stop", "wp1")
     assert done.returncode == 0, done.stderr
     assert ended(routers)["plane"] == "xdp"
     assert "xdp" not in routers.run("r", "ip", "link", "show", "wp0")
@@ -96,6 +103,43 @@ def test_a_second_one_is_refused_and_changes_nothing(
     again = told(routers, "route", "stop", "wp1")
     assert again.returncode == 2
     assert "there is no router on wp1 (wirepath route run wp1)" in again.stderr
+
+
+def test_one_of_a_program_follows_until_the_program_ends_it(
+    routers: RouterLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`route stop` can tell a library's user no more than that; packets are forwarded meanwhile."""
+    monkeypatch.setattr(claims, "_SECONDS", 240.0)
+    routers.start()
+    assert routers.router is not None
+    assert not routers.router.wait(0)
+    failed: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            with routers.lab["r"].enter():
+                who = claims.holder("wp1")
+                assert who is not None
+                claims.end(who)
+        except BaseException as error:
+            failed.append(error)
+
+    asked = threading.Thread(target=ask)
+    asked.start()
+    try:
+        assert routers.router.wait(60), failed
+        with routers.lab["r"].enter():
+            who = claims.holder("wp0")
+        assert who is not None
+        assert who.ending
+        follows(routers)
+        assert asked.is_alive()
+    finally:
+        routers.stop()
+        asked.join(60)
+    assert not failed
+    with routers.lab["r"].enter():
+        assert claims.holder("wp0") is None
 
 
 def test_one_in_user_space_is_asked_and_ended_by_its_interface(

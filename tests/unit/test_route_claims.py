@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from wirepath import telemetry
+from wirepath import programs, telemetry
 from wirepath.cells import CellGroups
 from wirepath.errors import ConfigError, DeviceBusy
 from wirepath.route import claims
+from wirepath.route import end as route_end
 from wirepath.route.claims import Claim, end, holder
 from wirepath.route.published import groups_of, report_of
 
@@ -127,6 +128,52 @@ def test_a_router_that_ends_is_waited_for() -> None:
     assert len(got) == 1
     assert not got[0].holder.ending
     got[0].release()
+
+
+def test_what_is_left_is_taken_off_by_who_holds_the_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it might be a router that has begun meanwhile: one with --pin looks the same."""
+    off: list[str] = []
+    began: list[Claim] = []
+    start = threading.Thread(target=lambda: began.append(Claim(["eth1"], "xdp")))
+
+    def detach(name: str, slot: str) -> None:
+        assert slot == "router"
+        start.start()  # has to wait
+        found = holder(name)
+        assert found is not None
+        assert (found.pid, found.ending) == (os.getpid(), True)
+        assert not began
+        off.append(name)
+
+    monkeypatch.setattr(route_end, "is_left", lambda _: True)
+    monkeypatch.setattr(programs, "detach", detach)
+    assert list(route_end.end(["eth1"])) == ["no router on eth1 any more"]
+    start.join(timeout=60)
+    assert off == ["eth1"]
+    assert not began[0].holder.ending
+    # It had none when `route stop` looked, and has one now.
+    with monkeypatch.context() as before:
+        before.setattr(claims, "holder", lambda _: None)
+        (said,) = route_end.end(["eth1"])
+    assert said.startswith(f"left alone: eth1 has a router already: that of process {os.getpid()}")
+    assert off == ["eth1"]
+    began[0].release()
+
+
+def test_all_interfaces_of_the_router_are_taken_off(
+    elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = elsewhere("hearing")
+    off: list[str] = []
+    monkeypatch.setattr(route_end, "is_left", lambda _: True)
+    monkeypatch.setattr(programs, "detach", lambda name, _: off.append(name))
+    said = list(route_end.end(["eth2"]))
+    assert said == [
+        f"process {child.pid} has ended its router on eth1, eth2",
+        "no router on eth1 any more",
+        "no router on eth2 any more",
+    ]
+    assert off == ["eth1", "eth2"]
 
 
 def test_names_that_are_no_file_names() -> None:

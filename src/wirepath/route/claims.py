@@ -12,7 +12,7 @@ import json
 import os
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -23,7 +23,7 @@ from ..programs.pins import place_of
 __all__ = ["Claim", "Holder", "end", "holder"]
 
 _FOLDER = Path("/run/wirepath/router")
-_ASKED = 4096  # where others write whose end they want; what the holder says is before it
+_ASKED = 1 << 16  # where others write whose end they want; what the holder says is before it
 _SECONDS = 30.0
 _PAUSE = 0.05
 
@@ -45,17 +45,23 @@ class Claim:
 
     Waits for a router that is ending.
 
+    Args:
+        interfaces: at least one.
+        plane: that of the router.
+        ending: soon free again, from the beginning: whoever wants them waits.
+
     Raises:
         DeviceBusy: another router has one of them. PermissionDenied, PortError: the files cannot
             be made.
     """
 
-    def __init__(self, interfaces: Iterable[str], plane: str) -> None:
+    def __init__(self, interfaces: Iterable[str], plane: str, *, ending: bool = False) -> None:
         names = tuple(dict.fromkeys(interfaces))
         self._files: list[tuple[Path, int]] = []
-        self.holder = Holder(os.getpid(), plane, names, _label(names[0]))
+        self.holder = Holder(os.getpid(), plane, names, _label(names[0]), ending)
         try:
-            _make_folder()
+            with _told(_FOLDER):
+                _FOLDER.mkdir(parents=True, exist_ok=True, mode=0o700)
             end = time.monotonic() + _SECONDS
             for name in sorted(names):  # in one order, whoever begins
                 self._files.append((_path(name), _take(name, end)))
@@ -66,8 +72,9 @@ class Claim:
 
     def _write(self) -> None:
         text = json.dumps(asdict(self.holder)).encode() + b"\n"
-        for _, fd in self._files:
-            os.pwrite(fd, text, 0)
+        for path, fd in self._files:
+            with _told(path):
+                os.pwrite(fd, text, 0)
 
     def end_asked(self) -> bool:
         """Somebody wants this router to end."""
@@ -77,12 +84,14 @@ class Claim:
     def ending(self) -> None:
         """Tell that the interfaces will be free soon."""
         self.holder = Holder(**{**asdict(self.holder), "ending": True})
-        self._write()
+        with contextlib.suppress(PortError):  # then who begins now is refused, and need not wait
+            self._write()
 
     def release(self) -> None:
         """Let go of the interfaces."""
         for path, fd in self._files:
-            path.unlink(missing_ok=True)  # while it is locked: nobody else's file has this name
+            with contextlib.suppress(OSError):
+                path.unlink()  # while it is locked: nobody else's file has this name
             os.close(fd)
         self._files.clear()
         _labels.discard(self.holder.label)
@@ -106,11 +115,11 @@ def end(who: Holder) -> None:
     """Ask a router to end, and wait until it has let go of its interfaces.
 
     Raises:
-        DeviceBusy: it does not.
+        DeviceBusy: it does not. PortError: it cannot be asked.
     """
-    first = who.interfaces[0]
-    with contextlib.suppress(FileNotFoundError):
-        fd = os.open(_path(first), os.O_WRONLY | os.O_CLOEXEC)
+    first = _path(who.interfaces[0])
+    with _told(first), contextlib.suppress(FileNotFoundError):
+        fd = os.open(first, os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.pwrite(fd, who.pid.to_bytes(4, "little"), _ASKED)
         finally:
@@ -139,15 +148,18 @@ def _label(name: str) -> str:
     return label
 
 
-def _make_folder() -> None:
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What the system refuses, as an error of ours."""
     try:
-        _FOLDER.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not os.access(_FOLDER, os.W_OK | os.X_OK):
-            raise PermissionError
+        yield
     except PermissionError:
         raise PermissionDenied(f"{_FOLDER} can't be written (run as root)") from None
     except OSError as error:
-        raise PortError(f"{_FOLDER} can't be made: {error.strerror}") from None
+        raise PortError(
+            f"{path} can't be written: {error.strerror} (routers are written down in {_FOLDER}, "
+            "which needs a writable file system with some room)"
+        ) from None
 
 
 def _path(interface: str) -> Path:
@@ -159,7 +171,8 @@ def _take(name: str, end: float) -> int:
     """A locked descriptor of the file of an interface."""
     path = _path(name)
     while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with _told(path):
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if _lock(fd):
             if os.fstat(fd).st_nlink:
                 os.ftruncate(fd, 0)  # what one that was killed has said
