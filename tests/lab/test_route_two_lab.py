@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import threading
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from route_lab import WIREPATH, RouterLab, wait_until
@@ -140,6 +142,36 @@ def test_one_of_a_program_follows_until_the_program_ends_it(
     assert not failed
     with routers.lab["r"].enter():
         assert claims.holder("wp0") is None
+
+
+def test_a_scrape_is_of_the_router_that_runs_then(routers: RouterLab) -> None:
+    routers.start_command()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        where = f"127.0.0.1:{free.getsockname()[1]}"
+    command = [*WIREPATH, "metrics", "--router", "wp0", "--listen", where]
+    process = routers.lab["r"].popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+
+    def forwarded() -> list[float]:
+        with routers.lab["r"].enter(), urlopen(f"http://{where}/metrics", timeout=60) as answer:
+            lines = answer.read().decode().splitlines()
+        name = 'wirepath_router_outcome_total{outcome="forwarded4",router="wp0"} '
+        return [float(line.split()[-1]) for line in lines if line.startswith(name)]
+
+    try:
+        line = process.stderr.readline()
+        assert where in line, line
+        assert routers.datagrams(5) == 5
+        assert forwarded() == [10.0]
+        routers.stop_command()
+        assert forwarded() == []
+        routers.start_command()
+        assert routers.datagrams(2) == 2
+        assert forwarded() == [4.0]
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
 
 
 def test_one_in_user_space_is_asked_and_ended_by_its_interface(

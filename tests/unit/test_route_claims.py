@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +19,28 @@ import pytest
 
 from wirepath import programs, telemetry
 from wirepath.cells import CellGroups
-from wirepath.errors import ConfigError, DeviceBusy
+from wirepath.cli.route_run import _show
+from wirepath.errors import ConfigError, DeviceBusy, PortError
 from wirepath.route import claims
 from wirepath.route import end as route_end
 from wirepath.route.claims import Claim, end, holder
-from wirepath.route.published import groups_of, report_of
+from wirepath.route.config import RouterConfig
+from wirepath.route.published import _OF_AN_INTERFACE, collector, groups_of, report_of
+from wirepath.route.report import RouterCollector
+from wirepath.route.router import Router
 
 ELSEWHERE = """
 import sys
+import time
 from pathlib import Path
 from wirepath.route import claims
 claims._FOLDER = Path(sys.argv[1])
 held = claims.Claim(["eth1", "eth2"], "xdp")
 print("held", flush=True)
+if sys.argv[2] == "deaf":
+    sys.stdin.read()
 while not held.end_asked():
-    if sys.argv[2] == "deaf":
-        sys.stdin.read()
+    time.sleep(0.01)
 held.ending()
 held.release()
 """
@@ -176,6 +186,66 @@ def test_all_interfaces_of_the_router_are_taken_off(
     assert off == ["eth1", "eth2"]
 
 
+@pytest.mark.parametrize(
+    ("call", "number"), [("open", errno.EROFS), ("pwrite", errno.ENOSPC), ("open", errno.EMFILE)]
+)
+def test_what_cannot_be_written_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+) -> None:
+    def refused(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    heard: list[str] = []
+    user = RouterConfig(interfaces=("eth1",), plane="user", ports={"eth1": "af_xdp:eth2"})
+    with monkeypatch.context() as full:
+        full.setattr(claims.os, call, refused)
+        with pytest.raises(PortError) as error:
+            Claim(["eth1"], "xdp")
+        assert str(folder) in str(error.value)
+        assert f"can't be written: {os.strerror(number)}" in str(error.value)
+        with pytest.raises(PortError):
+            Router(RouterConfig(interfaces=("eth1",)))._claimed()
+        # One in user space is by itself then.
+        assert Router(user, heard=heard.append)._claimed() is None
+    assert len(heard) == 1
+    assert os.strerror(number) in heard[0]
+    Claim(["eth1"], "xdp").release()
+
+
+def test_one_that_cannot_say_that_it_is_ending_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    held = Claim(["eth1"], "xdp")
+    who = held.holder
+    with monkeypatch.context() as full:
+        full.setattr(claims.os, "pwrite", refused)
+        held.ending()
+        with pytest.raises(PortError, match="can't be written: No space"):
+            end(who)
+    held.release()
+    assert holder("eth1") is None
+
+
+def test_as_many_interfaces_as_a_router_has() -> None:
+    names = [f"interface-{number:05}" for number in range(255)]
+    assert {len(name) for name in names} == {15}
+    held = Claim(names, "xdp")
+    found = holder(names[-1])
+    assert found is not None
+    assert found.interfaces == tuple(names)
+    assert not held.end_asked()
+    with pytest.raises(DeviceBusy, match=f"that of process {os.getpid()} on {names[0]}"):
+        Claim([names[7]], "xdp")
+    asked = threading.Thread(target=end, args=(found,))
+    asked.start()
+    while not held.end_asked():
+        time.sleep(0.01)
+    held.release()
+    asked.join(timeout=60)
+    assert not asked.is_alive()
+
+
 def test_names_that_are_no_file_names() -> None:
     for name in ("a/b", "..", "x" * 300):
         held = Claim([name], "xdp")
@@ -188,8 +258,8 @@ def test_names_that_are_no_file_names() -> None:
 REPORT: dict[str, Any] = {
     "counters": {"forwarded4": 5, "to_host_ttl": 1, "drop_blackhole": 2},
     "interfaces": {
-        "lan": {"packets": 8, "bytes": 800, "dropped": 2},
-        "lan.7": {"packets": 0, "bytes": 0, "dropped": 0},
+        "lan": dict.fromkeys(sorted(_OF_AN_INTERFACE), 8),
+        "lan.7": dict.fromkeys(sorted(_OF_AN_INTERFACE), 0),
     },
     "next_hops": [
         {
@@ -217,6 +287,57 @@ def test_counters_come_back_from_the_segment() -> None:
     finally:
         cells.close()
     assert not [name for name in telemetry.counters().counters if "/lan0/" in name]
+
+
+def test_rows_that_are_being_published_are_left_out() -> None:
+    """A reader sees the segment while its writer is in the middle of a group."""
+    groups = groups_of("r", REPORT)
+    every = [
+        (f"{group}/{name}", n) for group, values in groups.items() for name, n in values.items()
+    ]
+    whole = {name: n for name, n in every if name.startswith("route/")}
+    seen = set()
+    for number in range(len(whole), len(every) + 1):
+        found = report_of("r", dict(every[:number]))
+        list(RouterCollector({"lan": partial(dict, found)}).collect())
+        assert all(row.keys() == REPORT["next_hops"][0].keys() for row in found["next_hops"])
+        assert all(row.keys() == _OF_AN_INTERFACE for row in found["interfaces"].values())
+        _show(found)
+        seen.add((len(found["interfaces"]), len(found["next_hops"])))
+    assert seen == {(0, 0), (1, 0), (2, 0), (2, 1)}
+    # Those that are going lack the first ones.
+    last = dict(every[-1:]) | whole
+    assert report_of("r", last)["next_hops"] == []
+
+
+def test_series_are_those_of_the_router_that_runs_now() -> None:
+    """The one in user space ends, and another begins: it has other cells."""
+
+    def forwarded() -> list[float]:
+        metrics = {m.name: m for m in series.collect()}
+        samples = metrics["wirepath_router_outcome"].samples
+        return [s.value for s in samples if s.labels["outcome"] == "forwarded4"]
+
+    cells = CellGroups()
+    first = Claim(["eth1"], "user")
+    try:
+        cells.write(groups_of(first.holder.label, REPORT))
+        series = collector(["eth1"])
+        assert forwarded() == [5.0]
+        first.release()
+        assert forwarded() == []
+        second = Claim(["eth1"], "user")
+        second.holder = replace(second.holder, label="another")
+        second._write()
+        assert forwarded() == []  # it has not begun to count
+        counters = {**REPORT["counters"], "forwarded4": 6}
+        cells.write(groups_of("another", {**REPORT, "counters": counters}))
+        assert forwarded() == [6.0]
+        second.release()
+    finally:
+        cells.close()
+    with pytest.raises(ConfigError, match="eth1"):
+        collector(["eth1"])
 
 
 def test_of_very_many_next_hops_the_last_are_added_up() -> None:
