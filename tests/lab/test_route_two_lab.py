@@ -144,6 +144,26 @@ def test_one_of_a_program_follows_until_the_program_ends_it(
         assert claims.holder("wp0") is None
 
 
+@pytest.mark.parametrize("pin", [(), ("--pin",)])
+def test_a_renamed_interface_has_the_router_that_it_had(
+    routers: RouterLab, pin: tuple[str, ...]
+) -> None:
+    routers.start_command(*pin)
+    assert routers._command is not None
+    for words in (("down",), ("name", "lan0"), ("up",)):
+        link = "lan0" if words == ("up",) else "wp1"
+        routers.run("r", "ip", "link", "set", link, *words)
+    second = told(routers, "route", "run", "lan0", "--max-seconds", 60)
+    assert second.returncode == 3, second.stderr
+    assert f"that of process {routers._command.pid} on wp0, wp1" in second.stderr
+    routers.run("r", *WIREPATH, "route", "counters", "lan0")
+    done = told(routers, "route", "stop", "lan0")
+    assert done.returncode == 0, done.stderr
+    ended(routers)
+    assert "xdp" not in routers.run("r", "ip", "link", "show", "wp0")
+    assert told(routers, "route", "counters", "lan0").returncode == 2
+
+
 def test_a_scrape_is_of_the_router_that_runs_then(routers: RouterLab) -> None:
     routers.start_command()
     with socket.socket() as free:

@@ -246,6 +246,51 @@ def test_as_many_interfaces_as_a_router_has() -> None:
     assert not asked.is_alive()
 
 
+def test_an_interface_is_a_routers_by_whatever_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = {"eth1": 5, "eth2": 6}
+    monkeypatch.setattr(claims, "_index", lambda name: there.get(name, 0))
+    held = Claim(["eth1", "eth2"], "xdp")
+    there = {"lan": 5, "eth2": 6, "eth1": 7}  # renamed, and another one has its old name
+    found = holder("lan")
+    assert found == held.holder == holder("eth2")
+    assert holder("eth1") is None
+    with pytest.raises(DeviceBusy, match=r"lan has a router already.*route stop lan"):
+        Claim(["lan"], "xdp-kernel-fib")
+    with pytest.raises(DeviceBusy, match="lan has a router already"):
+        Claim(["lan"], "user")
+    other = Claim(["eth1"], "xdp")
+    assert holder("eth1") == other.holder
+    asked = threading.Thread(target=end, args=(found,))
+    asked.start()
+    while not held.end_asked():
+        time.sleep(0.01)
+    assert not other.end_asked()
+    assert asked.is_alive()
+    held.release()
+    asked.join(timeout=60)
+    assert holder("lan") is None
+    assert holder("eth1") is not None
+    other.release()
+
+
+def test_an_interface_that_a_router_in_user_space_has_made_is_its_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there: dict[str, int] = {}
+    monkeypatch.setattr(claims, "_index", lambda name: there.get(name, 0))
+    held = Claim(["lan"], "user")
+    there["lan"] = 9
+    for plane in ("xdp", "user"):
+        with pytest.raises(DeviceBusy, match="lan has a router already"):
+            Claim(["lan"], plane)
+    assert holder("lan") == held.holder
+    held.release()
+    driver = Claim(["lan"], "xdp")
+    assert holder("lan") == driver.holder
+    driver.release()
+    assert list(folder.iterdir()) == []
+
+
 def test_names_that_are_no_file_names() -> None:
     for name in ("a/b", "..", "x" * 300):
         held = Claim([name], "xdp")

@@ -31,7 +31,7 @@ def end(interfaces: Iterable[str]) -> Iterator[str]:
         claims.end(who)
         yield f"process {who.pid} has ended its router on {', '.join(who.interfaces)}"
         if who.plane != "user":  # what it has pinned on another one, nobody would follow
-            left += who.interfaces
+            left += [*who.interfaces, *(name for name in names if running[name] == who)]
     for name in dict.fromkeys(left):
         try:
             taken_off = _take_off(name)
