@@ -11,6 +11,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ PORTS = ("wp0", "wp1")  # of the router: to the sender, to the receiver
 WAYS = 4  # next hops for the prefixes of a first byte
 _SPARE = 1 << 16  # destinations of the small table
 _FIRST = range(1, 224)
+_READY_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -93,13 +95,15 @@ def small() -> Routes:
 
 @dataclass(frozen=True)
 class Sent:
-    """refused: by the router's driver, whose ring was full. seconds: from first to last.
+    """refused: by the router's driver, whose ring was full. began: when the sender was ready, as
+    `time.perf_counter` has it. seconds: from first to last, or from that on where flat out.
     processor: seconds of it, all that it took. by_host: of what arrived, what wirepath left to the
     kernel."""
 
     packets: int
     refused: int
     arrived: int
+    began: float
     seconds: float
     processor: float
     by_host: int
@@ -248,7 +252,8 @@ class PathLab:
         """Sends for so long, at a rate or as fast as can be.
 
         Raises:
-            Refused: a packet went to a next hop of another prefix, or nothing arrived.
+            Refused: a packet went to a next hop of another prefix, nothing arrived, or the sender
+                was not ready, failed, or did not end in time.
         """
         a, r = self.lab["a"].interface, self.lab["r"].interface
         before, forwarded = self._sink.counters(), self._forwarded()
@@ -261,8 +266,13 @@ class PathLab:
         else:
             words += ["--seconds", str(seconds)]
         softirq = _softirq_seconds(self.settings.cpus[0])
-        done = self.lab["a"].run(words, capture_output=True, text=True, timeout=seconds + 30)
-        sent = process.parse("live_frames", done.returncode, done.stdout, done.stderr)
+        pipe = subprocess.PIPE
+        with process.running(
+            self.lab["a"].popen(words, stdout=pipe, stderr=pipe, text=True)
+        ) as child:
+            process.wait_ready("live_frames", child, _READY_SECONDS)
+            began = time.perf_counter()
+            sent = process.finish("live_frames", child, 2 * seconds + _READY_SECONDS)
         spent = sent["cpu_seconds"] + _softirq_seconds(self.settings.cpus[0]) - softirq
         after = self._sink.counters()
         if after["wrong"] != before["wrong"]:
@@ -270,5 +280,7 @@ class PathLab:
         arrived = after["right"] - before["right"]
         if not arrived:
             raise Refused("nothing arrived")
-        by_host = 0 if self._plane == "kernel" else arrived - (self._forwarded() - forwarded)
-        return Sent(sent["packets"], sent["drops"], arrived, sent["seconds"], spent, by_host)
+        by_host = 0
+        if self._plane != "kernel":  # what was lost behind the program was forwarded, too
+            by_host = max(0, arrived - (self._forwarded() - forwarded))
+        return Sent(sent["packets"], sent["drops"], arrived, began, sent["seconds"], spent, by_host)

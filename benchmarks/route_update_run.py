@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import route_path_lab, route_user_run
+from .harness import Refused, Unavailable
 from .route_path_lab import WAYS, Routes, hop_of, station
 from .route_writer import Writer
 
@@ -72,8 +73,10 @@ def run(words: argparse.Namespace) -> dict[str, Any]:
     writer = Writer(tables.fib4, routes, words.writer_cpu)
     if words.alone:
         with writer:
+            began = time.perf_counter()
             time.sleep(words.seconds)
-        return {"updates": writer.rate}
+            ended = time.perf_counter()
+        return {"updates": writer.rate(began, ended)}
     list_ = route_user_run.packets_to(routes.destinations)
     room = np.zeros(_OWN * 128 + 64, np.uint8)
     state = route_user_run.Frames(
@@ -95,11 +98,13 @@ def run(words: argparse.Namespace) -> dict[str, Any]:
             worker.add_port(port)
         worker.add_stage(_core.CStage("frames", function, ctypes.addressof(state)))
         worker.add_stage(made.stage())
-        began = time.process_time_ns()
+        before = time.process_time_ns()
         with writer if words.writer else ExitStack():
+            began = time.perf_counter()
             worker.start()
             worker.join()
-        spent = time.process_time_ns() - began - writer.processor_ns
+            ended = time.perf_counter()
+        spent = time.process_time_ns() - before - writer.processor_ns
         sent = sum(port.stats()["tx_packets"] for port in ports)
     counted = np.zeros(256, np.int64)
     for hop, count in hop_counters(made).items():
@@ -109,7 +114,7 @@ def run(words: argparse.Namespace) -> dict[str, Any]:
     if lost or wrong:
         raise SystemExit(f"{lost} of {_FRAMES} packets lost, {wrong} astray: {made.counters()}")
     out = {"cost": spent / _FRAMES}
-    return out | ({"updates": writer.rate} if words.writer else {})
+    return out | ({"updates": writer.rate(began, ended)} if words.writer else {})
 
 
 def main() -> None:
@@ -120,7 +125,10 @@ def main() -> None:
     parser.add_argument("--cpu", type=int, default=1)
     parser.add_argument("--writer-cpu", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=0.8, help="of the writer alone")
-    print(json.dumps(run(parser.parse_args())))
+    try:
+        print(json.dumps(run(parser.parse_args())))
+    except (Refused, Unavailable) as error:
+        raise SystemExit(str(error)) from None
 
 
 if __name__ == "__main__":

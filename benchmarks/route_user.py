@@ -76,6 +76,7 @@ def _open(settings: Settings) -> Iterator[Mapping[str, Contestant | Unavailable]
         "null": runs("null", "nothing"),
         "random": runs("null", "program", "--addresses", "random"),
         "trace": runs("null", "program", "--addresses", "trace"),
+        "two workers": runs("null", "program", "--addresses", "random", "--workers", "2"),
         "testpmd io": io,
         "net_null": missing or runs("dpdk", "program", "--addresses", "trace"),
         "net_null random": missing or runs("dpdk", "program", "--addresses", "random"),
@@ -112,6 +113,13 @@ ROUTE_USER = Group(
             "trace",
             "null",
             note=_NULL,
+        ),
+        _line(
+            "route_null_workers",
+            "two workers with a queue of each null port, addresses at random, against one",
+            "two workers",
+            "random",
+            note="processor time of both together: what it grows by is what they cost each other",
         ),
         _line(
             "route_net_null",

@@ -5,7 +5,8 @@
 
 prints one line of JSON: nanoseconds of the processor for a packet, from one of two ports to one of
 the two, in a worker with a stage that writes every packet's header. What routes the packets:
-program: the forwarding program with the table; nothing: that stage itself, to the other port.
+program: the forwarding program with the table; nothing: that stage itself, to the other port. With
+--workers each has a queue of both ports, and goes where the scheduler puts it.
 """
 
 from __future__ import annotations
@@ -112,7 +113,7 @@ def packets_to(to: NDArray[np.uint32]) -> NDArray[np.uint64]:
     return out.view(np.uint64)
 
 
-def program(ports: int) -> Any:
+def program(ports: int, workers: int = 1) -> Any:
     """The forwarding program with the table, its next hops dealt over the ports."""
     from wirepath import programs  # noqa: PLC0415 -- --help needs no built package
     from wirepath.route.program import ForwardingTables, entries  # noqa: PLC0415
@@ -121,6 +122,7 @@ def program(ports: int) -> Any:
         "route",
         config={"seed": 1, "port": 0, "kernel_fib": 0},
         entries=entries(groups6=64, next_hops=2 * _HOPS),
+        slots=workers,
     )
     tables = ForwardingTables(made)
     for number in range(1, ports + 1):
@@ -152,48 +154,59 @@ def run(words: argparse.Namespace) -> dict[str, Any]:
     import wirepath as wp  # noqa: PLC0415
     from wirepath import _core  # noqa: PLC0415
 
-    made = program(2) if words.what == "program" else None
-    list_ = packets(words.addresses)
-    room = np.zeros(_OWN * 128 + 64, np.uint8)
-    own = (room.ctypes.data + 63) & ~63 if words.where == "null" else None
-    state = Frames(
-        addresses=list_.ctypes.data,
-        count=len(list_),
-        own=own,
-        own_frames=_OWN,
-        verdict=4,  # REDIRECT
-        other_port=1,
-        head=(ctypes.c_uint8 * 42)(*head()),
-    )
+    many = words.workers
+    made = program(2, many) if words.what == "program" else None
     function = ctypes.cast(ctypes.CDLL(words.stage).bench_route_frames, ctypes.c_void_p).value
     assert function is not None
     specs = {
-        "null": [f"null:,frames={_FRAMES // 2}"] * 2,
-        "dpdk": ["dpdk:net_null0", "dpdk:net_null1"],
+        "null": [f"null:,frames={_FRAMES // 2 // many},queues={many}"] * 2,
+        "dpdk": [f"dpdk:net_null{n},queues=0-{many - 1}" for n in range(2)],
     }[words.where]
     opened = [wp.open(spec, steer=wp.everything()) for spec in specs]
-    worker = wp.Worker("bench", cpu_core=words.cpu, idle="spin")
-    for port in opened:
-        worker.add_port(port)
-    worker.add_stage(_core.CStage("frames", function, ctypes.addressof(state)))
-    if made is not None:
-        worker.add_stage(made[0].stage())
-    began = time.process_time_ns()
-    worker.start()
+    list_ = packets(words.addresses)
+    rooms = [np.zeros(_OWN * 128 + 64, np.uint8) for _ in range(many)]
+    states = [
+        Frames(
+            addresses=list_.ctypes.data,
+            count=len(list_),
+            next=k * len(list_) // many,
+            own=(room.ctypes.data + 63) & ~63 if words.where == "null" else None,
+            own_frames=_OWN,
+            verdict=4,  # REDIRECT
+            other_port=1,
+            head=(ctypes.c_uint8 * 42)(*head()),
+        )
+        for k, room in enumerate(rooms)
+    ]
+    workers = []
+    for k, state in enumerate(states):
+        cpu = words.cpu if many == 1 else None
+        worker = wp.Worker(f"bench{k}", cpu_core=cpu, idle="spin")
+        for port in opened:
+            worker.add_port(port, [k])
+        worker.add_stage(_core.CStage("frames", function, ctypes.addressof(state)))
+        if made is not None:
+            worker.add_stage(made[0].stage())
+        workers.append(worker)
+    began, clock = time.process_time_ns(), time.monotonic_ns()
+    for worker in workers:
+        worker.start()
     if words.where == "dpdk":
         time.sleep(words.seconds)
-        worker.stop()
-    worker.join()
-    spent = time.process_time_ns() - began
-    stats = worker.stats()
+        for worker in workers:
+            worker.stop()
+    for worker in workers:
+        worker.join()
+    spent, took = time.process_time_ns() - began, time.monotonic_ns() - clock
+    frames = sum(worker.stats()["frames"] for worker in workers)
     sent = sum(port.stats()["tx_packets"] for port in opened)
     drops = {k: v for port in opened for k, v in port.stats().items() if "drop." in k and v}
     for port in opened:
         port.close()
-    if drops or not stats["frames"] or sent != stats["frames"]:
+    if drops or not frames or sent != frames:
         counted = made[0].counters() if made is not None else {}
-        raise SystemExit(f"{sent} of {stats['frames']} packets were sent: {drops} {counted}")
-    return {"cost": spent / stats["frames"], "packets": sent}
+        raise SystemExit(f"{sent} of {frames} packets were sent: {drops} {counted}")
+    return {"cost": spent / frames, "packets": sent, "wall": took / frames}
 
 
 def main() -> None:
@@ -203,6 +216,7 @@ def main() -> None:
     parser.add_argument("--stage", required=True)
     parser.add_argument("--addresses", choices=["random", "trace"], default="random")
     parser.add_argument("--cpu", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=0.8)
     print(json.dumps(run(parser.parse_args())))
 

@@ -9,10 +9,10 @@ import select
 import shutil
 import subprocess
 import time
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from . import process
 from .harness import Refused, Unavailable
 
 _PROMPT = b"testpmd> "
@@ -52,8 +52,11 @@ class Testpmd:
     def ask(self, line: str) -> str:
         """Gives a command; what testpmd says to it."""
         assert self._process.stdin is not None
-        self._process.stdin.write(line.encode() + b"\n")
-        self._process.stdin.flush()
+        try:
+            self._process.stdin.write(line.encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise Refused(f"testpmd ended before {line!r}") from None
         return self._answer(10)
 
     def counters(self) -> dict[str, Any]:
@@ -68,10 +71,7 @@ class Testpmd:
 
     def processor_seconds(self) -> float:
         """That its threads have had."""
-        used = 0
-        for path in Path(f"/proc/{self._process.pid}/task").glob("*/schedstat"):
-            used += int(path.read_text().split()[0])
-        return used / 1e9
+        return process.processor_seconds(self._process.pid)
 
     def wait_for_link(self, seconds: float = 10) -> None:
         end = time.monotonic() + seconds

@@ -324,8 +324,8 @@ def happen(lab: BgpLab, source: str, plane: str) -> Iterator[tuple[str, dict[str
         else:
             yield "forwarded", lab.stop_forwarding().get("counters", {})
     finally:
-        router.close()
         lab.unpin()
+        router.close()
 
 
 def main(source: str, n: int, plane: str = "") -> None:

@@ -75,6 +75,7 @@ class BgpLab:
         self._lab = Lab(name, HOSTS, links=LINKS, routes=False)
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
         self._forwarding: subprocess.Popen[bytes] | None = None
+        self._pinned = False
 
     def __enter__(self) -> Self:
         try:
@@ -95,7 +96,7 @@ class BgpLab:
     def popen(self, host: str, command: list[str], **options: Any) -> subprocess.Popen[bytes]:
         return self._lab[host].popen(command, **options)
 
-    def run(self, host: str, *command: str, check: bool = True, timeout: float = 60) -> str:
+    def run(self, host: str, *command: str, check: bool = True, timeout: float = 300) -> str:
         """Output of a command on a host."""
         done = self._lab[host].run(command, capture_output=True, text=True, timeout=timeout)
         assert not check or done.returncode == 0, (command, done.stdout, done.stderr)
@@ -296,6 +297,7 @@ protocol bgp r6 from upstream {{
         self.no_offloads()
         command = [sys.executable, "-m", "wirepath", "route", "run", "wp0", "wp1", "wp2"]
         command += ["--attach", "generic", *words, "--json"]
+        self._pinned |= "--pin" in words
         child = self.popen("r", command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self._forwarding = child
         assert child.stderr is not None
@@ -304,16 +306,19 @@ protocol bgp r6 from upstream {{
         # What it says later is not read: the pipe holds it.
 
     def unpin(self) -> None:
-        """Nothing is left on the router's links, whatever was pinned there."""
+        """Nothing is left on the router's links of what was pinned there."""
+        if not self._pinned:
+            return
         command = [sys.executable, "-m", "wirepath", "route", "stop", "wp0", "wp1", "wp2"]
         self.run("r", *command, check=False)
+        self._pinned = False
 
     def end_forwarding(self, how: signal.Signals) -> None:
         """Sends it a signal, and waits for its end; what is pinned stays."""
         child, self._forwarding = self._forwarding, None
         assert child is not None
         child.send_signal(how)
-        child.communicate(timeout=60)
+        child.communicate(timeout=300)
 
     def forwarding_resident(self) -> int | None:
         """Its memory in bytes, without that of the maps, which are the kernel's; None where none
@@ -329,7 +334,7 @@ protocol bgp r6 from upstream {{
         if child is None:
             return {}
         child.terminate()
-        out, err = child.communicate(timeout=60)
+        out, err = child.communicate(timeout=300)
         assert child.returncode == 130, err
         said: dict[str, Any] = json.loads(out)
         return said

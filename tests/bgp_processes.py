@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _HERE = Path(__file__).resolve().parent
 FOLLOW = _HERE / "route_follow.py"
-_SECONDS = 10.0  # for a process to end by itself
+_SECONDS = 60.0  # for a process to end by itself
 TRAFFIC = _HERE / "route_traffic.py"
 
 
@@ -90,7 +90,7 @@ class Traffic:
         silence in seconds."""
         said: dict[str, float] = {}
         for child in (self._sender, self._receiver):
-            out, _ = child.communicate(timeout=60)
+            out, _ = child.communicate(timeout=300)
             said |= json.loads(out)
         said["lost"] = said["sent"] - said["received"]
         said["lost6"] = said["sent6"] - said["received6"]

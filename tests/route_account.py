@@ -54,6 +54,9 @@ def kernel_counters(lab: BgpLab, host: str) -> dict[str, int]:
             kind = names.split(":")[0]
             for field, value in zip(names.split()[1:], values.split()[1:], strict=True):
                 out[f"{kind}.{field}"] = int(value)
+    for line in lab.run(host, "cat", "/proc/net/snmp6").splitlines():
+        name, value = line.split()
+        out[name] = int(value)
     for line in lab.run(host, "cat", "/proc/net/dev").splitlines()[2:]:
         name, _, rest = line.partition(":")
         numbers = [int(value) for value in rest.split()]
@@ -88,6 +91,15 @@ LOSSES = (
     "Udp.InErrors",  # a full socket's among them
     "Udp.SndbufErrors",
     "TcpExt.IPReversePathFilter",
+    "Ip6InDiscards",
+    "Ip6InAddrErrors",
+    "Ip6InHdrErrors",
+    "Ip6InNoRoutes",
+    "Ip6OutDiscards",
+    "Ip6OutNoRoutes",
+    "Udp6NoPorts",
+    "Udp6InErrors",
+    "Udp6SndbufErrors",
 )
 
 
@@ -106,6 +118,8 @@ class Account:
         self.rests: list[Rest] = []
         self.moves: list[Moved] = []
         self.unclear = 0
+        self.rested = False
+        """Whether nothing changed in the last rest."""
         self._stack = ExitStack()
         self._taps: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -150,10 +164,12 @@ class Account:
         last = time.monotonic_ns()
         after = self.ask("ways", addresses=self.destinations)
         moved = after["driver"] != before["driver"]
-        if before["differ"] or after["differ"] or moved or changed > before["now"]:
+        unclear = before["differ"] or after["differ"] or moved or changed > before["now"]
+        self.rested = not unclear
+        if unclear:
             self.unclear += 1  # a session that came back by itself, say
-            return
-        self.rests.append(Rest(before["now"], last, before["driver"]))
+        else:
+            self.rests.append(Rest(before["now"], last, before["driver"]))
 
     # --- the account ------------------------------------------------------------------------------
     def close(self) -> dict[str, Any]:

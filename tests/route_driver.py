@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Any
 
@@ -64,22 +65,26 @@ class Driver:
     # --- questions --------------------------------------------------------------------------------
     def macs(self, addresses: list[str]) -> dict[str, Any]:
         """Every destination MAC that packets to these addresses are given."""
-        groups = set(self.groups(_packed(addresses)))
+        groups = {g for _, packed in _families(addresses) for g in self.groups(packed)}
         return {"macs": sorted({mac for g in groups for _, _, mac in self.members(g)})}
 
     def ways(self, addresses: list[str]) -> dict[str, Any]:
         """Of each address what the driver does, and what tables do that are made from the kernel's
         anew; the moment when both had been read."""
         _, forwarding = _anew()
-        packed = _packed(addresses)
-        wanted = [
-            {_way(int(r.kind), r.interface, r.destination) for r in _rewrites(forwarding, group)}
-            for group in forwarding.fibs[4].lookup(packed).tolist()
-        ]
-        found = [self.members(g) if g else set() for g in self.groups(packed)]
+        found: list[set[Way]] = [set()] * len(addresses)
+        differ = 0
+        for at, packed in _families(addresses):
+            wanted = forwarding.fibs[packed.shape[1]].lookup(packed).tolist()
+            for i, group, anew in zip(at, self.groups(packed), wanted, strict=True):
+                found[i] = self.members(group) if group else set()
+                differ += found[i] != {
+                    _way(int(r.kind), r.interface, r.destination)
+                    for r in _rewrites(forwarding, anew)
+                }
         return {
             "driver": [sorted(ways) for ways in found],
-            "differ": sum(a != b for a, b in zip(found, wanted, strict=True)),
+            "differ": differ,
             "now": time.monotonic_ns(),
         }
 
@@ -111,8 +116,14 @@ def _way(kind: int, interface: int, mac: bytes) -> Way:
     return HopKind(kind).name, interface if forward else 0, mac.hex(":") if forward else ""
 
 
-def _packed(addresses: list[str]) -> NDArray[np.uint8]:
-    return np.frombuffer(b"".join(ip_address(a).packed for a in addresses), np.uint8).reshape(-1, 4)
+def _families(addresses: list[str]) -> Iterator[tuple[list[int], NDArray[np.uint8]]]:
+    """The addresses of each family that there is, packed, and where they stand."""
+    packed = [ip_address(a).packed for a in addresses]
+    for size in (4, 16):
+        at = [i for i, each in enumerate(packed) if len(each) == size]
+        if at:
+            rows = np.frombuffer(b"".join(packed[i] for i in at), np.uint8)
+            yield at, rows.reshape(-1, size)
 
 
 def _anew() -> tuple[RouteTable, Forwarding]:

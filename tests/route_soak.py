@@ -20,7 +20,7 @@ from route_account import Account, Moved
 _CHECK_EVERY = 25  # changes
 _BATCH = 200  # static routes changed at once
 _LOOKUPS = 20_000  # compared at once
-_AGAIN = 3
+_AGAIN = 5
 
 
 class Soak:
@@ -155,7 +155,10 @@ class Soak:
             self._do(self.sessions)
         self.lab.announce_p2(self.router.two)
         self.router.wait_routes(len(self.lab.prefixes))
-        self.check()
+        for _ in range(_AGAIN):  # from now on nothing comes back by itself any more
+            self.check()
+            if self._account is None or self._account.rested:
+                break
 
     def _do(self, kind: Callable[[], None]) -> None:
         if self._account is not None:

@@ -28,16 +28,22 @@ RECORD = np.dtype(
 _BUFFER = 256 << 20  # for more than a minute in which this process does not run
 _SOL_PACKET, _STATISTICS, _IGNORE_OUTGOING, _RCVBUFFORCE = 263, 6, 23, 33
 _ATTACH_FILTER = 26
-# IPv4, UDP, no fragment behind the first, destination port PORT: all of the frame; else nothing.
+# UDP to destination port PORT, all of the frame; else nothing. IPv4: no fragment behind the first;
+# IPv6: without extension headers.
 _FILTER = (
     (0x28, 0, 0, 12),
-    (0x15, 0, 8, 0x0800),
+    (0x15, 0, 7, 0x0800),
     (0x30, 0, 0, 23),
-    (0x15, 0, 6, 17),
+    (0x15, 0, 11, 17),
     (0x28, 0, 0, 20),
-    (0x45, 4, 0, 0x1FFF),
+    (0x45, 9, 0, 0x1FFF),
     (0xB1, 0, 0, 14),
     (0x48, 0, 0, 16),
+    (0x15, 5, 6, PORT),
+    (0x15, 0, 5, 0x86DD),
+    (0x30, 0, 0, 20),
+    (0x15, 0, 3, 17),
+    (0x28, 0, 0, 56),
     (0x15, 0, 1, PORT),
     (0x06, 0, 0, 0xFFFF),
     (0x06, 0, 0, 0),
@@ -70,7 +76,8 @@ def tap(interface: str, file: Path) -> dict[str, int]:
                 ending = ended()
                 continue
             frame, address = sock.recvfrom(256)
-            at = 14 + (frame[14] & 15) * 4 + 8
+            header = (frame[14] & 15) * 4 if frame[14] >> 4 == 4 else 40
+            at = 14 + header + 8
             out.write(frame[at : at + 16] + frame[:6] + bytes((address[2], 0)))
             seen += 1
         missed = struct.unpack("II", sock.getsockopt(_SOL_PACKET, _STATISTICS, 8))[1]

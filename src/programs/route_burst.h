@@ -81,14 +81,24 @@ WP_INLINE int route_read_plain(const __u8* data, __u32 bytes, __u64 mac, __u64 s
   return 1;
 }
 
-WP_INLINE __u32 route_burst_read(const struct wp_batch* batch, __u32 first, __u32 packets,
-                                 const struct route_places* at, const __u8* own, __u64 seed,
-                                 int rpf, struct route_plain* plain) {
+/* Of a packet that is left to the program: its entry of the table's root for IPv6. */
+WP_INLINE void route_fetch6(const struct wp_packet* p, const __u8* data, __u32 bytes) {
+  if (bytes < 54 || wp_load16(data + 12) != wp_be16(0x86dd)) return;
+  const __u64 entry = wp_be32(wp_load32(data + 38)) >> 8;
+  __builtin_prefetch(WP_MAP_OF(p, root6)->memory + entry * sizeof(__u32));
+}
+
+WP_INLINE __u32 route_burst_read(const struct wp_packet* p, const struct wp_batch* batch,
+                                 __u32 first, __u32 packets, const struct route_places* at,
+                                 const __u8* own, __u64 seed, int rpf, struct route_plain* plain) {
   const __u64 mac = wp_load32(own) | (__u64)wp_load16(own + 4) << 32;
   struct route_plain* x = plain;
   for (__u32 i = first; i < first + packets; i++) {
     const __u8* data = batch->data[i];
-    if (!route_read_plain(data, batch->length[i], mac, seed, x)) continue;
+    if (!route_read_plain(data, batch->length[i], mac, seed, x)) {
+      route_fetch6(p, data, batch->length[i]);
+      continue;
+    }
     __builtin_prefetch(&at->root[x->destination >> 8]);
     if (rpf) __builtin_prefetch(&at->root[wp_be32(wp_load32(data + 26)) >> 8]);
     x->at = i;
@@ -179,7 +189,7 @@ WP_INLINE __u64 route_burst(struct wp_instance* instance, struct wp_batch* batch
   if (!(in.flags & ROUTE_UP) || in.flags & ROUTE_NO_IP4) return 0;
   struct route_plain plain[WP_EPOCH_PACKETS];
   const __u32 count =
-      route_burst_read(batch, first, packets, &at, interface->mac, wp_config(p)->seed,
+      route_burst_read(p, batch, first, packets, &at, interface->mac, wp_config(p)->seed,
                        (in.flags & (ROUTE_RPF_STRICT4 | ROUTE_RPF_LOOSE4)) != 0, plain);
   route_burst_find(p, &at, plain, count);
   route_burst_choose(&at, plain, count);

@@ -23,6 +23,14 @@ namespace {
 constexpr uint32_t kHops = 16;
 constexpr uint8_t kOurs[6] = {2, 0, 0, 0, 0, 0};
 
+struct Hop {
+  uint32_t sequence = 0;
+  uint8_t kind = ROUTE_NONE;
+  uint16_t vlan = 0;
+  uint32_t mtu = 0;
+  uint16_t port = 0, interface = 0;
+};
+
 struct Router {
   explicit Router(bool together, uint16_t flags) {
     const route_config config{.seed = 77, .port = 0, .kernel_fib = 0};
@@ -75,7 +83,14 @@ struct Router {
   }
   uint32_t* root() { return at<uint32_t>("root4", 0); }
   void route(uint32_t address, uint32_t group) { root()[address >> 8] = group; }
-  void hop(uint32_t number, route_next_hop value) {
+  void hop(uint32_t number, const Hop& hop) {
+    route_next_hop value{};
+    value.sequence = hop.sequence;
+    value.kind = hop.kind;
+    value.vlan = hop.vlan;
+    value.mtu = hop.mtu;
+    value.port = hop.port;
+    value.interface = hop.interface;
     for (uint8_t i = 0; i < 6; i++) {
       value.destination[i] = static_cast<uint8_t>(16 * number + i);
       value.source[i] = static_cast<uint8_t>(16 * number + 6 + i);

@@ -46,14 +46,15 @@ def _every_packet_is_accounted_for(said: dict[str, Any]) -> None:
     # A peer's kernel drops frames for an address that it had until a moment ago, and no others.
     assert set(account["lost_after"].get("lost_other_station", {})) <= {"neighbour"}, account
     router = said["router"]
-    assert router["forwarded4"] >= 0.9 * account["sent"], router
+    assert router["forwarded4"] + router["forwarded6"] >= 0.9 * account["sent"], router
+    assert min(router["forwarded4"], router["forwarded6"]) >= 0.4 * account["sent"], router
     entered = said["report"]["interfaces"]["wp0"]
     assert entered["packets"] == entered["forwarded"] + entered["to_host"] + entered["dropped"]
 
 
 def _nothing_went_to_a_stale_next_hop(stale: dict[str, Any]) -> None:
     """Where packets went while nothing changed, and once the driver had a neighbour's address."""
-    assert stale["rests"] >= 2, stale
+    assert stale["rests"] >= 1, stale
     assert stale["judged"] > 0, stale
     assert stale["wrong"] == 0, stale
     assert stale["old_followed"] == 0, stale

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from wirepath.dtypes import ROUTE_EVENT
-from wirepath.route import Fib, Forwarding, RouteTable, decide_many
+from wirepath.route import Fib, Forwarding, RouteTable, decide_many, plain_rows
 from wirepath.route.model import APPEND, REPLACE, Kind, RouteType
 
 _LINK_UP = 0x10043
@@ -50,7 +50,13 @@ def some_routes(rng: np.random.Generator, n: int) -> np.ndarray:
     out["family"] = np.where(size == 4, 2, 10)
     out["removed"] = rng.random(n) < 0.35
     out["table"] = rng.choice([254, 254, 254, 254, 255, 253], n)
-    kinds = [RouteType.UNICAST] * 6 + [RouteType.BLACKHOLE, RouteType.THROW, RouteType.LOCAL, 0, 77]
+    kinds = [RouteType.UNICAST] * 28 + [
+        RouteType.BLACKHOLE,
+        RouteType.THROW,
+        RouteType.LOCAL,
+        0,
+        77,
+    ]
     out["type"] = rng.choice(kinds, n)
     out["metric"] = rng.choice([0, 20, 30], n)
     out["protocol"] = rng.choice([4, 186], n)
@@ -62,7 +68,7 @@ def some_routes(rng: np.random.Generator, n: int) -> np.ndarray:
     out["interface"] = np.where(by_object, 0, gateway // 2 + 1)
     out["gateway_family"] = np.where(by_object | (gateway == 5), 0, 2)
     out["gateway"] = [np.void(bytes([20, 0, 0, g]).ljust(16, b"\0")) for g in gateway.tolist()]
-    out["flags"] = rng.choice([0, 0, 0, 0, 0x200], n)
+    out["flags"] = rng.choice([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x200], n)
     out["tos"] = rng.random(n) < 0.02
     lengths = np.where(
         size == 4, rng.choice([8, 15, 22, 24, 32], n), rng.choice([8, 48, 61, 128], n)
@@ -138,7 +144,9 @@ def test_many_at_a_time_are_the_same_as_one_at_a_time(
         if again:  # everything is told again
             many.begin(source)
             single.begin(source)
-        many.apply(told, source)
+        with monkeypatch.context() as patched:  # short runs of plain routes too
+            patched.setattr(plain_rows, "_FEW", int(rng.choice([1, 4, 16])))
+            many.apply(told, source)
         one_by_one(single, told, source)
         if again:
             assert many.end(source) == single.end(source)

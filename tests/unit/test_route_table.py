@@ -98,6 +98,26 @@ def spread(forwarding: Forwarding, text: str) -> list[int]:
     return [native.get(hop)[1] for hop in native.buckets(number)]
 
 
+def test_a_table_that_no_rule_names_any_more_forwards_nothing(table: RouteTable) -> None:
+    rules = [event(Kind.RULE, metric=m, type=1, table=t) for m, t in ((100, 100), (32766, 254))]
+    for rule in rules:
+        table.apply(rule)
+    for number, prefix in ((254, "20.1.0.0/16"), (100, "20.2.0.0/16")):
+        table.apply(route(prefix, next_hop_id=10, table=number))
+    forwarding = Forwarding(table)
+    forwarding.refresh()
+    assert forwarding.group_of(socket.inet_aton("20.1.0.1"))
+    rules[1]["removed"] = 1
+    table.apply(rules[1])
+    forwarding.refresh()
+    assert not forwarding.group_of(socket.inet_aton("20.1.0.1"))
+    assert forwarding.group_of(socket.inet_aton("20.2.0.1"))
+    rules[1]["removed"] = 0
+    table.apply(rules[1])
+    forwarding.refresh()
+    assert forwarding.group_of(socket.inet_aton("20.1.0.1"))
+
+
 def test_a_link_that_goes_moves_only_its_flows_and_touches_no_prefix(table: RouteTable) -> None:
     for i in range(50):
         table.apply(route(f"20.{i}.0.0/16", next_hop_id=10))

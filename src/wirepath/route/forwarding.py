@@ -125,14 +125,17 @@ class Forwarding:
         """Takes all changes since the last call over; how many prefixes were decided anew."""
         changes = self._changes
         self.counters["refreshes"] += 1
+        restacked = False
         if changes.rules or self._links_of_vrfs(changes.links):
             before, self.stacks = self.stacks, {size: self._stack(size) for size in (4, 16)}
-            if before != self.stacks:
-                everything = {t: set(routes.entries) for t, routes in self.table.tables.items()}
-                everything.setdefault(MAIN, set()).update(self.held)
-                changes.routes = everything
+            restacked = before != self.stacks
+            if restacked:
+                changes.routes = {t: set(r.entries) for t, r in self.table.tables.items()}
         self.groups.update(changes.links, changes.neighbours, changes.next_hops)
         dirty = self._touched(changes.routes)
+        if restacked:  # what is held may be of a table that no rule names any more
+            for prefix in self.held:
+                dirty[len(prefix[0])].add(prefix)
         for size, prefixes in self._adjacencies(dirty, changes.neighbours).items():
             dirty[size] |= prefixes
         decided = 0

@@ -169,8 +169,9 @@ class FpmServer:
             else:
                 self.session.disconnected(time.monotonic())
         self._take(told)
-        if self._queue:
+        if self._queue:  # told, and not taken in: nothing to be swept
             self._arrived.set()
+            return True
         return self.session.tick(time.monotonic(), connected=self._connected) or changed
 
     def _take(self, told: list[NDArray[np.void]]) -> None:

@@ -56,8 +56,8 @@ class KernelSource:
 
     Args:
         table: what to keep in step.
-        buffer_bytes: receive buffer of the socket that hears of changes, a bound: memory is taken
-            as changes wait, about 1 KiB each.
+        buffer_bytes: receive buffer of the socket that hears of changes. The kernel takes twice
+            that as the bound of its own memory, about 1 KiB a change, and takes it as they wait.
 
     Raises:
         PortError: the kernel refuses the socket.
@@ -112,10 +112,13 @@ class KernelSource:
         waiting: list[NDArray[np.void]] = []
         for request, family, header in _DUMPS:
             self._dump(request, family, header, waiting)
+        more = True
+        while more:  # or half of what the kernel told would be laid over what was read later
+            heard, more = self._receive()
+            waiting.append(heard)
         self.counters["syncs"] += 1
         self.table.end("kernel")
-        if waiting:  # what changed meanwhile
-            self._apply(np.concatenate(waiting))
+        self._apply(np.concatenate(waiting))  # what changed meanwhile
 
     def poll(self, timeout: float = 0.0) -> bool:
         """Takes changes in, waiting for the first of them at most ``timeout`` seconds. Where there

@@ -73,7 +73,9 @@ def runs(events: NDArray[np.void]) -> Iterator[tuple[NDArray[np.void], bool]]:
         yield events, False
         return
     plain = (events["kind"] == Kind.ROUTE) & (events["members"] == 0) & (events["tos"] == 0)
-    plain &= (events["type"] >= RouteType.UNICAST) & (events["type"] <= max(RouteType))
+    # FRR does not say of what type a route was that goes.
+    plain &= (events["type"] >= RouteType.UNICAST) | (events["removed"] != 0)
+    plain &= events["type"] <= max(RouteType)
     plain &= (events["flags"] & CLONED == 0) & (events["bits"] & SELECTIVE == 0)
     edges = np.flatnonzero(plain[1:] != plain[:-1]) + 1
     for start, end in zip([0, *edges.tolist()], [*edges.tolist(), len(events)], strict=True):

@@ -210,7 +210,7 @@ rte_mbuf* borrowed(uint64_t handle, const uint8_t* data, uint32_t length) noexce
 
 // The frame as an mbuf that the driver may have: our own, or one that was lent, as it is; any other
 // as a copy.
-rte_mbuf* Queue::prepare(wp_batch& batch, uint32_t i, bool lent, bool& taken) noexcept {
+inline rte_mbuf* Queue::prepare(wp_batch& batch, uint32_t i, bool lent, bool& taken) noexcept {
   const uint32_t length = batch.length[i];
   rte_mbuf* m = lent ? borrowed(batch.handle[i], batch.data[i], length)
                      : pool_->owned(batch.handle[i], batch.data[i], length);
