@@ -27,6 +27,9 @@ from wirepath.route.model import prefix_text
 
 NEW_MAC = "02:57:50:00:01:99"
 OLD_MAC = "02:57:50:00:01:02"
+# Seconds, fewer than a test has: what is waited for is told, and not that the test took too long.
+ALL_ROUTES = 240
+SETTLED = 200
 
 
 def real_prefixes(n: int) -> list[str]:
@@ -72,12 +75,12 @@ class Router:
         def there() -> bool:
             return self.lab.bgp_routes() + self.lab.bgp_routes("-6") == n
 
-        wait_for(f"{n} routes in the kernel", there, 600, every=0.2)
+        wait_for(f"{n} routes in the kernel", there, ALL_ROUTES, every=0.2)
         return time.monotonic()
 
     def settled(self) -> dict[str, Any]:
         """Waits until the tables are the kernel's and FRR has told all."""
-        said = self.follower.wait_equal(300)
+        said = self.follower.wait_equal(SETTLED)
         if self.source == "fpm":
             wait_for("the sweep", lambda: not self.follower.ask("state")["syncing"])
             said = self.follower.wait_equal(60)
@@ -223,7 +226,7 @@ class Router:
             self.lab.kill_frr("r")
             start = time.monotonic()
             self.lab.start_router()
-            wait_for("bgpd's routes", self._told_again, 300)
+            wait_for("bgpd's routes", self._told_again, ALL_ROUTES)
             if self.source == "fpm":
                 wait_for(
                     "the connection",

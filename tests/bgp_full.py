@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 from typing import Any
 
 from bgp_events import real_prefixes
 from bgp_lab import ROOT, BgpLab, addresses_in, wait_for
-from bgp_processes import Follower, Traffic
+from bgp_processes import Asked, Follower, Traffic
 from shared_data import SHARED
 
 _HOUR = 3600.0
@@ -37,23 +36,16 @@ class Full:
         lab.start_p2(lab.prefixes)
         self.follower = Follower(lab, source, plane)
         self.follower.ask("watch")
-        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        hear = [sys.executable, str(ROOT / "tests" / "route_hear.py")]
-        self.hearer = lab.popen("r", hear, **pipes)
+        self.hearer = Asked(lab, ROOT / "tests" / "route_hear.py")
         self.heard()
 
     def close(self) -> None:
         self.follower.close()
-        self.hearer.communicate(timeout=60)
+        self.hearer.close()
 
     def heard(self) -> dict[str, float]:
         """What another process has heard of the kernel's routes."""
-        assert self.hearer.stdin is not None
-        assert self.hearer.stdout is not None
-        self.hearer.stdin.write(b"\n")
-        self.hearer.stdin.flush()
-        said: dict[str, float] = json.loads(self.hearer.stdout.readline())
-        return said
+        return self.hearer.ask("heard")
 
     def announced(self) -> dict[str, Any]:
         """FRR started; until the kernel has everything and nothing changes any more."""

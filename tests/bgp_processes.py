@@ -14,15 +14,16 @@ if TYPE_CHECKING:
 
 _HERE = Path(__file__).resolve().parent
 FOLLOW = _HERE / "route_follow.py"
+_SECONDS = 60.0  # for a process to end by itself
 TRAFFIC = _HERE / "route_traffic.py"
 
 
-class Follower:
-    """wirepath in the router's namespace: follows routes, and answers questions (route_follow)."""
+class Asked:
+    """A process in the router's namespace that answers each line of JSON with one."""
 
-    def __init__(self, lab: BgpLab, source: str, plane: str = "") -> None:
-        command = [sys.executable, str(FOLLOW), source, *([plane] if plane else [])]
-        self._child = lab.popen("r", command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    def __init__(self, lab: BgpLab, *command: str | Path) -> None:
+        words = [sys.executable, *map(str, command)]
+        self._child = lab.popen("r", words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def ask(self, what: str, **words: object) -> dict[str, Any]:
         assert self._child.stdin is not None
@@ -30,16 +31,27 @@ class Follower:
         self._child.stdin.write(json.dumps({"what": what, **words}).encode() + b"\n")
         self._child.stdin.flush()
         line = self._child.stdout.readline()
-        assert line, "the follower ended"
+        assert line, f"{self._child.args} ended"
         answer: dict[str, Any] = json.loads(line)
         return answer
 
     def close(self) -> None:
         self._child.terminate()
-        self._child.wait(60)
+        try:
+            self._child.wait(_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
         for pipe in (self._child.stdin, self._child.stdout):
             if pipe is not None:
                 pipe.close()
+
+
+class Follower(Asked):
+    """wirepath in the router's namespace: follows routes, and answers questions (route_follow)."""
+
+    def __init__(self, lab: BgpLab, source: str, plane: str = "") -> None:
+        super().__init__(lab, FOLLOW, source, *([plane] if plane else []))
 
     def wait_equal(self, limit: float = 120) -> dict[str, Any]:
         """Waits until the tables are the kernel's."""

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import numpy as np
 from bgp_lab import HOSTS, BgpLab
-from bgp_processes import Follower, Traffic
+from bgp_processes import Asked, Traffic
 from numpy.typing import NDArray
 from route_tap import RECORD
 
@@ -24,14 +24,6 @@ TAP = Path(__file__).with_name("route_tap.py")
 DRIVER = Path(__file__).with_name("route_driver.py")
 _OTHER_STATION = 3  # PACKET_OTHERHOST
 _PEERS = ("p1", "p2")
-
-
-class Driver(Follower):
-    """Asks route_driver in the router's namespace."""
-
-    def __init__(self, lab: BgpLab) -> None:
-        command = [sys.executable, str(DRIVER), "wp0"]
-        self._child = lab.popen("r", command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
 @dataclass(frozen=True)
@@ -134,7 +126,7 @@ class Account:
     def __enter__(self) -> Self:
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
         try:
-            self._driver = Driver(self.lab)
+            self._driver = Asked(self.lab, DRIVER, "wp0")
             self._stack.callback(self._driver.close)
             for host in _PEERS:
                 file = self.lab.folder / f"tap-{host}"

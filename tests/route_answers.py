@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wirepath import _core
-from wirepath.route import RouteTable
+from wirepath.route import HopKind, RouteTable
 from wirepath.route.model import Kind
 
 MAIN = 254
 _GETROUTE, _REQUEST = 26, 1
 _AT_ONCE = 128
+_NO_ROUTE = {101, 113}  # ENETUNREACH, EHOSTUNREACH
+_REFUSED = {
+    22: HopKind.BLACKHOLE,  # EINVAL
+    113: HopKind.UNREACHABLE,  # EHOSTUNREACH
+    13: HopKind.PROHIBIT,  # EACCES
+}
 
 
 class Kernel:
@@ -53,6 +60,15 @@ class Kernel:
             raw = event["gateway"].tobytes()
             gateway = raw[:4] if family == socket.AF_INET else raw
         return (int(event["type"]), int(event["interface"]), gateway)
+
+
+def judge_refusal(errno: int, kinds: Collection[HopKind]) -> tuple[bool, str]:
+    """Whether what the kernel refuses is refused here: by a route that says so, or as no route
+    holds the address (no kinds of next hops); and which of these."""
+    expected = _REFUSED.get(errno)
+    if expected is not None and expected in kinds:
+        return True, expected.name.lower()
+    return not kinds and errno in _NO_ROUTE, "none"
 
 
 def probes(table: RouteTable, n: int, size: int, seed: int) -> NDArray[np.uint8]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from route_follow import Kernel, probes
+from route_answers import Kernel, judge_refusal, probes
 
 from wirepath.route import Forwarding, HopKind, KernelSource, RouteTable, RouteType
 from wirepath.route.driver import running
@@ -24,7 +24,6 @@ from wirepath.route.model import address_text
 from wirepath.route.program import _bytes_of, counters_of
 
 _GROUP_FLAG = 1 << 31  # WP_FIB_GROUP_FLAG32 of route_fib.h
-_REFUSED = {22: "BLACKHOLE", 113: "UNREACHABLE", 13: "PROHIBIT"}  # EINVAL, EHOSTUNREACH, EACCES
 
 Way = tuple[str, int, str]  # kind, interface, destination MAC
 
@@ -148,10 +147,7 @@ def _judge(
     """Whether a path of the driver's is the kernel's, and which sort of address it is."""
     kinds = {kind for kind, _, _ in ways}
     if len(said) == 1:
-        kind = _REFUSED.get(-said[0])
-        if kind in kinds:
-            return True, str(kind).lower()
-        return not ways and -said[0] in {101, 113}, "none"
+        return judge_refusal(-said[0], [HopKind[kind] for kind in kinds])
     kind, interface, gateway = said
     if kind != RouteType.UNICAST:
         return kinds == {"HOST"}, "host"

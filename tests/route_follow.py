@@ -22,8 +22,9 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
-from route_answers import MAIN, Kernel, probes
+from route_answers import MAIN, Kernel, judge_refusal, probes
 
+from wirepath.errors import StateError
 from wirepath.route import (
     Forwarding,
     FpmServer,
@@ -37,11 +38,8 @@ from wirepath.route.config import RouterConfig
 from wirepath.route.model import address_text, prefix_text
 from wirepath.route.router import Router
 
-_UNREACHED = {
-    22: HopKind.BLACKHOLE,  # EINVAL
-    113: HopKind.UNREACHABLE,  # EHOSTUNREACH
-    13: HopKind.PROHIBIT,  # EACCES
-}
+_TRIES = 50
+_PAUSE = 0.1
 
 
 class Watched(Router):
@@ -55,6 +53,11 @@ class Watched(Router):
     def _run(self, kernel: KernelSource, fpm: FpmServer | None, prober: Any) -> None:
         self.kernel, self.fpm = kernel, fpm
         super()._run(kernel, fpm, prober)
+
+    def check(self) -> None:
+        """Raises what has ended it."""
+        if self.wait(0):
+            raise self._error or StateError("the router has ended, or was asked to")
 
     def _follow(self) -> None:
         super()._follow()
@@ -111,8 +114,9 @@ class Follower:
         self.watch()
 
     def follow(self) -> bool:
-        """Takes in what was told; whether there was anything."""
+        """Takes in what was told; whether there was anything. Raises what has ended a router."""
         if self.router is not None:  # has a thread for it
+            self.router.check()
             return False
         changed = self.kernel.poll(0.0)
         if self.fpm is not None:
@@ -124,14 +128,16 @@ class Follower:
 
     def answer(self, what: str, **words: Any) -> dict[str, Any]:
         """To a question. The router's thread may change what is just walked through."""
-        while True:
+        for left in reversed(range(_TRIES)):
             try:
                 said: dict[str, Any] = getattr(self, what)(**words)
-                return said
-            except RuntimeError:
-                if self.router is None:
+                break
+            except RuntimeError as error:
+                if self.router is None or not left or "during iteration" not in str(error):
                     raise
-                time.sleep(0.1)
+                self.router.check()
+                time.sleep(_PAUSE)
+        return said
 
     def watch(self) -> dict[str, Any]:
         """From now on the least number of IPv4 prefixes in force is noted (see `state`)."""
@@ -250,10 +256,7 @@ class Follower:
     def _judge(self, packed: bytes, group: int, answer: tuple[Any, ...]) -> tuple[bool, str]:
         members = self._members(group)
         if len(answer) == 1:
-            expected = _UNREACHED.get(-answer[0])
-            if expected is not None and any(h.kind is expected for h in members):
-                return True, expected.name.lower()
-            return group == 0 and -answer[0] in {101, 113}, "none"
+            return judge_refusal(-answer[0], [h.kind for h in members])
         kind, interface, gateway = answer
         if kind != RouteType.UNICAST:
             return all(h.kind is HopKind.HOST for h in members) and bool(members), "host"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import struct
 import subprocess
@@ -12,7 +13,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, NoReturn, Self
+
+import pytest
 
 from wirepath import programs
 from wirepath.lab import Lab
@@ -38,6 +41,19 @@ class Reply(NamedTuple):
 
 
 NOTHING = Reply(255, 255, "")
+
+
+def in_the_machine() -> bool:
+    """Whether this is the virtual machine of `./dev test --vm`, whose kernel has all that labs of
+    the router ask for."""
+    return bool(os.environ.get("WIREPATH_VM"))
+
+
+def unsupported(why: str) -> NoReturn:
+    """This kernel cannot do what the test needs: a skip, and a failure in the virtual machine."""
+    if in_the_machine():
+        pytest.fail(f"the machine's kernel should do it: {why}")
+    pytest.skip(f"unsupported: {why}")
 
 
 def wait_until(what: Callable[[], Any], why: str, seconds: float = SECONDS) -> Any:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from route_lab import unsupported
 
 pytestmark = pytest.mark.lab
 CHURN = Path(__file__).parent / "route_churn.py"
@@ -88,7 +89,7 @@ def _skip_without(*kind: str) -> None:
         check=False,
     )
     if done.returncode:
-        pytest.skip(f"unsupported: this kernel makes no such link: {done.stderr.strip()}")
+        unsupported(f"this kernel makes no such link: {done.stderr.strip()}")
 
 
 def test_commands_explain_this_namespace() -> None:

@@ -162,7 +162,10 @@ REFUSED = (
     (("--interface", "wp0", "--source", "2001:db8::1"), "IPv4, as 10.77.1.2"),
     (("--interface", "wp0", "--port", "70000"), "--port = 70000"),
     (("--interface", "wp0", "--size", "27"), "--size = 27"),
-    (("--size", "100"), "--interface is missing"),
+    (("--size", "100"), "--interface is missing: it must be given with --size"),
+    (("--size", "0", "--source", "10.77.0.1"), "given with --source, --size"),
+    (("--source-port", "1024"), "--interface is missing"),
+    (("--port", "33434"), "--interface is missing"),
     (("--interface", "wp0", "--fpm-dump", "none"), "given without --fpm-dump"),
 )
 

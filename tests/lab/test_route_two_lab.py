@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
+import threading
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from route_lab import WIREPATH, RouterLab, wait_until
 
 import wirepath as wp
 from wirepath.programs import kernel
+from wirepath.route import claims
 
 WHY_NOT = kernel.unavailable_reason()
 pytestmark = [
@@ -58,6 +62,20 @@ def ended(routers: RouterLab) -> dict[str, object]:
     return json.loads(out)
 
 
+def follows(routers: RouterLab) -> None:
+    """A new route is the router's."""
+    routers.run("b", "ip", "address", "add", "192.0.2.7/32", "dev", "wp0")
+    routers.run("a", "ip", "route", "add", "192.0.2.0/24", "via", "10.77.0.2")
+    routers.run("r", "ip", "route", "add", "192.0.2.0/24", "via", "10.77.1.2")
+    before = routers.counters()["counters"]["forwarded4"]
+
+    def forwards() -> bool:
+        routers.ping(to="192.0.2.7", seconds=0.5)
+        return bool(routers.counters()["counters"]["forwarded4"] >= before + 2)
+
+    wait_until(forwards, "the new route is not the router's")
+
+
 @pytest.mark.parametrize("first", [(), ("--pin",)])
 @pytest.mark.parametrize("second", [(), ("--pin",), ("--plane", "xdp-kernel-fib")])
 def test_a_second_one_is_refused_and_changes_nothing(
@@ -77,18 +95,9 @@ def test_a_second_one_is_refused_and_changes_nothing(
     # The first one still hears of routes.
     assert routers.datagrams(5) == 5
     assert routers.counters()["counters"]["forwarded4"] == 10
-    routers.run("b", "ip", "address", "add", "192.0.2.7/32", "dev", "wp0")
-    routers.run("a", "ip", "route", "add", "192.0.2.0/24", "via", "10.77.0.2")
-    routers.run("r", "ip", "route", "add", "192.0.2.0/24", "via", "10.77.1.2")
-    before = routers.counters()["counters"]["forwarded4"]
-
-    def forwards() -> bool:
-        routers.ping(to="192.0.2.7", seconds=0.5)
-        return bool(routers.counters()["counters"]["forwarded4"] >= before + 2)
-
-    wait_until(forwards, "the new route is not the first router's")
-    # Asked by either name it ends, and its pin goes as well.
-    done = told(routers, "route", "stop", "wp1", "wp0")
+    follows(routers)
+    # Asked by either name it ends, and what it has pinned goes as well, off all its interfaces.
+    done = told(routers, "route", "stop", "wp1")
     assert done.returncode == 0, done.stderr
     assert ended(routers)["plane"] == "xdp"
     assert "xdp" not in routers.run("r", "ip", "link", "show", "wp0")
@@ -96,6 +105,93 @@ def test_a_second_one_is_refused_and_changes_nothing(
     again = told(routers, "route", "stop", "wp1")
     assert again.returncode == 2
     assert "there is no router on wp1 (wirepath route run wp1)" in again.stderr
+
+
+def test_one_of_a_program_follows_until_the_program_ends_it(
+    routers: RouterLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`route stop` can tell a library's user no more than that; packets are forwarded meanwhile."""
+    monkeypatch.setattr(claims, "_SECONDS", 240.0)
+    routers.start()
+    assert routers.router is not None
+    assert not routers.router.wait(0)
+    failed: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            with routers.lab["r"].enter():
+                who = claims.holder("wp1")
+                assert who is not None
+                claims.end(who)
+        except BaseException as error:
+            failed.append(error)
+
+    asked = threading.Thread(target=ask)
+    asked.start()
+    try:
+        assert routers.router.wait(60), failed
+        with routers.lab["r"].enter():
+            who = claims.holder("wp0")
+        assert who is not None
+        assert who.ending
+        follows(routers)
+        assert asked.is_alive()
+    finally:
+        routers.stop()
+        asked.join(60)
+    assert not failed
+    with routers.lab["r"].enter():
+        assert claims.holder("wp0") is None
+
+
+@pytest.mark.parametrize("pin", [(), ("--pin",)])
+def test_a_renamed_interface_has_the_router_that_it_had(
+    routers: RouterLab, pin: tuple[str, ...]
+) -> None:
+    routers.start_command(*pin)
+    assert routers._command is not None
+    for words in (("down",), ("name", "lan0"), ("up",)):
+        link = "lan0" if words == ("up",) else "wp1"
+        routers.run("r", "ip", "link", "set", link, *words)
+    second = told(routers, "route", "run", "lan0", "--max-seconds", 60)
+    assert second.returncode == 3, second.stderr
+    assert f"that of process {routers._command.pid} on wp0, wp1" in second.stderr
+    routers.run("r", *WIREPATH, "route", "counters", "lan0")
+    done = told(routers, "route", "stop", "lan0")
+    assert done.returncode == 0, done.stderr
+    ended(routers)
+    assert "xdp" not in routers.run("r", "ip", "link", "show", "wp0")
+    assert told(routers, "route", "counters", "lan0").returncode == 2
+
+
+def test_a_scrape_is_of_the_router_that_runs_then(routers: RouterLab) -> None:
+    routers.start_command()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        where = f"127.0.0.1:{free.getsockname()[1]}"
+    command = [*WIREPATH, "metrics", "--router", "wp0", "--listen", where]
+    process = routers.lab["r"].popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+
+    def forwarded() -> list[float]:
+        with routers.lab["r"].enter(), urlopen(f"http://{where}/metrics", timeout=60) as answer:
+            lines = answer.read().decode().splitlines()
+        name = 'wirepath_router_outcome_total{outcome="forwarded4",router="wp0"} '
+        return [float(line.split()[-1]) for line in lines if line.startswith(name)]
+
+    try:
+        line = process.stderr.readline()
+        assert where in line, line
+        assert routers.datagrams(5) == 5
+        assert forwarded() == [10.0]
+        routers.stop_command()
+        assert forwarded() == []
+        routers.start_command()
+        assert routers.datagrams(2) == 2
+        assert forwarded() == [4.0]
+    finally:
+        process.terminate()
+        process.communicate(timeout=60)
 
 
 def test_one_in_user_space_is_asked_and_ended_by_its_interface(

@@ -14,6 +14,7 @@ from wirepath.route.config import RouterConfig
 from wirepath.route.interfaces import Interfaces
 from wirepath.route.model import LOOPBACK, UP, Link
 from wirepath.route.program import ForwardingTables, entries
+from wirepath.route.published import _OF_AN_INTERFACE
 from wirepath.route.report import RouterCollector, report
 
 
@@ -183,6 +184,7 @@ def test_counters_have_names(program) -> None:
     found = report(program)
     assert found["counters"]["to_host_not_ip"] == 1
     assert found["interfaces"]["lo"]["to_host"] == 1
+    assert found["interfaces"]["lo"].keys() == _OF_AN_INTERFACE
     assert found["next_hops"] == []
     series = {m.name: m for m in RouterCollector({"r": lambda: report(program)}).collect()}
     samples = {

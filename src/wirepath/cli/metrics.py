@@ -49,10 +49,9 @@ def metrics(
 
         more.append(FilterCollector({name: Filter.adopt(name) for name in filters}))
     if routers:
-        from ..route.published import reader  # noqa: PLC0415
-        from ..route.report import RouterCollector  # noqa: PLC0415
+        from ..route.published import collector  # noqa: PLC0415
 
-        more.append(RouterCollector({name: reader(name) for name in routers}))
+        more.append(collector(routers))
     if listen is None:
         sys.stdout.write(exporter.text(named, more))
         return

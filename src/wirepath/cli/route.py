@@ -293,19 +293,27 @@ def trace_command(
         ),
     ] = None,
     source_port: Annotated[
-        int, typer.Option("--source-port", help="Its UDP port.", rich_help_panel=_RUNNING)
-    ] = 1024,
-    port: Annotated[
-        int, typer.Option("--port", help="The UDP port that it goes to.", rich_help_panel=_RUNNING)
-    ] = 33434,
-    size: Annotated[
-        int,
+        int | None,
         typer.Option(
-            "--size",
-            help="Bytes of the IP packet; 0 = headers alone.",
+            "--source-port", help="Its UDP port (without: 1024).", rich_help_panel=_RUNNING
+        ),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            "--port",
+            help="The UDP port that it goes to (without: 33434).",
             rich_help_panel=_RUNNING,
         ),
-    ] = 0,
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            "--size",
+            help="Bytes of the IP packet; 0 = headers alone, as without it.",
+            rich_help_panel=_RUNNING,
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Explains what becomes of packets: table, prefix, group, member, neighbour, rewrite.
@@ -316,16 +324,18 @@ def trace_command(
         raise ConfigError(problem("--flow-hash", flow_hash, "from 0 to 2^32-1"))
     if interface is not None and fpm_dump is not None:
         raise ConfigError(problem("--interface", interface, "given without --fpm-dump"))
-    if interface is None and (source is not None or size):
-        raise ConfigError(missing("--interface", "given with --source and --size"))
+    flow = {"source": source, "source_port": source_port, "port": port, "size": size}
+    asked = {name: value for name, value in flow.items() if value is not None}
+    if interface is None and asked:
+        of_it = ", ".join(f"--{name.replace('_', '-')}" for name in asked)
+        raise ConfigError(missing("--interface", f"given with {of_it}"))
     ran: list[Ran] = []
     unlike: list[str | None] = []
     if interface is not None:
         from ..route.probe import Probe, differs  # noqa: PLC0415 -- programs, for this option only
 
         probe = Probe(interface)
-        flow = {"source": source, "source_port": source_port, "port": port, "size": size}
-        ran = [probe.run(text, **flow) for text in addresses]  # type: ignore[arg-type]
+        ran = [probe.run(text, **asked) for text in addresses]  # type: ignore[arg-type]
     found = _Source(fpm_dump, None, vrf)
     traces = [trace(found.forwarding, text, flow_hash) for text in addresses]
     if ran:

@@ -112,9 +112,10 @@ def counters(interface: Interface, as_json: Json = False) -> None:
 def stop(
     interfaces: Annotated[list[str], typer.Argument(metavar="IFACE...", help="Its interfaces.")],
 ) -> None:
-    """End the router that has these interfaces, running or left behind by --pin.
+    """End the router that has one of these interfaces, on all of its own; and take off these what a
+    process that is gone has left there by --pin.
 
-    Example:  [bold]sudo wirepath route stop eth1 eth2[/bold]
+    Example:  [bold]sudo wirepath route stop eth1[/bold]
     """
     from ..route.end import end  # noqa: PLC0415
 

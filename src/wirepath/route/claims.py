@@ -1,5 +1,8 @@
 """Who routes between interfaces: a locked file for each, so that no two routers have the same one.
 
+A router in the driver has the interface whatever it is called: the file is that of its number. One
+in user space makes its interfaces itself, by their names.
+
 The lock goes with its process, also after ``kill -9``. The file says which process it is and what
 it does there; ``wirepath route stop`` asks for the end through it.
 """
@@ -10,10 +13,11 @@ import contextlib
 import fcntl
 import json
 import os
+import socket
 import struct
 import time
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -23,21 +27,23 @@ from ..programs.pins import place_of
 __all__ = ["Claim", "Holder", "end", "holder"]
 
 _FOLDER = Path("/run/wirepath/router")
-_ASKED = 4096  # where others write whose end they want; what the holder says is before it
+_ASKED = 1 << 16  # where others write whose end they want; what the holder says is before it
 _SECONDS = 30.0
 _PAUSE = 0.05
 
 
 @dataclass(frozen=True)
 class Holder:
-    """A router that runs. label: its name among this process's, that of its counters. ending: it is
-    about to let go of its interfaces."""
+    """A router that runs. interfaces: by their names at its start. label: its name among this
+    process's, that of its counters. ending: it is about to let go of its interfaces. files: those
+    that it has locked."""
 
     pid: int
     plane: str
     interfaces: tuple[str, ...]
     label: str
     ending: bool = False
+    files: tuple[str, ...] = ()
 
 
 class Claim:
@@ -45,20 +51,30 @@ class Claim:
 
     Waits for a router that is ending.
 
+    Args:
+        interfaces: at least one.
+        plane: that of the router.
+        ending: soon free again, from the beginning: whoever wants them waits.
+
     Raises:
         DeviceBusy: another router has one of them. PermissionDenied, PortError: the files cannot
             be made.
     """
 
-    def __init__(self, interfaces: Iterable[str], plane: str) -> None:
+    def __init__(self, interfaces: Iterable[str], plane: str, *, ending: bool = False) -> None:
         names = tuple(dict.fromkeys(interfaces))
         self._files: list[tuple[Path, int]] = []
-        self.holder = Holder(os.getpid(), plane, names, _label(names[0]))
+        self.holder = Holder(os.getpid(), plane, names, _label(names[0]), ending)
         try:
-            _make_folder()
+            with _told(_FOLDER):
+                _FOLDER.mkdir(parents=True, exist_ok=True, mode=0o700)
             end = time.monotonic() + _SECONDS
-            for name in sorted(names):  # in one order, whoever begins
-                self._files.append((_path(name), _take(name, end)))
+            for path, name in sorted(_paths(names, plane)):  # in one order, whoever begins
+                self._files.append((path, _take(path, name, end)))
+            for name in names if plane != "user" else ():
+                if not any(path == _path(name) for path, _ in self._files):
+                    _let_go(_path(name), _take(_path(name), name, end))  # its maker would have it
+            self.holder = replace(self.holder, files=tuple(path.name for path, _ in self._files))
             self._write()
         except BaseException:
             self.release()
@@ -66,8 +82,9 @@ class Claim:
 
     def _write(self) -> None:
         text = json.dumps(asdict(self.holder)).encode() + b"\n"
-        for _, fd in self._files:
-            os.pwrite(fd, text, 0)
+        for path, fd in self._files:
+            with _told(path):
+                os.pwrite(fd, text, 0)
 
     def end_asked(self) -> bool:
         """Somebody wants this router to end."""
@@ -76,22 +93,28 @@ class Claim:
 
     def ending(self) -> None:
         """Tell that the interfaces will be free soon."""
-        self.holder = Holder(**{**asdict(self.holder), "ending": True})
-        self._write()
+        self.holder = replace(self.holder, ending=True)
+        with contextlib.suppress(PortError):  # then who begins now is refused, and need not wait
+            self._write()
 
     def release(self) -> None:
         """Let go of the interfaces."""
         for path, fd in self._files:
-            path.unlink(missing_ok=True)  # while it is locked: nobody else's file has this name
-            os.close(fd)
+            _let_go(path, fd)
         self._files.clear()
         _labels.discard(self.holder.label)
 
 
 def holder(interface: str) -> Holder | None:
     """The running router that has an interface of this network namespace; None where none does."""
+    index = _index(interface)
+    found = _holder_by(_path_of(index)) if index else None
+    return found or _holder_by(_path(interface))
+
+
+def _holder_by(path: Path) -> Holder | None:
     try:
-        fd = os.open(_path(interface), os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
     except PermissionError:
@@ -106,17 +129,18 @@ def end(who: Holder) -> None:
     """Ask a router to end, and wait until it has let go of its interfaces.
 
     Raises:
-        DeviceBusy: it does not.
+        DeviceBusy: it does not. PortError: it cannot be asked.
     """
-    first = who.interfaces[0]
-    with contextlib.suppress(FileNotFoundError):
-        fd = os.open(_path(first), os.O_WRONLY | os.O_CLOEXEC)
+    paths = [_FOLDER / name for name in who.files]
+    first = paths[0]
+    with _told(first), contextlib.suppress(FileNotFoundError):
+        fd = os.open(first, os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.pwrite(fd, who.pid.to_bytes(4, "little"), _ASKED)
         finally:
             os.close(fd)
     limit = time.monotonic() + _SECONDS
-    while any((now := holder(name)) is not None and now.pid == who.pid for name in who.interfaces):
+    while any((now := _holder_by(path)) is not None and now.pid == who.pid for path in paths):
         if time.monotonic() > limit:
             raise DeviceBusy(
                 f"process {who.pid} was asked to end its router on {', '.join(who.interfaces)} and "
@@ -139,15 +163,18 @@ def _label(name: str) -> str:
     return label
 
 
-def _make_folder() -> None:
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What the system refuses, as an error of ours."""
     try:
-        _FOLDER.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not os.access(_FOLDER, os.W_OK | os.X_OK):
-            raise PermissionError
+        yield
     except PermissionError:
         raise PermissionDenied(f"{_FOLDER} can't be written (run as root)") from None
     except OSError as error:
-        raise PortError(f"{_FOLDER} can't be made: {error.strerror}") from None
+        raise PortError(
+            f"{path} can't be written: {error.strerror} (routers are written down in {_FOLDER}, "
+            "which needs a writable file system with some room)"
+        ) from None
 
 
 def _path(interface: str) -> Path:
@@ -155,11 +182,39 @@ def _path(interface: str) -> Path:
     return _FOLDER / place_of(quote(interface, safe="")[:64])
 
 
-def _take(name: str, end: float) -> int:
-    """A locked descriptor of the file of an interface."""
-    path = _path(name)
+def _path_of(index: int) -> Path:
+    return _FOLDER / place_of(f"#{index}")  # no name's: it would be quoted
+
+
+def _index(interface: str) -> int:
+    """The kernel's number of an interface; 0 where there is none of that name."""
+    try:
+        return socket.if_nametoindex(interface)
+    except (OSError, ValueError):
+        return 0
+
+
+def _paths(names: Iterable[str], plane: str) -> Iterator[tuple[Path, str]]:
+    """The files of interfaces for a router to lock, and whose each is."""
+    for name in names:
+        index = _index(name)
+        if index:
+            yield _path_of(index), name
+        if not index or plane == "user":
+            yield _path(name), name
+
+
+def _let_go(path: Path, fd: int) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()  # while it is locked: nobody else's file has this name
+    os.close(fd)
+
+
+def _take(path: Path, name: str, end: float) -> int:
+    """A locked descriptor of a file of an interface."""
     while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with _told(path):
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if _lock(fd):
             if os.fstat(fd).st_nlink:
                 os.ftruncate(fd, 0)  # what one that was killed has said
@@ -209,6 +264,7 @@ def _said(fd: int) -> Holder | None:
     del rest
     try:
         found = json.loads(text)
-        return Holder(**{**found, "interfaces": tuple(found["interfaces"])})
+        lists = {name: tuple(found[name]) for name in ("interfaces", "files")}
+        return Holder(**{**found, **lists})
     except (ValueError, TypeError, KeyError):
         return None

@@ -6,7 +6,7 @@ others see.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,13 +15,18 @@ from ..cells import CellGroups
 from ..errors import ConfigError
 from . import claims, driver
 from .program import AnyRouteProgram
-from .report import report
+from .report import RouterCollector, report
 
-__all__ = ["Published", "reader"]
+__all__ = ["Published", "collector", "reader"]
 
 _KINDS = ("route", "route_interface", "route_next_hop")
 _MOST = 1024  # next hops by themselves; a segment has room for 16,384 counters
 _OTHERS = "others"
+_OF_A_HOP = ("packets", "bytes")
+#: As struct route_interface_counters has them.
+_OF_AN_INTERFACE = frozenset(
+    ("packets", "bytes", "forwarded", "to_host", "dropped", "sent_packets", "sent_bytes")
+)
 
 
 class Published:
@@ -56,7 +61,7 @@ def groups_of(label: str, found: Mapping[str, Any]) -> dict[str, dict[str, int]]
     out = {f"route/{label}": named}
     for name, row in found["interfaces"].items():
         out[f"route_interface/{label}/{name}"] = dict(row)
-    rest = {"packets": 0, "bytes": 0}
+    rest = dict.fromkeys(_OF_A_HOP, 0)
     for number, hop in enumerate(found["next_hops"]):
         counts = {name: int(hop[name]) for name in rest}
         if number < _MOST:
@@ -71,7 +76,8 @@ def groups_of(label: str, found: Mapping[str, Any]) -> dict[str, dict[str, int]]
 
 
 def report_of(label: str, cells: Mapping[str, int]) -> dict[str, Any]:
-    """The report that :func:`groups_of` made cells of.
+    """The report that :func:`groups_of` made cells of. A row that has not all of its cells yet, or
+    any more, is left out.
 
     Raises:
         ConfigError: there are none.
@@ -91,7 +97,11 @@ def report_of(label: str, cells: Mapping[str, int]) -> dict[str, Any]:
             hops.setdefault("/".join(words[1:]), _described(words[1:]))[name] = value
     if not counters:
         raise ConfigError(f"the router {label} has not begun to count yet (ask again)")
-    return {"counters": counters, "interfaces": interfaces, "next_hops": list(hops.values())}
+    return {
+        "counters": counters,
+        "interfaces": {n: r for n, r in interfaces.items() if r.keys() >= _OF_AN_INTERFACE},
+        "next_hops": [r for r in hops.values() if r.keys() >= set(_OF_A_HOP)],
+    }
 
 
 def _described(words: list[str]) -> dict[str, Any]:
@@ -114,7 +124,7 @@ def _described(words: list[str]) -> dict[str, Any]:
 
 
 def reader(interface: str) -> Callable[[], dict[str, Any]]:
-    """What gives the counters of the router that has an interface, whichever process it is and
+    """What gives the counters of the router that has an interface now, whichever process it is and
     whether in the driver or in user space; as :func:`wirepath.route.report.report`.
 
     Raises:
@@ -128,3 +138,20 @@ def reader(interface: str) -> Callable[[], dict[str, Any]]:
 
 def _read(who: claims.Holder) -> dict[str, Any]:
     return report_of(who.label, telemetry.attach(who.pid).counters)
+
+
+def collector(interfaces: Iterable[str]) -> RouterCollector:
+    """Series of the routers that have these interfaces: at each collection of the one that has it
+    then, as routers end and others begin.
+
+    Raises:
+        ConfigError: one has no router now. PermissionDenied: it is another user's.
+    """
+    names = list(dict.fromkeys(interfaces))
+    for name in names:
+        reader(name)
+    return RouterCollector({name: partial(_read_now, name) for name in names})
+
+
+def _read_now(interface: str) -> dict[str, Any]:
+    return reader(interface)()

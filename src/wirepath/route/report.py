@@ -9,7 +9,7 @@ from typing import Any
 from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ..errors import ConfigError, PortError
+from ..errors import WirepathError
 from .groups import HopKind
 from .program import AnyRouteProgram, counters_of, hop_counters, interface_counters
 
@@ -60,8 +60,8 @@ class RouterCollector(Collector):
     """A collector for any prometheus_client registry.
 
     Args:
-        reports: what gives the :func:`report` of a running router, by the name that its series
-            carry; they have none once it has ended.
+        reports: what gives the :func:`report` of a router that runs now, by the name that its
+            series carry; they have none where it raises an error of wirepath's.
     """
 
     def __init__(self, reports: Mapping[str, Callable[[], Mapping[str, Any]]]) -> None:
@@ -86,7 +86,7 @@ class RouterCollector(Collector):
         for name, read in self._reports.items():
             try:
                 found = read()
-            except (ConfigError, PortError):
+            except WirepathError:  # it has just ended, or has not begun to count
                 continue
             for outcome, value in found["counters"].items():
                 outcomes.add_metric((name, outcome), value)

@@ -124,10 +124,10 @@ class Router(Running):
         self._thread.start()
 
     def _claimed(self) -> Claim | None:
-        """Without privilege to write it down a router in user space is by itself."""
+        """Where it cannot be written down a router in user space is by itself."""
         try:
             return Claim(self.config.interfaces, self.config.plane)
-        except PermissionDenied as error:
+        except (PermissionDenied, PortError) as error:
             if self.config.plane != "user":
                 raise
             self._heard(f"neither wirepath route counters nor stop will find this router: {error}")
@@ -172,10 +172,7 @@ class Router(Running):
         published = time.monotonic()
         try:
             while not self._ending.is_set():
-                if self._claim is not None and self._claim.end_asked():
-                    self._heard("ends, as it was asked to")
-                    self.stop()
-                    break
+                self._look_whether_asked()
                 changed = kernel.poll(0.0 if fpm else _TICK)
                 if fpm is not None:
                     changed |= fpm.poll(_TICK / 4)
@@ -195,6 +192,15 @@ class Router(Running):
             self._error = error
         finally:
             self._ended.set()
+
+    def _look_whether_asked(self) -> None:
+        """Somebody may want the end (`wirepath route stop`). It is the owner's: until then packets
+        are forwarded, and the tables have to be followed."""
+        if self._claim is None or self._ended.is_set() or not self._claim.end_asked():
+            return
+        self._heard("ends, as it was asked to")
+        self._claim.ending()
+        self._ended.set()
 
     def stop(self) -> None:
         if self._claim is not None and not self._ending.is_set():
@@ -217,12 +223,20 @@ class Router(Running):
             raise self._error
         return self.report
 
+    def wait(self, max_seconds: float | None = None) -> bool:
+        """Wait until this router is to end: another process asked for it (`wirepath route stop`),
+        or something went wrong, which :meth:`join` raises. False: not within ``max_seconds``.
+
+        It forwards until :meth:`join`, and follows its sources until :meth:`stop`.
+        """
+        return self._ended.wait(max_seconds)
+
     def run(self, max_seconds: float | None = None) -> bool:
-        """Start, and forward until Ctrl-C (False) or for so long (True)."""
+        """Start, and forward until Ctrl-C (False), for so long, or until asked to end (True)."""
         with self:
             self._heard(self._about())
             try:
-                self._ended.wait(max_seconds)
+                self.wait(max_seconds)
             except KeyboardInterrupt:
                 return False
         return True
