@@ -90,7 +90,7 @@ def test_a_second_one_is_refused_and_changes_nothing(
         assert f"has a router already: that of process {routers._command.pid} on wp0, wp1" in (
             done.stderr
         )
-        assert f"wirepath route stop {names[0]}" in done.stderr
+        assert any(f"wirepath route stop {name})" in done.stderr for name in names), done.stderr
         assert "Traceback" not in done.stderr
     # The first one still hears of routes.
     assert routers.datagrams(5) == 5
