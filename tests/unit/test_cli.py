@@ -209,6 +209,7 @@ def test_backends_are_listed_with_their_options(wirepath):
     assert ["frames", "0"] in [option[:2] for option in found["null"]["options"]]
     out = wirepath("backends").out
     assert "frame_size" in out
+    assert "[switch]" in out  # a table of TOML, no style
     for each in found.values():
         assert each["available"] or (each["reason"] and each["mend"])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rich.markup import escape
+
 from ..registry import backends as all_backends
 from . import output
 from .options import Json
@@ -24,5 +26,6 @@ def backends(as_json: Json = False) -> None:
             console.print(f"    {each.reason}", markup=False)
             console.print(f"    mend: {each.mend}", markup=False)
         if each.options:
-            console.print(output.table("", ["option", "default", "meaning"], each.options))
+            rows = [[escape(str(cell)) for cell in row] for row in each.options]  # [table]s of TOML
+            console.print(output.table("", ["option", "default", "meaning"], rows))
     return None
